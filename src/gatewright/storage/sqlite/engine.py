@@ -1,0 +1,258 @@
+"""The SQLite engine: one writer thread with group commit, a few reader threads, and notice of others' changes.
+
+Writes queue to one thread, which runs all that wait in one transaction and answers each caller after the
+commit: sixty-four waiting writers cost one fsync. Each write runs in its own savepoint, so one that fails
+takes nothing of the others with it. Several processes may share a file: ``BEGIN IMMEDIATE`` with a busy
+timeout makes them take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gatewright.errors import StorageError, StoreUnavailableError
+
+T = TypeVar("T")
+
+GROUP_LIMIT = 256
+"""Writes in one transaction at the most, so that the first of them does not wait for ever."""
+
+_MEMORY = ":memory:"
+
+
+class SqliteEngine:
+    """Runs functions of a connection on the right thread.
+
+    Args:
+        path: the database file, or ``:memory:`` (one connection then serves reads and writes).
+        busy_timeout: seconds to wait for another process's write before giving up.
+        readers: reader threads, each with a connection of its own.
+        durable: ``synchronous=FULL``: a commit that was answered survives a power cut. With False,
+            ``NORMAL``: it survives the death of the process, not of the machine.
+    """
+
+    def __init__(self, path: str | Path, *, busy_timeout: float = 10.0, readers: int = 2, durable: bool = True) -> None:
+        self.path = str(path)
+        self._busy_timeout = busy_timeout
+        self._durable = durable
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._writer_failure: BaseException | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._reader_count = readers
+        self._local = threading.local()
+        self._reader_connections: list[sqlite3.Connection] = []
+        self._closing = threading.Lock()
+        self._open = False
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether this is a private database that ends with the process."""
+        return self.path == _MEMORY
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection with this engine's pragmas; the caller closes it."""
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cache_size = -8192")
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
+        return connection
+
+    async def open(self, prepare: Callable[[sqlite3.Connection], None]) -> None:
+        """Start the threads; ``prepare`` (migrations) runs first, on the writer's connection.
+
+        Raises:
+            StorageError: the file cannot be opened, is not a database, or is newer than this program.
+        """
+        if self._open:
+            return
+        ready: Future[None] = Future()
+        self._writer = threading.Thread(
+            target=self._write_loop, args=(prepare, ready), name="gatewright-sqlite-writer", daemon=True
+        )
+        self._writer.start()
+        await asyncio.wrap_future(ready)
+        if not self.in_memory:
+            self._readers = ThreadPoolExecutor(self._reader_count, thread_name_prefix="gatewright-sqlite-reader")
+        self._open = True
+
+    async def close(self) -> None:
+        """Finish the writes that wait, then stop the threads."""
+        with self._closing:
+            if not self._open:
+                return
+            self._open = False
+            self._queue.put(None)
+        writer, readers = self._writer, self._readers
+        if writer is not None:
+            await asyncio.to_thread(writer.join)
+        if readers is not None:
+            await asyncio.to_thread(readers.shutdown)
+        for connection in self._reader_connections:
+            connection.close()
+        self._reader_connections.clear()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in a write transaction and return its result once that is committed.
+
+        Raises:
+            StoreUnavailableError: another process held the file too long, or the store is closed.
+            StorageError: the disk is full (``STORAGE_FULL``, 507) or the file is damaged.
+        """
+        future = self.submit(work)
+        return await asyncio.wrap_future(future)
+
+    def submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """As :meth:`write`, from any thread; the future resolves after the commit."""
+        future: Future[T] = Future()
+        with self._closing:
+            if not self._open:
+                raise StoreUnavailableError("The store is closed; call initialize() first.", code="STORE_CLOSED")
+            self._queue.put(_Write(work, future))
+        return future
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` on a reader; it sees all that was committed before."""
+        if self.in_memory:
+            return await self.write(work)
+        readers = self._readers
+        if readers is None or not self._open:
+            raise StoreUnavailableError("The store is closed; call initialize() first.", code="STORE_CLOSED")
+        return await asyncio.get_running_loop().run_in_executor(readers, self._read, work)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = self.connect()
+                self._reader_connections.append(connection)
+            return work(connection)
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
+
+    # --- the writer thread --------------------------------------------------------------------------------------
+
+    def _write_loop(self, prepare: Callable[[sqlite3.Connection], None], ready: Future[None]) -> None:
+        try:
+            connection = self.connect()
+            prepare(connection)
+        except BaseException as error:
+            ready.set_exception(translate(error, self.path) if isinstance(error, sqlite3.Error) else error)
+            return
+        ready.set_result(None)
+        while True:
+            first = self._queue.get()
+            if first is None:
+                break
+            group, stop = self._gather(first)
+            self._commit(connection, group)
+            if stop:
+                break
+        connection.close()
+
+    def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
+        group = [first]
+        while len(group) < GROUP_LIMIT:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                return group, True
+            group.append(following)
+        return group, False
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Write]) -> None:
+        done: list[tuple[_Write, Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for write in group:
+                done.append((write, *self._attempt(connection, write)))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            failure = translate(error, self.path)
+            done = [(write, None, failure) for write in group]
+        for write, result, problem in done:
+            write.answer(result, problem)
+
+    def _attempt(self, connection: sqlite3.Connection, write: _Write) -> tuple[Any, BaseException | None]:
+        """Run one write in a savepoint. A fault of the whole transaction (disk full) is raised, not returned."""
+        connection.execute("SAVEPOINT one")
+        try:
+            result = write.work(connection)
+        except sqlite3.Error as error:
+            if not connection.in_transaction or _ends_transaction(error):
+                raise
+            connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
+            return None, translate(error, self.path)
+        except BaseException as error:
+            connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
+            return None, error
+        connection.execute("RELEASE one")
+        return result, None
+
+
+class _Write:
+    """One function that waits for the writer, and the future it answers."""
+
+    __slots__ = ("future", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], future: Future[Any]) -> None:
+        self.work = work
+        self.future = future
+
+    def answer(self, result: Any, problem: BaseException | None) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return  # the caller went away; what was committed stays committed
+        if problem is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(problem)
+
+
+def _ends_transaction(error: sqlite3.Error) -> bool:
+    """Whether the fault is of the file or the disk, so that the other writes of the group cannot go on either."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY"))
+
+
+def translate(error: BaseException, path: str) -> StorageError:
+    """The error of the tree that stands for what SQLite said."""
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if code.startswith("SQLITE_FULL"):
+        full = StorageError(f"The disk that holds {path} is full.", code="STORAGE_FULL", context={"path": path})
+        full.http_status = 507
+        full.recommended_action = "Free space on the disk; nothing was lost and writes go on by themselves."
+        return full
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreUnavailableError("The store is busy.", retry_after=1, context={"path": path})
+    if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_PERM")):
+        return StoreUnavailableError(
+            f"The store at {path} cannot be used: {error}.", retry_after=5, context={"path": path, "sqlite": code}
+        )
+    if code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return StorageError(
+            f"{path} is not a healthy SQLite database: {error}.",
+            code="STORAGE_DAMAGED",
+            context={"path": path, "sqlite": code},
+            recommended_action="Restore the file from a backup; Gatewright does not overwrite it.",
+        )
+    return StorageError(f"The store refused an operation: {error}.", context={"path": path, "sqlite": code})
