@@ -1,0 +1,234 @@
+"""Settings: one class, every variable ``GATEWRIGHT_*``; secrets from variables, files or a directory.
+
+A secret ``X`` may be given as ``GATEWRIGHT_X``, as ``GATEWRIGHT_X_FILE`` (a path), or as a file
+``gatewright_x`` in the directory ``GATEWRIGHT_SECRETS_DIR``. Production mode refuses to start on a weak
+footing and says in one line which setting to change.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gatewright.errors import ConfigurationError
+
+PREFIX = "GATEWRIGHT_"
+MINIMUM_KEY_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """Everything that differs between two installations.
+
+    The variable of a field is ``GATEWRIGHT_`` and its name in capitals; lists are separated by commas.
+
+    Raises:
+        ConfigurationError: a value breaks its rule; the message names variable, value, rule and remedy.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=True, frozen=True)
+
+    mode: Literal["development", "production"] = "development"
+    debug: bool = False
+
+    # --- secrets ------------------------------------------------------------------------------------------------
+    secret_key: SecretStr | None = Field(None, description="root of tokens, codes and cookies; 32 random bytes")
+    encryption_key: SecretStr | None = Field(None, description="root of data at rest; 32 bytes in hex or base64")
+    previous_encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    legacy_fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    smtp_password: SecretStr | None = None
+
+    # --- state --------------------------------------------------------------------------------------------------
+    data_dir: Path = Path("gatewright-data")
+    database: str = Field("sqlite", description="`sqlite`, `sqlite:///path`, `:memory:` or a mongodb:// URI")
+    redis_url: str | None = None
+    durable: bool = True
+
+    # --- policy and detection -----------------------------------------------------------------------------------
+    policy_file: Path | None = None
+    rules_dir: Path | None = None
+    model_file: Path | None = None
+    inspection_mode: Literal["off", "shadow", "block"] = "block"
+
+    # --- tokens and sessions ------------------------------------------------------------------------------------
+    issuer: str = "gatewright"
+    audience: str = "gatewright"
+    token_algorithm: Literal["HS256", "ES256", "EdDSA", "RS256"] = "HS256"  # noqa: S105 - a name, not a secret
+    access_token_minutes: float = Field(15, gt=0, le=24 * 60)
+    refresh_token_days: float = Field(30, gt=0, le=366)
+    refresh_grace_seconds: float = Field(10, ge=0, le=60)
+    revocation_window_seconds: float = Field(30, ge=0, le=300)
+    signing_key_rotation_days: float = Field(90, gt=0)
+
+    # --- passwords and MFA --------------------------------------------------------------------------------------
+    password_min_length: int | None = Field(None, ge=8, le=64)
+    mfa_required: bool = False
+    argon2_time_cost: int = Field(2, ge=1, le=20)
+    argon2_memory_kib: int = Field(19_456, ge=8, le=4_194_304)
+    argon2_parallelism: int = Field(1, ge=1, le=16)
+    hashing_queue_limit: int = Field(256, ge=1)
+    breached_passwords_url: str | None = None
+    mfa_issuer: str = "Gatewright"
+    recent_mfa_seconds: float = Field(900, gt=0)
+
+    # --- the web ------------------------------------------------------------------------------------------------
+    public_url: str = "http://127.0.0.1:8000"
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824)
+    cookie_secure: bool = True
+    passkey_rp_id: str | None = None
+
+    # --- mail ---------------------------------------------------------------------------------------------------
+    notifier: Literal["console", "file", "smtp"] = "console"
+    outbox_file: Path | None = None
+    smtp_host: str = "localhost"
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_user: str | None = None
+    smtp_from: str = "no-reply@localhost"
+
+    # --- logs ---------------------------------------------------------------------------------------------------
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**{**_unknown_variables_refused(), **values})
+        except pydantic.ValidationError as error:
+            raise _explain(error) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+    def model_post_init(self, _: Any) -> None:
+        if self.mode == "production":
+            _refuse_weak_production(self)
+
+    @field_validator("previous_encryption_keys", "legacy_fernet_keys", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def database_path(self) -> str:
+        """The file of the embedded store (``:memory:`` for a private one)."""
+        if self.database == "sqlite":
+            return str(self.data_dir / "gatewright.db")
+        return self.database.removeprefix("sqlite:///")
+
+    def secret(self, name: str) -> bytes | None:
+        """The bytes of the secret called ``name`` (``secret_key`` …): decoded from hex or base64 where it is that."""
+        value = getattr(self, name)
+        return None if value is None else key_bytes(value.get_secret_value())
+
+
+def key_bytes(text: str) -> bytes:
+    """A key as bytes: 64 hex digits or base64 of at least 32 bytes are decoded, other text is taken as it is."""
+    stripped = text.strip()
+    if re.fullmatch(r"(?:[0-9a-fA-F]{2}){32,}", stripped):
+        return bytes.fromhex(stripped)
+    try:
+        decoded = base64.b64decode(
+            stripped.replace("-", "+").replace("_", "/") + "=" * (-len(stripped) % 4), validate=True
+        )
+    except binascii.Error:
+        return stripped.encode()
+    return decoded if len(decoded) >= MINIMUM_KEY_BYTES else stripped.encode()
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """``GATEWRIGHT_X_FILE``, then ``gatewright_x`` in ``GATEWRIGHT_SECRETS_DIR``."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if path is None:
+            directory = os.environ.get(f"{PREFIX}SECRETS_DIR")
+            if directory is None:
+                return None, field_name, False
+            candidate = Path(directory) / f"{PREFIX.lower()}{field_name}"
+            if not candidate.is_file():
+                return None, field_name, False
+            path, variable = str(candidate), f"{PREFIX}SECRETS_DIR"
+        try:
+            return Path(path).read_text().strip(), field_name, False
+        except OSError as error:
+            raise ConfigurationError(
+                f"{variable}={path}: must be a readable file ({error.strerror}); give its path or remove the variable."
+            ) from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+def _unknown_variables_refused() -> Mapping[str, Any]:
+    """A variable that no setting reads is a typing error; it is named instead of being ignored."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    allowed = known | {f"{name}_FILE" for name in known} | {f"{PREFIX}SECRETS_DIR"}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable not in allowed and not variable.startswith(f"{PREFIX}TEST_"):
+            close = difflib.get_close_matches(variable, sorted(known), n=1)
+            hint = (
+                f"did you mean {close[0]}?" if close else "remove it, or see docs/reference/settings.md for the names."
+            )
+            raise ConfigurationError(f"{variable}: no setting has this name; {hint}")
+    return {}
+
+
+def _explain(error: pydantic.ValidationError) -> ConfigurationError:
+    """The first fault as one line: variable, value (secrets hidden), rule."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    field = Settings.model_fields.get(name)
+    secret = field is not None and "Secret" in str(field.annotation)
+    value = "(hidden)" if secret else repr(first.get("input"))
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    variable = f"{PREFIX}{name.upper()}"
+    return ConfigurationError(
+        f"{variable}={value}: {first['msg']}; set {variable} to a value that fits, or remove it for the default.{more}",
+        context={"setting": variable},
+    )
+
+
+def _refuse_weak_production(settings: Settings) -> None:
+    def refuse(variable: str, value: str, rule: str, remedy: str) -> None:
+        raise ConfigurationError(
+            f"{PREFIX}{variable}={value}: {rule}; {remedy}.", context={"setting": PREFIX + variable}
+        )
+
+    make = "make one with `gatewright init` or `openssl rand -hex 32`"
+    for name in ("secret_key", "encryption_key"):
+        key = settings.secret(name)
+        if key is None:
+            refuse(name.upper(), "(missing)", "production needs a key", make)
+        elif len(key) < MINIMUM_KEY_BYTES or len(set(key)) < 8:
+            refuse(name.upper(), "(hidden)", "weak: production needs at least 256 random bits", make)
+    if settings.secret("secret_key") == settings.secret("encryption_key"):
+        refuse("ENCRYPTION_KEY", "(hidden)", "tokens and data at rest need different keys", make)
+    if settings.debug:
+        refuse("DEBUG", "true", "debug output must be off in production", f"set {PREFIX}DEBUG=false")
+    if not settings.cookie_secure:
+        refuse("COOKIE_SECURE", "false", "cookies must not travel over plain HTTP", f"set {PREFIX}COOKIE_SECURE=true")
+    if not settings.public_url.startswith("https://"):
+        refuse("PUBLIC_URL", settings.public_url, "production is reached over HTTPS", "set it to the https:// address")
