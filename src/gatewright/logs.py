@@ -1,0 +1,311 @@
+"""Logs: structured, with the request id on every line, and without secrets.
+
+JSON in production, colours at a terminal. Redaction works by type (``SecretStr``, bytes), by the name of the
+key, and by the look of the value (tokens, API keys, ``password=...``); the audit log uses the same. A value
+cannot forge a line: control characters are escaped, and everything is bounded. ``structlog`` is imported
+when the first line is written, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal, TextIO
+from uuid import UUID
+
+HIDDEN = "[redacted]"
+MAX_LENGTH = 2048
+"""Characters of one value that are kept."""
+MAX_ITEMS = 64
+"""Entries of one list or mapping that are kept."""
+MAX_DEPTH = 6
+
+_request_id: ContextVar[str | None] = ContextVar("gatewright_request_id", default=None)
+_handler: logging.Handler | None = None
+
+# Every alternative is linear: one class repeated, nothing nested. Texts are cut to MAX_LENGTH before.
+_SECRET_VALUE = re.compile(
+    r"eyJ[\w-]{4,}\.[\w-]+\.?[\w-]*"  # a JWT
+    r"|\bgw_[0-9A-Za-z]+_[0-9A-Za-z_-]{8,}"  # an API key of ours
+    r"|otpauth://\S+"
+    r"|gAAAA[\w-]{20,}=*"  # a Fernet token
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
+    r"|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"  # user and password in a URL
+    r"|(?i:\b(?:bearer|basic)\s+[\w.~+/=-]{8,})"
+    r"|(?i:(?<=password)|(?<=passwd)|(?<=secret)|(?<=token)|(?<=api_key)|(?<=apikey)|(?<=api-key)|(?<=mfa_code))"
+    r"[\"']?\s{0,4}[=:]\s{0,4}[\"']?[^\s\"'&,;]+"
+)
+_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+_SECRET_MARKS = (
+    *("eyj", "gw_", "otpauth:", "gaaaa", "private key", "://", "bearer", "basic"),
+    *("passw", "secret", "token", "api_key", "apikey", "api-key", "mfa_code"),
+)
+"""Without one of these in it, in lower case, a text holds nothing for the expression to find."""
+
+_SECRET_WORDS = frozenset(
+    (
+        *("password", "passwd", "pwd", "passphrase", "passcode", "pin", "secret", "secrets", "token", "tokens", "jwt"),
+        *("authorization", "cookie", "cookies", "credential", "credentials", "otp", "totp", "otpauth", "csrf"),
+        *("apikey", "privatekey", "secretkey"),
+    )
+)
+_SECRET_PAIRS = frozenset(
+    (
+        *("api key", "private key", "secret key", "signing key", "encryption key", "root key", "data key"),
+        *("fernet key", "fernet keys", "backup code", "backup codes", "recovery code", "recovery codes", "mfa code"),
+        *("reset code", "provisioning uri", "qr code", "tax id", "bank account", "account number", "card number"),
+    )
+)
+_HARMLESS_ENDINGS = frozenset(
+    (
+        *("id", "ids", "type", "kind", "count", "counts", "hours", "minutes", "seconds", "days", "at", "expires"),
+        *("expiry", "length", "version", "algorithm", "ttl", "format", "age", "name", "names", "limit", "enabled"),
+        *("required", "requests", "status", "remaining", "prefix"),
+    )
+)
+
+
+# --- what writes ------------------------------------------------------------------------------------------------
+
+
+class Log:
+    """Writes events with fields: ``log.info("key rotated", key_id=...)``."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._write(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._write(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._write(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._write(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """As :meth:`error`, with the traceback of the exception that is being handled."""
+        self._write(logging.ERROR, event, fields, exc_info=True)
+
+    def _write(self, level: int, event: str, fields: dict[str, Any], *, exc_info: bool = False) -> None:
+        logger = logging.getLogger(self._name)
+        if not logger.isEnabledFor(level):
+            return
+        shown = redact(fields)
+        if _handler is None:  # inside somebody else's program: a plain line that any handler can write
+            event = " ".join((redact_text(event), *(f"{key}={value!r}" for key, value in shown.items())))
+            logger.log(level, "%s", event, exc_info=exc_info)
+        else:
+            logger.log(level, event, exc_info=exc_info, extra={"gatewright_fields": shown})
+
+
+def get_logger(name: str) -> Log:
+    """The log of a module; costs nothing until something is written."""
+    return Log(name)
+
+
+def configure(
+    *,
+    level: str = "info",
+    format: Literal["auto", "json", "console"] = "auto",
+    stream: TextIO | None = None,
+) -> None:
+    """Send the logs of the whole process to ``stream`` (standard error); for programs, never for libraries.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        format: ``auto`` is ``console`` at a terminal and ``json`` elsewhere.
+    """
+    global _handler
+    import structlog
+
+    out = stream or sys.stderr
+    console = format == "console" or (format == "auto" and out.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer(serializer=_json)
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[
+                _fields,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if console else [structlog.processors.format_exc_info]),
+                _clean,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    if _handler is not None:
+        root.removeHandler(_handler)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    _handler = handler
+
+
+@contextmanager
+def request_id(value: str) -> Iterator[None]:
+    """Put the request's id on every line (and in every error) written inside."""
+    previous = _request_id.set(value)
+    try:
+        yield
+    finally:
+        _request_id.reset(previous)
+
+
+def current_request_id() -> str | None:
+    """The id of the request that is being answered, if any."""
+    return _request_id.get()
+
+
+def _fields(_: Any, __: str, event: Any) -> Any:
+    """Merge our fields, and the request id, into the line."""
+    record = event.get("_record")
+    fields = getattr(record, "gatewright_fields", None)
+    if fields:
+        for key, value in fields.items():
+            event.setdefault(key, value)
+    current = _request_id.get()
+    if current is not None:
+        event.setdefault("request_id", current)
+    return event
+
+
+def _clean(_: Any, __: str, event: Any) -> Any:
+    """The last look at a line, whoever wrote it. A traceback may be long; ours shows no local variables."""
+    for key, value in event.items():
+        if key in {"exception", "stack"} and isinstance(value, str):
+            event[key] = _SECRET_VALUE.sub(HIDDEN, value[-8 * MAX_LENGTH :])
+        elif key != "exc_info":
+            event[key] = HIDDEN if is_secret_name(key) else redact(value)
+    return event
+
+
+def _json(event: Any, **_: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+# --- what hides -------------------------------------------------------------------------------------------------
+
+
+def redact(value: Any, *, depth: int = MAX_DEPTH) -> Any:
+    """A copy of ``value`` for logs and the audit log: plain JSON, bounded, without secrets or control characters.
+
+    A ``SecretStr``, bytes, and whatever stands under a name like ``password`` are replaced; so is anything in
+    a text that looks like a token. What is no JSON is told as its type only, since a ``repr`` may say too much.
+    """
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return redact_text(value.value if isinstance(value, Enum) else value)
+    if isinstance(value, int | float):
+        return value if -(2**63) <= value < 2**64 else redact_text(f"{value:.17g}")
+    if isinstance(value, Enum):
+        return redact(value.value, depth=depth)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)[:MAX_LENGTH]
+    if isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "get_secret_value"):
+        return HIDDEN
+    if isinstance(value, BaseException):
+        return redact_text(f"{type(value).__name__}: {value}")
+    if depth <= 0:
+        return "[too deep]"
+    if isinstance(value, Mapping):
+        return _redact_mapping(value, depth)
+    if hasattr(value, "__struct_fields__"):
+        return _redact_mapping({name: getattr(value, name) for name in value.__struct_fields__}, depth)
+    if isinstance(value, list | tuple | set | frozenset):
+        return _redact_list(value, depth)
+    return f"[{type(value).__name__}]"
+
+
+def redact_text(text: str) -> str:
+    """A text cut to :data:`MAX_LENGTH`, with token-like parts replaced and control characters escaped."""
+    if len(text) > MAX_LENGTH:
+        text = f"{_hide_secrets(text[:MAX_LENGTH])}… ({len(text)} characters)"
+    else:
+        text = _hide_secrets(text)
+    return text if text.isprintable() else escape_control(text)
+
+
+def _hide_secrets(text: str) -> str:
+    lower = text.lower()
+    for mark in _SECRET_MARKS:
+        if mark in lower:
+            return _SECRET_VALUE.sub(HIDDEN, text)
+    return text
+
+
+def escape_control(text: str) -> str:
+    """Escape what could break a line, move the cursor, reorder the text or break the encoding: C0, C1,
+    separators, bidirectional controls, lone surrogates. Backslashes of the text itself stay as they are."""
+    return "".join(
+        ch if ch.isprintable() or (ch.isspace() and ch >= "\xa0" and ch not in "\u2028\u2029") else _escaped(ch)
+        for ch in text
+    )
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Whether what stands under a key of this name is a secret: ``access_token`` is, ``token_type`` is not."""
+    words = [word.lower() for word in _WORDS.findall(name[:128])]
+    if not words:
+        return False
+    if not _SECRET_PAIRS.isdisjoint(map(" ".join, pairwise(words))):
+        return words[-1] not in _HARMLESS_ENDINGS or " ".join(words[-2:]) in _SECRET_PAIRS
+    return words[-1] not in _HARMLESS_ENDINGS and not _SECRET_WORDS.isdisjoint(words)
+
+
+def _escaped(ch: str) -> str:
+    short = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(ch)
+    if short is not None:
+        return short
+    number = ord(ch)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _redact_mapping(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for count, (key, item) in enumerate(value.items()):
+        if count == MAX_ITEMS:
+            shown["…"] = f"{len(value) - MAX_ITEMS} more"
+            break
+        name = key if isinstance(key, str) else str(redact(key, depth=0))
+        hidden = is_secret_name(name) and item is not None and not isinstance(item, bool)
+        name = redact_text(name)[:128]
+        shown[name] = HIDDEN if hidden else redact(item, depth=depth - 1)
+    return shown
+
+
+def _redact_list(value: Iterable[Any], depth: int) -> list[Any]:
+    items = list(value)
+    shown = [redact(item, depth=depth - 1) for item in items[:MAX_ITEMS]]
+    if len(items) > MAX_ITEMS:
+        shown.append(f"… {len(items) - MAX_ITEMS} more")
+    return shown
