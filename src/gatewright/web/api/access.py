@@ -1,0 +1,115 @@
+"""Registration, sign-in and passwords: the calls that a person makes before being anybody."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from gatewright.auth import AuthResult, ClientInfo
+from gatewright.errors import ValidationError
+from gatewright.foundation import SecurityFoundation
+from gatewright.records import Record
+from gatewright.web.api import models
+from gatewright.web.api.answers import answer
+from gatewright.web.dependencies import open_to_all, requires, state_of
+
+ACCEPTED = {
+    "status": "accepted",
+    "detail": "If the address can be used, a message is on its way to it. Follow what it says.",
+}
+
+
+def router(foundation: SecurityFoundation) -> APIRouter:
+    """The calls below ``/v1/manufacturers`` and ``/v1/auth``."""
+    api = APIRouter(prefix="/v1", tags=["access"])
+    auth = foundation.auth
+    public = [Depends(open_to_all())]
+
+    @api.post("/manufacturers", status_code=202, dependencies=public)
+    async def register(body: models.Registration) -> Response:
+        """Register a manufacturer. Answers alike for new and known addresses; the mail says how to go on."""
+        await auth.request_registration(body.model_dump(exclude_none=True))
+        return answer(ACCEPTED, 202)
+
+    @api.post("/manufacturers/verify", status_code=201, dependencies=public)
+    async def verify(body: models.Verification) -> Response:
+        """Confirm the address with the token of the mail; the manufacturer starts on the default tier."""
+        account = await auth.verify_registration(body.token)
+        return answer(account, 201)
+
+    @api.post("/auth/login", dependencies=public)
+    async def login(body: models.Login, request: Request) -> Response:
+        """Sign in with e-mail and password, and a code where the account has a second factor."""
+        result = await auth.authenticate_manufacturer(
+            body.email, body.password, body.mfa_code, client=_client(request, body.device_token)
+        )
+        return answer(tokens(result))
+
+    @api.post("/auth/mfa", dependencies=public)
+    async def second_factor(body: models.MFACompletion, request: Request) -> Response:
+        """Finish a sign-in with a TOTP code, a backup code or a passkey."""
+        proof = body.code if body.code is not None else body.assertion
+        if proof is None:
+            raise ValidationError(
+                "Send `code` (TOTP or backup code) or `assertion` (passkey).", code="MFA_PROOF_MISSING"
+            )
+        result = await auth.complete_mfa(
+            body.challenge_id, proof, client=_client(request), remember_device=body.remember_device
+        )
+        return answer(tokens(result))
+
+    @api.post("/auth/refresh", dependencies=public)
+    async def refresh(body: models.Refresh, request: Request) -> Response:
+        """Exchange a refresh token for new tokens; each works once."""
+        return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request))))
+
+    @api.post("/auth/logout", status_code=204)
+    async def logout(request: Request, _: Annotated[Any, Depends(requires())]) -> Response:
+        """End the session of the token."""
+        state = state_of(request)
+        if state.session_id is not None:
+            await auth.invalidate_session(state.session_id)
+        return Response(status_code=204)
+
+    @api.post("/auth/password/forgot", status_code=202, dependencies=public)
+    async def forgot(body: models.Forgot) -> Response:
+        """Ask for a reset by mail. Never says whether the address is known."""
+        await auth.request_password_reset(body.email)
+        return answer(ACCEPTED, 202)
+
+    @api.post("/auth/password/reset", status_code=204, dependencies=public)
+    async def reset(body: models.Reset) -> Response:
+        """Set a new password with the token of the mail; accounts with a second factor need its code as well."""
+        await auth.reset_password(body.token, body.new_password, mfa_code=body.mfa_code)
+        return Response(status_code=204)
+
+    return api
+
+
+def _client(request: Request, device_token: str | None = None) -> ClientInfo:
+    client = state_of(request).client
+    if device_token is None:
+        return client
+    return ClientInfo(ip_address=client.ip_address, user_agent=client.user_agent, device_token=device_token)
+
+
+def tokens(result: AuthResult) -> dict[str, Any]:
+    """What a client gets of an AuthResult: tokens, or the challenge for the second factor."""
+    if result.status == "mfa_required":
+        return {
+            "status": result.status,
+            "challenge_id": result.challenge_id,
+            "mfa_methods": list(result.mfa_methods or ()),
+        }
+    manufacturer = result.manufacturer
+    return {
+        "status": result.status,
+        "access_token": result.access_token,
+        "refresh_token": result.refresh_token,
+        "token_type": "Bearer",
+        "expires_in": result.expires_in,
+        "session_id": result.session_id,
+        "manufacturer": manufacturer.to_dict() if isinstance(manufacturer, Record) else manufacturer,
+        **({"device_token": result.device_token} if result.device_token else {}),
+    }

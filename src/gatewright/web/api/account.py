@@ -1,0 +1,98 @@
+"""The caller's own account: who I am, sessions, second factors, devices, passkeys, API keys, business data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from gatewright.errors import AuthenticationError
+from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.api import models
+from gatewright.web.api.answers import answer, page
+from gatewright.web.dependencies import requires, state_of
+
+Caller = Annotated[ManufacturerContext, Depends(requires())]
+ConfirmedCaller = Annotated[ManufacturerContext, Depends(requires(recent_mfa=True))]
+
+
+def router(foundation: SecurityFoundation) -> APIRouter:
+    """The calls below ``/v1/me``, ``/v1/sessions`` and ``/v1/profile``."""
+    api = APIRouter(prefix="/v1", tags=["account"])
+    auth, rbac = foundation.auth, foundation.rbac
+
+    @api.get("/me")
+    async def me(caller: Caller, request: Request) -> Response:
+        """Who I am, with tier, permissions and usage."""
+        state = state_of(request)
+        permissions = await rbac.permissions_of(caller)
+        if state.permissions is not None:
+            permissions = [p for p in permissions if p in state.permissions]
+        return answer(
+            {
+                "manufacturer_id": caller.manufacturer_id,
+                "account_id": caller.account_id,
+                "company_name": caller.company_name,
+                "email": caller.email,
+                "tier": await rbac.tier_of(caller),
+                "roles": list(caller.roles),
+                "permissions": permissions,
+                "usage": await rbac.get_usage_overview(caller),
+                "session_id": state.session_id,
+                "signed_in_by": state.by,
+            }
+        )
+
+    @api.get("/sessions")
+    async def sessions(caller: Caller, request: Request) -> Response:
+        """My open sessions."""
+        current = state_of(request).session_id
+        listed = await auth.list_sessions(caller.manufacturer_id)
+        own = [s for s in listed if s.account_id == caller.account_id]
+        return answer(page([{**s.to_dict(), "current": s.session_id == current} for s in own], None))
+
+    @api.delete("/sessions/{session_id}", status_code=204)
+    async def end_session(session_id: str, caller: Caller) -> Response:
+        """End one of my sessions; an id that is not mine answers as one that does not exist."""
+        session = await auth.get_session_info(session_id)
+        if session is not None and session.account_id == caller.account_id:
+            await auth.invalidate_session(session_id)
+        return Response(status_code=204)
+
+    @api.delete("/sessions")
+    async def end_others(caller: Caller, request: Request) -> Response:
+        """End all my other sessions."""
+        state = state_of(request)
+        ended = 0
+        for session in await auth.list_sessions(caller.manufacturer_id):
+            if session.account_id == caller.account_id and session.session_id != state.session_id:
+                await auth.invalidate_session(session.session_id)
+                ended += 1
+        return answer({"ended": ended})
+
+    @api.get("/profile")
+    async def profile(caller: Caller, request: Request) -> Response:
+        """My business data; masked unless the second factor is recent."""
+        clear = await _confirmed_recently(foundation, state_of(request).session_id)
+        return answer(
+            {"masked": not clear, "profile": await foundation.profiles.read(caller.manufacturer_id, clear=clear)}
+        )
+
+    @api.put("/profile")
+    async def change_profile(body: models.Profile, caller: ConfirmedCaller) -> Response:
+        """Replace my business data; checked, then encrypted at rest. Needs a recent second factor."""
+        report = await foundation.profiles.write(caller.manufacturer_id, body.model_dump(exclude_none=True))
+        return answer({"warnings": [w.to_dict() for w in report]})
+
+    return api
+
+
+async def _confirmed_recently(foundation: SecurityFoundation, session_id: str | None) -> bool:
+    if session_id is None:
+        return False
+    try:
+        await foundation.auth.require_recent_mfa(session_id, max_age=foundation.settings.recent_mfa_seconds)
+    except AuthenticationError:
+        return False
+    return True

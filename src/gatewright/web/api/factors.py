@@ -1,0 +1,137 @@
+"""Second factors and machine credentials: TOTP, backup codes, passkeys, devices, API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.api import models
+from gatewright.web.api.access import tokens
+from gatewright.web.api.answers import answer, page
+from gatewright.web.dependencies import open_to_all, requires, state_of
+
+Caller = Annotated[ManufacturerContext, Depends(requires())]
+ConfirmedCaller = Annotated[ManufacturerContext, Depends(requires(recent_mfa=True))]
+
+
+def router(foundation: SecurityFoundation) -> APIRouter:
+    """The calls below ``/v1/mfa``, ``/v1/passkeys``, ``/v1/devices`` and ``/v1/api-keys``."""
+    api = APIRouter(prefix="/v1", tags=["factors"])
+    _totp(api, foundation)
+    _passkeys(api, foundation)
+    _devices_and_keys(api, foundation)
+    return api
+
+
+def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
+    auth = foundation.auth
+
+    @api.post("/mfa/totp")
+    async def enrol(caller: Caller, request: Request) -> Response:
+        """Begin: a secret, its QR code and ten backup codes, shown once. Replacing one needs recent MFA."""
+        if await auth.mfa_enabled(caller.manufacturer_id, account_id=caller.account_id):
+            await auth.require_recent_mfa(
+                state_of(request).session_id or "", max_age=foundation.settings.recent_mfa_seconds
+            )
+        return answer(await auth.setup_mfa(caller.manufacturer_id, account_id=caller.account_id))
+
+    @api.post("/mfa/totp/confirm")
+    async def confirm(body: models.Code, caller: Caller, request: Request) -> Response:
+        """Finish with a code of the app; from now on sign-in asks for one."""
+        await auth.confirm_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id)
+        session_id = state_of(request).session_id
+        if session_id is not None:
+            await auth.note_mfa(session_id)
+        return answer({"enabled": True})
+
+    @api.delete("/mfa/totp")
+    async def remove(body: models.Code, caller: ConfirmedCaller) -> Response:
+        """Remove the second factor, with a code of it."""
+        await auth.disable_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id)
+        return answer({"enabled": False})
+
+    @api.post("/mfa/backup-codes")
+    async def backup_codes(caller: ConfirmedCaller) -> Response:
+        """Ten new backup codes, shown once; the old ones die."""
+        codes = await auth.generate_backup_codes(caller.manufacturer_id, account_id=caller.account_id)
+        return answer({"backup_codes": codes})
+
+
+def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
+    auth = foundation.auth
+
+    @api.get("/passkeys")
+    async def passkeys(caller: Caller) -> Response:
+        """My passkeys."""
+        return answer(page(await auth.list_passkeys(caller.manufacturer_id, account_id=caller.account_id), None))
+
+    @api.post("/passkeys/register/begin")
+    async def begin_registration(caller: Caller) -> Response:
+        """The options for ``navigator.credentials.create``."""
+        return answer(await auth.begin_passkey_registration(caller.manufacturer_id, account_id=caller.account_id))
+
+    @api.post("/passkeys/register/finish", status_code=201)
+    async def finish_registration(body: models.PasskeyRegistration, caller: Caller) -> Response:
+        """Keep the passkey that the browser made."""
+        kept = await auth.finish_passkey_registration(
+            body.challenge_id, body.credential, name=body.name, account_id=caller.account_id
+        )
+        return answer(kept, 201)
+
+    @api.delete("/passkeys/{passkey_id}", status_code=204)
+    async def remove_passkey(passkey_id: str, caller: ConfirmedCaller) -> Response:
+        """Remove one of my passkeys."""
+        await auth.remove_passkey(caller.manufacturer_id, passkey_id, account_id=caller.account_id)
+        return Response(status_code=204)
+
+    @api.post("/passkeys/login/begin", dependencies=[Depends(open_to_all())])
+    async def begin_login(body: models.PasskeyLogin, request: Request) -> Response:
+        """The options for ``navigator.credentials.get``; alike for known and unknown addresses."""
+        return answer(await auth.begin_passkey_login(body.email, client=state_of(request).client))
+
+    @api.post("/passkeys/login/finish", dependencies=[Depends(open_to_all())])
+    async def finish_login(body: models.PasskeyAssertion, request: Request) -> Response:
+        """Sign in with a passkey: possession and user verification are two factors."""
+        result = await auth.finish_passkey_login(body.challenge_id, body.assertion, client=state_of(request).client)
+        return answer(tokens(result))
+
+
+def _devices_and_keys(api: APIRouter, foundation: SecurityFoundation) -> None:
+    auth = foundation.auth
+
+    @api.get("/devices")
+    async def devices(caller: Caller) -> Response:
+        """My trusted devices."""
+        return answer(page(await auth.list_devices(caller.manufacturer_id, account_id=caller.account_id), None))
+
+    @api.delete("/devices/{device_id}", status_code=204)
+    async def revoke_device(device_id: str, caller: Caller) -> Response:
+        """Trust a device no longer."""
+        await auth.revoke_device(caller.manufacturer_id, device_id, account_id=caller.account_id)
+        return Response(status_code=204)
+
+    @api.get("/api-keys")
+    async def api_keys(caller: Caller) -> Response:
+        """The API keys of my company, without their secrets."""
+        return answer(page(await auth.list_api_keys(caller.manufacturer_id), None))
+
+    @api.post("/api-keys", status_code=201)
+    async def create_api_key(body: models.NewApiKey, caller: ConfirmedCaller) -> Response:
+        """Make a key for a server; it is shown once, and can do no more than its owner."""
+        made = await auth.create_api_key(
+            caller.manufacturer_id,
+            body.name,
+            permissions=body.permissions,
+            expires_at=body.expires_at,
+            account_id=caller.account_id,
+        )
+        return answer(made, 201)
+
+    @api.delete("/api-keys/{key_id}", status_code=204)
+    async def revoke_api_key(key_id: str, caller: Caller) -> Response:
+        """End a key at once."""
+        await auth.revoke_api_key(key_id, manufacturer_id=caller.manufacturer_id)
+        return Response(status_code=204)

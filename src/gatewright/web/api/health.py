@@ -1,0 +1,52 @@
+"""Health, metrics and keys: the calls that machines make of the service itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Response
+
+from gatewright.errors import SecurityError
+from gatewright.foundation import SecurityFoundation
+from gatewright.web.api.answers import answer
+from gatewright.web.dependencies import open_to_all
+
+PROBE = [Depends(open_to_all(inspection="off"))]
+
+
+def router(foundation: SecurityFoundation) -> APIRouter:
+    """``/healthz``, ``/readyz``, ``/metrics`` and ``/.well-known/jwks.json``."""
+    api = APIRouter(tags=["health"], dependencies=PROBE)
+
+    @api.get("/healthz")
+    async def healthz() -> Response:
+        """Whether the process lives. Asks nothing of store or cache, so their outage does not restart it."""
+        return answer({"status": "ok"})
+
+    @api.get("/readyz")
+    async def readyz() -> Response:
+        """Whether requests can be served: 200 when ready or degraded, 503 when the store is away."""
+        checks = await readiness(foundation)
+        ready = checks["store"] == "ok"
+        status = "ready" if all(v == "ok" for v in checks.values()) else "degraded" if ready else "unavailable"
+        return answer({"status": status, "checks": checks}, 200 if ready else 503)
+
+    @api.get("/metrics")
+    async def metrics() -> Response:
+        """Counters and timings for Prometheus. Serve it to the monitoring network only."""
+        return Response(foundation.monitor.metrics_text(), media_type="text/plain; version=0.0.4")
+
+    @api.get("/.well-known/jwks.json")
+    async def jwks() -> Response:
+        """The public signing keys (RFC 7517); empty with HS256, whose key is never public."""
+        return answer(foundation.auth.jwks(), headers={"cache-control": "public, max-age=300"})
+
+    return api
+
+
+async def readiness(foundation: SecurityFoundation) -> dict[str, str]:
+    """Each part and ``ok``, or what is the matter with it."""
+    checks = {"store": "ok", "detector": "degraded: rules alone decide" if foundation.validator.degraded else "ok"}
+    try:
+        await foundation.store.check()
+    except SecurityError as error:
+        checks["store"] = error.code
+    return checks

@@ -1,0 +1,146 @@
+"""What the HTTP API reads: strict models, unknown members refused, every text bounded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Text = Annotated[str, Field(max_length=512)]
+Secret = Annotated[str, Field(max_length=4_096, repr=False)]
+Identifier = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Body(BaseModel):
+    """A JSON object of ours."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Address(Body):
+    street: Text | None = None
+    city: Text | None = None
+    state: Text | None = None
+    zip: Text | None = None
+    country: Text | None = None
+
+
+class Registration(Body):
+    email: Text
+    password: Secret
+    company_name: Text
+    business_license: Text | None = None
+    tax_id: Text | None = None
+    website: Text | None = None
+    phone: Text | None = None
+    address: Address | None = None
+    bank_account: Text | None = None
+
+
+class Verification(Body):
+    token: Secret
+
+
+class Login(Body):
+    email: Text
+    password: Secret
+    mfa_code: Annotated[str, Field(max_length=32, repr=False)] | None = None
+    device_token: Secret | None = None
+
+
+class MFACompletion(Body):
+    challenge_id: Identifier
+    code: Annotated[str, Field(max_length=32, repr=False)] | None = None
+    assertion: dict[str, Any] | None = None
+    remember_device: bool = False
+
+
+class Refresh(Body):
+    refresh_token: Secret
+
+
+class Forgot(Body):
+    email: Text
+
+
+class Reset(Body):
+    token: Secret
+    new_password: Secret
+    mfa_code: Annotated[str, Field(max_length=32, repr=False)] | None = None
+
+
+class PasswordChange(Body):
+    current_password: Secret
+    new_password: Secret
+
+
+class Code(Body):
+    code: Annotated[str, Field(max_length=32, repr=False)]
+
+
+class PasskeyRegistration(Body):
+    challenge_id: Identifier
+    credential: dict[str, Any]
+    name: Text = "passkey"
+
+
+class PasskeyLogin(Body):
+    email: Text | None = None
+
+
+class PasskeyAssertion(Body):
+    challenge_id: Identifier
+    assertion: dict[str, Any]
+
+
+class NewApiKey(Body):
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    permissions: Annotated[list[Text], Field(max_length=64)]
+    expires_at: Annotated[datetime, Field(strict=False)] | None = None
+
+
+class Profile(Body):
+    company_name: Text | None = None
+    business_license: Text | None = None
+    tax_id: Text | None = None
+    website: Text | None = None
+    phone: Text | None = None
+    address: Address | None = None
+    bank_account: Text | None = None
+
+
+class TierChange(Body):
+    tier: Identifier
+    reason: Annotated[str, Field(min_length=3, max_length=300)]
+
+
+class StatusChange(Body):
+    reason: Annotated[str, Field(min_length=3, max_length=300)]
+
+
+class Grant(Body):
+    permission: Identifier
+    until: Annotated[datetime, Field(strict=False)]
+    reason: Annotated[str, Field(min_length=3, max_length=300)]
+
+
+class Feedback(Body):
+    data: Any
+    threat_type: Identifier
+    is_threat: bool
+    reason: Text | None = None
+
+
+class IncidentResolution(Body):
+    note: Annotated[str, Field(min_length=3, max_length=2_000)]
+
+
+class Product(Body):
+    """A row of the demo marketplace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=500)]
+    description: Annotated[str, Field(max_length=20_000)] = ""
+    sku: Annotated[str, Field(max_length=100)] | None = None
+    price_cents: Annotated[int, Field(ge=0, le=10**12)] | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict)

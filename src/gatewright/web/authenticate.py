@@ -1,0 +1,108 @@
+"""Step 1 of a request: who is calling. Bearer token, API key or session cookie becomes a ManufacturerContext."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatewright.errors import AuthenticationError, InvalidTokenError
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.request import RequestState, Scope, header
+
+if TYPE_CHECKING:
+    from gatewright.auth import ManufacturerAuthManager
+
+SESSION_COOKIE = "__Host-gatewright"
+"""The cookie of the pages; it carries a secret of its own, never the session id."""
+
+MAX_CREDENTIAL = 8_192
+"""Characters of a token or key at the most; longer ones are refused unread."""
+
+
+class Authenticator:
+    """Turns the credentials of a request into its caller.
+
+    Args:
+        auth: checks tokens, keys and cookies.
+    """
+
+    def __init__(self, auth: ManufacturerAuthManager) -> None:
+        self._auth = auth
+
+    async def authenticate(self, scope: Scope, state: RequestState, *, required: bool) -> None:
+        """Fill ``state`` with the caller; an anonymous request stays so where nothing is required.
+
+        Raises:
+            AuthenticationError: no credentials where some are required (code ``TOKEN_MISSING``), two at
+                once, or bad ones. A bad credential is refused even where none is needed.
+        """
+        credential = header(scope, b"authorization")
+        key = header(scope, b"x-api-key")
+        if credential is not None and key is not None:
+            raise InvalidTokenError("Two credentials came at once and are invalid together; send one.")
+        if key is not None:
+            await self._by_key(key, state)
+        elif credential is not None:
+            await self._by_authorization(credential, state)
+        elif (cookie := session_cookie(scope)) is not None:
+            await self._by_cookie(cookie, state)
+        if state.caller is None and required:
+            raise AuthenticationError("This call needs a bearer token, an API key or a session.", code="TOKEN_MISSING")
+
+    async def _by_authorization(self, value: str, state: RequestState) -> None:
+        scheme, _, credential = value.partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != "bearer" or not credential or len(credential) > MAX_CREDENTIAL:
+            raise InvalidTokenError("The Authorization header is invalid; send `Authorization: Bearer <token>`.")
+        if credential.startswith("gw_"):
+            await self._by_key(credential, state)
+        else:
+            self._take_claims(await self._auth.validate_token(credential), state, by="token")
+
+    async def _by_key(self, key: str, state: RequestState) -> None:
+        if len(key) > MAX_CREDENTIAL:
+            raise InvalidTokenError("The API key is invalid.")
+        known = await self._auth.verify_api_key(key, client=state.client)
+        state.caller = ManufacturerContext(
+            manufacturer_id=known.manufacturer_id,
+            company_name=known.company_name,
+            email=known.email,
+            tier=known.tier,
+            roles=list(known.roles),
+            account_id=known.account_id,
+            ip_address=state.client.ip_address,
+            user_agent=state.client.user_agent,
+        )
+        state.permissions = frozenset(known.permissions)
+        state.by = "api_key"
+
+    async def _by_cookie(self, cookie: str, state: RequestState) -> None:
+        claims = await self._auth.claims_of_cookie(cookie)
+        if claims is not None:
+            self._take_claims(claims, state, by="cookie")
+
+    def _take_claims(self, claims: dict[str, Any], state: RequestState, *, by: str) -> None:
+        state.claims = claims
+        state.session_id = claims.get("sid")
+        state.by = by
+        state.caller = ManufacturerContext(
+            manufacturer_id=claims["manufacturer_id"],
+            company_name=claims.get("company_name", ""),
+            email=claims.get("email", ""),
+            tier=claims.get("tier", ""),
+            roles=list(claims.get("roles", ())),
+            account_id=claims.get("account_id") or claims.get("sub"),
+            ip_address=state.client.ip_address,
+            user_agent=state.client.user_agent,
+        )
+
+
+def session_cookie(scope: Scope) -> str | None:
+    """The value of the session cookie; None when it is not there."""
+    cookies = header(scope, b"cookie")
+    if cookies is None or len(cookies) > MAX_CREDENTIAL:
+        return None
+    for part in cookies.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == SESSION_COOKIE:
+            return value
+    return None

@@ -1,0 +1,215 @@
+"""Request bodies: read once within a bound, understood for inspection, handed on unchanged.
+
+Whatever the application might make of the bytes must have been seen by the inspection, so what cannot be
+read for certain is refused: a compressed body, JSON that is not UTF-8, a declared type that does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from gatewright.web.problems import Problem
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+MAX_FIELDS = 1_000
+"""Form fields and parts at the most."""
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        413, "BODY_TOO_LARGE", f"The body may have at most {limit:,} bytes; send less, or in several requests."
+    )
+
+
+async def read_body(receive: Receive, content_length: str | None, limit: int) -> bytes | None:
+    """The whole body, or None when the client went away before its end.
+
+    Raises:
+        Problem: 413 over ``limit`` bytes, by what is announced or by what comes.
+    """
+    if content_length is not None and content_length.isdigit() and int(content_length) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        if chunk:
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives ``body`` once and then what the server still has to say."""
+    sent = False
+
+    async def again() -> Mapping[str, Any]:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def understand(body: bytes, content_type: str | None, content_encoding: str | None) -> Any:
+    """The body as a value to inspect; None where there is nothing that text can be found in.
+
+    Raises:
+        Problem: 400 or 415 for a body that is not what it says it is.
+    """
+    if not body:
+        return None
+    if content_encoding is not None and content_encoding.strip().lower() not in {"", "identity"}:
+        raise Problem(
+            415, "ENCODING_NOT_SUPPORTED", "Send the body without Content-Encoding; compressed bodies are not read."
+        )
+    kind, options = _media_type(content_type)
+    if kind == "application/json" or kind.endswith("+json"):
+        return parse_json(body)
+    if kind == "application/x-www-form-urlencoded":
+        return _form(body)
+    if kind == "multipart/form-data":
+        return _multipart(body, options)
+    return _text_or_json(body, kind)
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON, strictly: UTF-8, no NaN, bounded nesting.
+
+    Raises:
+        Problem: 400 with ``INVALID_ENCODING``, ``NESTING_TOO_DEEP`` or ``INVALID_JSON`` and the place.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            raise Problem(
+                400, "INVALID_ENCODING", f"JSON must be UTF-8; byte {wrong.start} is not. Encode the body as UTF-8."
+            ) from None
+        raise Problem(
+            400, "INVALID_JSON", f"The body is not valid JSON: {error}. Check it with a JSON parser."
+        ) from None
+    except RecursionError:
+        raise Problem(400, "NESTING_TOO_DEEP", "The JSON is nested too deeply to be read; flatten the body.") from None
+
+
+def _media_type(content_type: str | None) -> tuple[str, dict[bytes, bytes]]:
+    if not content_type:
+        return "", {}
+    kind, options = parse_options_header(content_type)
+    return kind.decode("latin-1").lower(), options
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+    except UnicodeDecodeError:
+        raise Problem(400, "INVALID_ENCODING", "The form must be UTF-8; encode it so.") from None
+    except ValueError:
+        raise Problem(400, "TOO_MANY_FIELDS", f"A form may have at most {MAX_FIELDS} fields.") from None
+    return collect(pairs)
+
+
+def collect(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Pairs as a mapping; a name that comes more than once keeps all its values."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            before = found[name]
+            found[name] = [*before, value] if isinstance(before, list) else [before, value]
+        else:
+            found[name] = value
+    return found
+
+
+def _multipart(body: bytes, options: dict[bytes, bytes]) -> dict[str, Any]:
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise Problem(400, "INVALID_MULTIPART", "The Content-Type names no boundary; let your HTTP library set it.")
+    collector = _Parts()
+    try:
+        parser = MultipartParser(boundary, collector.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError:
+        raise Problem(400, "INVALID_MULTIPART", "The parts cannot be read; let your HTTP library build them.") from None
+    return collect(collector.pairs)
+
+
+class _Parts:
+    """Fields and file names of a multipart body; text in files is inspected too, binary files are not."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, str]] = []
+        self._name = self._value = self._disposition = b""
+        self._data: list[bytes] = []
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._add("_name", data[start:end]),
+            "on_header_value": lambda data, start, end: self._add("_value", data[start:end]),
+            "on_header_end": self._header_end,
+            "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
+            "on_part_end": self._end,
+        }
+
+    def _add(self, attribute: str, data: bytes) -> None:
+        setattr(self, attribute, getattr(self, attribute) + data)
+
+    def _begin(self) -> None:
+        if len(self.pairs) >= MAX_FIELDS:
+            raise Problem(400, "TOO_MANY_FIELDS", f"A form may have at most {MAX_FIELDS} parts.")
+        self._name = self._value = self._disposition = b""
+        self._data = []
+
+    def _header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._name = self._value = b""
+
+    def _end(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        filename = options.get(b"filename")
+        if filename is not None:
+            self.pairs.append((f"{name}.filename", filename.decode("utf-8", "replace")))
+        try:
+            self.pairs.append((name, b"".join(self._data).decode("utf-8")))
+        except UnicodeDecodeError:
+            if filename is None:
+                raise Problem(400, "INVALID_ENCODING", f"The field {name!r} must be UTF-8.") from None
+
+
+def _text_or_json(body: bytes, kind: str) -> Any:
+    """XML and plain text as one string; an undeclared body as whatever an application might take it for."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        if kind.startswith("text/") or kind.endswith("xml"):
+            raise Problem(400, "INVALID_ENCODING", "Text must be UTF-8; encode the body so.") from None
+        return None
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return parse_json(body)
+        except Problem as problem:
+            if problem.code == "NESTING_TOO_DEEP":
+                raise
+    return text

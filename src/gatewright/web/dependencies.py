@@ -1,0 +1,94 @@
+"""FastAPI dependencies: a route says what it needs, the middleware sees to it before the route runs.
+
+No ``from __future__ import annotations`` here: FastAPI reads the annotations of a callable object as they are.
+"""
+
+from collections.abc import Mapping
+
+from fastapi import Request
+
+from gatewright.errors import AuthenticationError, ConfigurationError
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.request import KEY, RequestState
+from gatewright.web.rules import RouteRule
+
+
+class Requires:
+    """A dependency that carries a :class:`RouteRule` and gives the caller."""
+
+    def __init__(self, rule: RouteRule) -> None:
+        self.rule = rule
+
+    def __call__(self, request: Request) -> ManufacturerContext:
+        state = state_of(request)
+        if state.caller is None:
+            raise AuthenticationError("This call needs a signed-in caller.", code="TOKEN_MISSING")
+        if self.rule.permission is not None and self.rule.permission not in state.granted:
+            # The middleware decides before the route runs; a route it could not see must not be open.
+            raise ConfigurationError(
+                "The middleware did not check this route; install it on the outermost application."
+            )
+        return state.caller
+
+
+class Open:
+    """A dependency that carries a rule for a route which anybody may call."""
+
+    def __init__(self, rule: RouteRule) -> None:
+        self.rule = rule
+
+    def __call__(self) -> None:
+        return None
+
+
+def requires(
+    permission: str | None = None,
+    *,
+    consumes: str | Mapping[str, int] | None = None,
+    action: str | None = None,
+    role: str | None = None,
+    recent_mfa: bool = False,
+    inspection: str | None = None,
+    max_body: int | None = None,
+) -> Requires:
+    """What a route needs: ``Depends(requires("upload_products", consumes="product_uploads"))`` gives the caller.
+
+    Args:
+        permission: a permission of the policy; None asks only for a signed-in caller.
+        consumes: a resource (one unit), or amounts by resource, taken once a request and given back when the
+            application answers 5xx.
+        action: a rate limit of the policy, counted for the manufacturer.
+        role: a platform role, for staff only.
+        recent_mfa: whether the session's second factor must be recent.
+        inspection: ``off``, ``shadow`` or ``block``; None for the installation's default.
+        max_body: bytes; None for the installation's default.
+    """
+    taken = {consumes: 1} if isinstance(consumes, str) else dict(consumes or {})
+    rule = RouteRule(
+        auth="required",
+        permission=None if permission is None else str(getattr(permission, "value", permission)),
+        consumes=tuple(taken.items()),
+        action=action,
+        role=role,
+        recent_mfa=recent_mfa,
+        inspection=inspection,
+        max_body=max_body,
+    )
+    return Requires(rule)
+
+
+def open_to_all(*, inspection: str | None = None, auth: str = "none", action: str | None = None) -> Open:
+    """A rule for a public route: no caller is asked for."""
+    return Open(RouteRule(auth=auth, inspection=inspection, action=action))
+
+
+def state_of(request: Request) -> RequestState:
+    """What the middleware learned about this request.
+
+    Raises:
+        ConfigurationError: the middleware is not installed.
+    """
+    state = request.scope.get(KEY)
+    if not isinstance(state, RequestState):
+        raise ConfigurationError("GatewrightMiddleware is not installed; add it to the application.")
+    return state

@@ -1,0 +1,167 @@
+"""Step 4 of a request: what is sent. Path, query, headers and body go through the detector in one pass."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from gatewright.errors import SecurityThreatDetectedError
+from gatewright.events import EventSink, Severity, event
+from gatewright.web.body import MAX_FIELDS, collect
+from gatewright.web.problems import Problem
+from gatewright.web.request import RequestState, Scope
+from gatewright.web.rules import RouteRule
+
+if TYPE_CHECKING:
+    from gatewright.threats import Inspection, ManufacturerSecurityValidator
+
+INSPECTED_HEADERS = frozenset(
+    {
+        b"user-agent",
+        b"referer",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-api-version",
+        b"accept-language",
+        b"origin",
+    }
+)
+MEMORY = 4_096
+"""Header values found harmless that are remembered: a client sends the same ones with every request."""
+
+
+class Inspector:
+    """Inspects requests and decides by the mode of the route.
+
+    Args:
+        validator: the detector.
+        sink: where findings go as events.
+        mode: ``off``, ``shadow`` (record only) or ``block`` for routes that say nothing.
+    """
+
+    def __init__(self, validator: ManufacturerSecurityValidator, sink: EventSink, *, mode: str = "block") -> None:
+        self._validator = validator
+        self._sink = sink
+        self._mode = mode
+        self._harmless: OrderedDict[str, None] = OrderedDict()
+
+    def mode_of(self, rule: RouteRule) -> str:
+        return rule.inspection or self._mode
+
+    async def inspect(self, scope: Scope, body: Any, rule: RouteRule, state: RequestState) -> None:
+        """Look at everything the application may read.
+
+        Raises:
+            SecurityThreatDetectedError: an attack, or a value too large to be inspected, in block mode. The
+                message names no rule; the event has the evidence.
+        """
+        mode = self.mode_of(rule)
+        if mode == "off":
+            return
+        value = self._gather(scope, body, rule)
+        if not value:
+            return
+        found = await self._validator.inspect(
+            value,
+            manufacturer_id=None if state.caller is None else state.caller.manufacturer_id,
+            route=rule.name,
+        )
+        if not found.threat_detected and not found.truncated:
+            self._remember(value.get("headers", {}))
+            return
+        self._report(found, scope, state, mode)
+        if mode == "block":
+            raise SecurityThreatDetectedError(
+                "The request was refused because its content looks like an attack."
+                if found.threat_detected
+                else "The request was refused because its content is too large or too deep to be inspected.",
+                code="THREAT_DETECTED" if found.threat_detected else "INSPECTION_TRUNCATED",
+            )
+
+    def _gather(self, scope: Scope, body: Any, rule: RouteRule) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        path = scope["path"]
+        raw = scope.get("raw_path") or b""
+        if path not in self._harmless:
+            value["path"] = path if b"%25" not in raw else [path, unquote(path)]
+        if query := scope.get("query_string"):
+            value["query"] = _query(query)
+        headers = self._headers(scope)
+        if headers:
+            value["headers"] = headers
+        if body is not None:
+            value["body"] = without(body, rule.exclude)
+        return value
+
+    def _headers(self, scope: Scope) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, raw in scope["headers"]:
+            if name in INSPECTED_HEADERS:
+                text = raw.decode("latin-1")
+                if text not in self._harmless:
+                    key = name.decode("latin-1")
+                    found[key] = f"{found[key]}, {text}" if key in found else text
+        return found
+
+    def _remember(self, headers: Mapping[str, str]) -> None:
+        for text in headers.values():
+            if len(text) <= 512:
+                self._harmless[text] = None
+        while len(self._harmless) > MEMORY:
+            self._harmless.popitem(last=False)
+
+    def forget(self, _: str = "") -> None:
+        """Drop the memory: rules, model or detection level changed."""
+        self._harmless.clear()
+
+    def _report(self, found: Inspection, scope: Scope, state: RequestState, mode: str) -> None:
+        caller = state.caller
+        self._sink.emit(
+            event(
+                "threats:request:blocked" if mode == "block" else "threats:request:seen",
+                severity=Severity.WARNING,
+                manufacturer_id=None if caller is None else caller.manufacturer_id,
+                account_id=None if caller is None else caller.account_id,
+                session_id=state.session_id,
+                ip_address=state.client.ip_address,
+                request_id=state.request_id,
+                method=scope.get("method", "WEBSOCKET"),
+                path=scope["path"][:200],
+                risk_score=round(found.risk_score, 3),
+                confidence=round(found.confidence, 3),
+                truncated=found.truncated,
+                findings=[
+                    {
+                        "threat_type": f.threat_type,
+                        "severity": f.severity,
+                        "confidence": round(f.confidence, 3),
+                        "path": f.path,
+                        "patterns": list(f.detected_patterns)[:8],
+                        "evidence": str(f.evidence)[:300],
+                    }
+                    for f in found.findings[:8]
+                ],
+            )
+        )
+
+
+def _query(query: bytes) -> dict[str, Any]:
+    try:
+        return collect(
+            parse_qsl(
+                query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="surrogateescape"
+            )
+        )
+    except UnicodeDecodeError:
+        raise Problem(400, "INVALID_QUERY", "The query string must be percent-encoded ASCII.") from None
+    except ValueError:
+        raise Problem(400, "TOO_MANY_FIELDS", f"A query may have at most {MAX_FIELDS} fields.") from None
+
+
+def without(body: Any, excluded: frozenset[str]) -> Any:
+    """``body`` without the top-level fields that are not inspected; a copy only where there is one."""
+    if isinstance(body, dict) and not excluded.isdisjoint(body):
+        return {name: value for name, value in body.items() if name not in excluded}
+    return body

@@ -1,0 +1,149 @@
+"""Route rules: what the middleware asks of a request before the application sees it."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from gatewright.records import Record
+from gatewright.web.request import Scope
+
+SECRET_FIELDS = frozenset(
+    {"password", "new_password", "current_password", "mfa_code", "code", "token", "refresh_token"}
+)
+"""Fields whose values are compared, never interpreted: a good password may well look like an attack."""
+
+
+class RouteRule(Record, frozen=True, kw_only=True):
+    """What one route asks for.
+
+    ``auth`` is ``required``, ``optional`` (a token that is there must be good) or ``none`` (not looked at).
+    ``consumes`` are resources and amounts taken once a request. ``inspection`` is ``off``, ``shadow`` or
+    ``block``, None for the default of the installation. ``exclude`` names fields that are not inspected.
+    ``role`` is a platform role; ``recent_mfa`` asks for a second factor that is not old. ``max_body`` is in
+    bytes. ``action`` names a rate limit of the policy.
+    """
+
+    auth: str = "optional"
+    permission: str | None = None
+    consumes: tuple[tuple[str, int], ...] = ()
+    inspection: str | None = None
+    exclude: frozenset[str] = SECRET_FIELDS
+    role: str | None = None
+    recent_mfa: bool = False
+    max_body: int | None = None
+    action: str | None = None
+    name: str | None = None
+
+
+DEFAULT = RouteRule()
+
+
+class RuleSource(Protocol):
+    """Finds the rule of a request."""
+
+    def resolve(self, scope: Scope) -> RouteRule: ...
+
+
+class PathRules:
+    """Rules by method and path pattern, for any ASGI application; the first that fits decides.
+
+    Args:
+        rules: (method or ``*``, pattern, rule); in a pattern ``{name}`` stands for one segment and a last
+            ``*`` for the rest: ``("POST", "/products/{id}/images/*", RouteRule(permission="upload_products"))``.
+        default: the rule of every other request.
+    """
+
+    def __init__(self, rules: Iterable[tuple[str, str, RouteRule]] = (), default: RouteRule = DEFAULT) -> None:
+        self._rules = [(method.upper(), _pattern(path), rule) for method, path, rule in rules]
+        self._default = default
+
+    def resolve(self, scope: Scope) -> RouteRule:
+        method, path = scope.get("method", "GET"), scope["path"]
+        for wanted, pattern, rule in self._rules:
+            if wanted in ("*", method) and pattern.fullmatch(path):
+                return rule
+        return self._default
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{\w+\}|\*)", path)
+    return re.compile("".join(".*" if p == "*" else "[^/]+" if p.startswith("{") else re.escape(p) for p in parts))
+
+
+class Requirement(Protocol):
+    """A FastAPI dependency that carries a rule; see :func:`gatewright.web.dependencies.requires`."""
+
+    rule: RouteRule
+
+
+class RouterRules:
+    """Rules read off the dependencies of a Starlette or FastAPI application's own routes.
+
+    Matching is the router's own, so the middleware and the application cannot disagree about which route a
+    path means. Results are remembered for up to ``size`` paths.
+    """
+
+    def __init__(self, app: Any, default: RouteRule = DEFAULT, *, size: int = 4096) -> None:
+        self._app = app
+        self._default = default
+        self._size = size
+        self._known: OrderedDict[tuple[str, str], RouteRule] = OrderedDict()
+
+    def resolve(self, scope: Scope) -> RouteRule:
+        key = (scope.get("method", ""), scope["path"])
+        rule = self._known.get(key)
+        if rule is None:
+            rule = self._find(self._app.routes, scope) or self._default
+            self._known[key] = rule
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return rule
+
+    def _find(self, routes: Sequence[Any], scope: Scope) -> RouteRule | None:
+        from starlette.routing import Match
+
+        for route in routes:
+            match, child = route.matches(scope)
+            if match == Match.FULL:
+                inner = getattr(route, "routes", None)
+                if inner:
+                    return self._find(inner, {**scope, **child})
+                return _rule_of(route)
+        return None
+
+
+def _rule_of(route: Any) -> RouteRule | None:
+    """The rule in a route's dependencies, merged where there are several."""
+    found: RouteRule | None = None
+    waiting = [route.dependant] if hasattr(route, "dependant") else []
+    while waiting:
+        dependant = waiting.pop()
+        rule = getattr(dependant.call, "rule", None)
+        if isinstance(rule, RouteRule):
+            found = rule if found is None else _merge(found, rule)
+        waiting.extend(dependant.dependencies)
+    return found
+
+
+_STRICTNESS = {"none": 0, "optional": 1, "required": 2}
+
+
+def _merge(a: RouteRule, b: RouteRule) -> RouteRule:
+    """Both rules at once; two different permissions on one route are a mistake that is named."""
+    if a.permission and b.permission and a.permission != b.permission:
+        raise ValueError(f"One route asks for two permissions, {a.permission} and {b.permission}; declare one.")
+    return RouteRule(
+        auth=max(a.auth, b.auth, key=_STRICTNESS.__getitem__),
+        permission=a.permission or b.permission,
+        consumes=a.consumes + b.consumes,
+        inspection=a.inspection or b.inspection,
+        exclude=a.exclude | b.exclude,
+        role=a.role or b.role,
+        recent_mfa=a.recent_mfa or b.recent_mfa,
+        max_body=a.max_body or b.max_body,
+        action=a.action or b.action,
+        name=a.name or b.name,
+    )

@@ -1,0 +1,123 @@
+"""The HTTP service: the API on FastAPI, behind the middleware that any application can use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from gatewright._version import __version__
+from gatewright.foundation import SecurityFoundation
+from gatewright.web.api import access, account, admin, factors, health, usage
+from gatewright.web.middleware import GatewrightMiddleware
+from gatewright.web.problems import Problem, document, render
+from gatewright.web.request import KEY
+from gatewright.web.rules import RouterRules
+
+
+def install(app: FastAPI, foundation: SecurityFoundation) -> None:
+    """Put the foundation in front of a FastAPI application: rules come from its routes' own dependencies,
+    and every error answers as a problem document."""
+    app.add_middleware(GatewrightMiddleware, foundation=foundation, rules=RouterRules(app))
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI:
+    """The service over a foundation; it opens and closes the foundation with itself.
+
+    Args:
+        foundation: built, not yet opened.
+        demo: add ``/demo/products`` with its demo manufacturer and admin.
+    """
+    parts: list[Any] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await foundation.initialize()
+        for part in parts:
+            await part.open()
+        try:
+            yield
+        finally:
+            for part in reversed(parts):
+                await part.close()
+            await foundation.close()
+
+    app = FastAPI(
+        title="Gatewright",
+        version=__version__,
+        description="The security foundation for business-to-business APIs.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        openapi_url="/openapi.json",
+    )
+    routers: tuple[Callable[[SecurityFoundation], Any], ...] = (
+        health.router,
+        access.router,
+        account.router,
+        factors.router,
+        usage.router,
+        admin.router,
+    )
+    for make in routers:
+        app.include_router(make(foundation))
+    if demo:
+        from gatewright.web.demo.products import Products, router
+
+        products = Products(str(foundation.settings.data_dir / "demo.db"))
+        parts.append(products)
+        app.include_router(router(products))
+    install(app, foundation)
+    return app
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """FastAPI's findings about a body or query, as field errors of ours."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    errors = [
+        {
+            "field": ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0]),
+            "error_type": _code(found["type"]),
+            "message": f"{found['msg']}.",
+        }
+        for found in error.errors()[:50]
+    ]
+    fields = ", ".join(dict.fromkeys(e["field"] for e in errors))
+    body = document(
+        422, "VALIDATION_FAILED", f"Correct these fields and try again: {fields}.", _request_id(request), errors=errors
+    )
+    return Response(msgspec.json.encode(body), 422, media_type="application/problem+json")
+
+
+def _code(kind: str) -> str:
+    names = {"extra_forbidden": "UNKNOWN_FIELD", "missing": "MISSING_FIELD"}
+    return names.get(kind, kind.upper())
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (404, 405) as problem documents."""
+    if not isinstance(error, HTTPException):
+        raise error
+    known = {
+        404: ("NOT_FOUND", "Nothing is at this path; see /openapi.json for what there is."),
+        405: ("METHOD_NOT_ALLOWED", "This path does not take this method; see the Allow header."),
+    }
+    code, detail = known.get(error.status_code, ("HTTP_ERROR", str(error.detail)))
+    status, headers, body = render(
+        Problem(error.status_code, code, detail, headers=dict(error.headers or {})), _request_id(request)
+    )
+    return Response(body, status, headers=headers)
+
+
+def _request_id(request: Request) -> str | None:
+    state = request.scope.get(KEY)
+    return None if state is None else state.request_id
