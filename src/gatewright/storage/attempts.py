@@ -1,0 +1,152 @@
+"""Attempts: how many wrong passwords or codes came through one door, and when it opens again.
+
+A *door* is one way to one account: the password from anywhere, the password from one trusted device, a code.
+Each has its own count, so that failing on purpose at one never closes another. An attempt is counted before
+the secret is looked at and given back when it was right; so however many come at once, no more than the
+policy allows are ever checked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+from gatewright.records import Record
+
+Outcome = Literal["right", "wrong", "neither"]
+"""``right`` opens the door and forgets; ``wrong`` stays counted; ``neither`` gives the attempt back."""
+
+
+class AttemptPolicy(Record, frozen=True, kw_only=True):
+    """How a door slows down and closes. Times in seconds.
+
+    The first ``free`` failures cost no wait; then each doubles it, from ``first_delay``. At ``limit`` the door
+    is locked for ``lock``, twice as long each time up to ``longest_lock``. Failures are forgotten after
+    ``memory`` without an attempt, the number of locks after ``lock_memory``.
+    """
+
+    free: int = 5
+    limit: int = 10
+    first_delay: float = 1.0
+    lock: float = 900.0
+    longest_lock: float = 86_400.0
+    memory: float = 3_600.0
+    lock_memory: float = 86_400.0 * 2
+
+
+class DoorState(Record, frozen=True, kw_only=True):
+    """What is kept of one door; times in seconds since the epoch. ``refused`` counts those not even looked at."""
+
+    failures: int = 0
+    refused: int = 0
+    last_at: float = 0.0
+    locked_until: float = 0.0
+    locks: int = 0
+
+
+class AttemptDecision(Record, frozen=True, kw_only=True):
+    """Whether an attempt may be checked. ``newly_locked`` is true for the one that closed the door."""
+
+    allowed: bool
+    locked: bool = False
+    newly_locked: bool = False
+    failures: int = 0
+    retry_after: float = 0.0
+
+
+class AttemptStore(Protocol):
+    """Counts attempts, each step atomic across processes."""
+
+    async def reserve_attempt(self, door: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
+        """Count one attempt, if the door lets it through. A locked door writes nothing."""
+        ...
+
+    async def settle_attempt(
+        self, door: str, policy: AttemptPolicy, outcome: Outcome, *, now: datetime
+    ) -> AttemptDecision:
+        """Say how a reserved attempt ended; a last wrong one locks the door."""
+        ...
+
+    async def clear_attempts(self, door: str) -> None:
+        """Forget all about a door."""
+        ...
+
+    async def count_distinct(self, topic: str, member: str, *, now: datetime, window: float) -> int:
+        """Note ``member`` under ``topic``; how many different ones were noted within ``window`` seconds.
+
+        Counting stops at 1,000: a topic costs no more than that, whatever comes.
+        """
+        ...
+
+
+DISTINCT_LIMIT = 1_000
+
+
+def reserve(state: DoorState | None, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState | None]:
+    """The decision for a stored state, and the state to store (None: leave it as it is)."""
+    known = _aged(state or DoorState(), policy, now)
+    if known.locked_until > now:
+        return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), None
+    if known.failures >= policy.limit:  # counted by one who never said how it ended
+        return _lock(known, policy, now)
+    over = known.failures - policy.free
+    delay = policy.first_delay * 2.0**over if over >= 0 else 0.0
+    wait = min(known.last_at, now) + delay - now
+    if wait > 0:
+        pressed = _changed(known, refused=known.refused + 1)
+        if pressed.failures + pressed.refused >= policy.limit:
+            return _lock(pressed, policy, now)
+        return AttemptDecision(allowed=False, failures=known.failures, retry_after=wait), pressed
+    taken = _changed(known, failures=known.failures + 1, last_at=now)
+    return AttemptDecision(allowed=True, failures=taken.failures), taken
+
+
+def settle(
+    state: DoorState | None, policy: AttemptPolicy, outcome: Outcome, now: float
+) -> tuple[AttemptDecision, DoorState | None]:
+    """The state after a reserved attempt ended; a state of zero failures and locks may be forgotten."""
+    known = state or DoorState()
+    if outcome == "right":
+        return AttemptDecision(allowed=True), DoorState()
+    if outcome == "neither":
+        back = _changed(known, failures=max(0, known.failures - 1))
+        return AttemptDecision(allowed=True, failures=back.failures), back
+    if known.failures >= policy.limit and known.locked_until <= now:
+        return _lock(known, policy, now)
+    return AttemptDecision(allowed=True, failures=known.failures), None
+
+
+def _aged(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
+    last = max(state.last_at, state.locked_until)
+    if state.locks and now - last > policy.lock_memory:
+        return DoorState()
+    if (state.locked_until and state.locked_until <= now) or now - last > policy.memory:
+        return _changed(state, failures=0, refused=0, locked_until=0.0, last_at=last if state.locks else 0.0)
+    return state
+
+
+def _lock(state: DoorState, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState]:
+    seconds = min(policy.lock * 2.0 ** min(state.locks, 30), policy.longest_lock)
+    locked = _changed(state, locked_until=now + seconds, locks=state.locks + 1)
+    decision = AttemptDecision(
+        allowed=False, locked=True, newly_locked=True, failures=state.failures, retry_after=seconds
+    )
+    return decision, locked
+
+
+def _changed(
+    state: DoorState,
+    *,
+    failures: int | None = None,
+    refused: int | None = None,
+    last_at: float | None = None,
+    locked_until: float | None = None,
+    locks: int | None = None,
+) -> DoorState:
+    return DoorState(
+        failures=state.failures if failures is None else failures,
+        refused=state.refused if refused is None else refused,
+        last_at=state.last_at if last_at is None else last_at,
+        locked_until=state.locked_until if locked_until is None else locked_until,
+        locks=state.locks if locks is None else locks,
+    )

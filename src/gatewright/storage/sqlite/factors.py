@@ -1,0 +1,151 @@
+"""TOTP and backup codes in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gatewright.storage.factors import StoredTotp
+from gatewright.storage.sqlite.base import SqliteBase
+
+_TOTP = "enrolment_id, account_id, secret, active, last_step, created_at"
+
+_CURRENT_CODES = """
+    enrolment_id IN ('', COALESCE((SELECT enrolment_id FROM totp WHERE account_id = :account
+                                   ORDER BY active DESC LIMIT 1), ''))
+"""
+"""Codes count that stand alone, or belong to the active enrolment, or to the waiting one where none is active."""
+
+
+class SqliteFactors(SqliteBase):
+    """TOTP and backup codes of the FactorStore slice."""
+
+    async def put_totp(self, totp: StoredTotp, code_hashes: Sequence[str]) -> None:
+        row = (totp.enrolment_id, totp.account_id, totp.secret, 0, totp.last_step, totp.created_at.timestamp())
+
+        def work(connection: sqlite3.Connection) -> None:
+            _drop_waiting(connection, totp.account_id)
+            connection.execute(f"INSERT INTO totp ({_TOTP}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - constant
+            if not _has_active(connection, totp.account_id):
+                connection.execute(
+                    "DELETE FROM backup_codes WHERE account_id = ? AND enrolment_id = ''", (totp.account_id,)
+                )
+            _insert_codes(connection, totp.account_id, totp.enrolment_id, code_hashes)
+
+        await self.engine.write(work)
+
+    async def list_totp(self, account_id: str) -> list[StoredTotp]:
+        sql = f"SELECT {_TOTP} FROM totp WHERE account_id = ? ORDER BY active DESC"  # noqa: S608 - constant
+        return await self.engine.read(lambda c: [_totp(row) for row in c.execute(sql, (account_id,))])
+
+    async def accept_totp_step(self, account_id: str, enrolment_id: str, step: int) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(
+                "UPDATE totp SET last_step = ? WHERE enrolment_id = ? AND account_id = ? AND last_step < ?"
+                " RETURNING active",
+                (step, enrolment_id, account_id, step),
+            ).fetchone()
+            if row is None:
+                return False
+            if not row[0]:
+                _promote(connection, account_id, enrolment_id)
+            return True
+
+        return await self.engine.write(work)
+
+    async def replace_backup_codes(self, account_id: str, code_hashes: Sequence[str]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            row = connection.execute(
+                "SELECT enrolment_id FROM totp WHERE account_id = ? ORDER BY active DESC LIMIT 1", (account_id,)
+            ).fetchone()
+            connection.execute(
+                f"DELETE FROM backup_codes WHERE account_id = :account AND {_CURRENT_CODES}",  # noqa: S608 - constant
+                {"account": account_id},
+            )
+            _insert_codes(connection, account_id, row[0] if row else "", code_hashes)
+
+        await self.engine.write(work)
+
+    async def use_backup_code(self, account_id: str, code_hash: str, *, now: datetime) -> str:
+        values = {"account": account_id, "hash": code_hash, "now": now.timestamp()}
+
+        def work(connection: sqlite3.Connection) -> str:
+            where = f"account_id = :account AND code_hash = :hash AND {_CURRENT_CODES}"
+            found = connection.execute(f"SELECT used_at FROM backup_codes WHERE {where}", values).fetchone()  # noqa: S608 - constant
+            if found is None:
+                return "unknown"
+            if found[0] is not None:
+                return "replayed"
+            connection.execute(f"UPDATE backup_codes SET used_at = :now WHERE {where}", values)  # noqa: S608 - constant
+            return "used"
+
+        return await self.engine.write(work)
+
+    async def count_backup_codes(self, account_id: str) -> int:
+        sql = f"SELECT COUNT(*) FROM backup_codes WHERE account_id = :account AND used_at IS NULL AND {_CURRENT_CODES}"  # noqa: S608 - constant
+        return await self.engine.read(lambda c: int(c.execute(sql, {"account": account_id}).fetchone()[0]))
+
+    async def set_recovering(self, account_id: str, recovering: bool) -> None:
+        sql = (
+            "INSERT OR IGNORE INTO recovering_accounts (account_id) VALUES (?)"
+            if recovering
+            else "DELETE FROM recovering_accounts WHERE account_id = ?"
+        )
+        await self.engine.write(lambda c: c.execute(sql, (account_id,)).rowcount)
+
+    async def is_recovering(self, account_id: str) -> bool:
+        sql = "SELECT 1 FROM recovering_accounts WHERE account_id = ?"
+        return await self.engine.read(lambda c: c.execute(sql, (account_id,)).fetchone() is not None)
+
+    async def delete_factors(self, account_id: str, *, passkeys: bool) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM totp WHERE account_id = ?", (account_id,))
+            connection.execute("DELETE FROM backup_codes WHERE account_id = ?", (account_id,))
+            if passkeys:
+                connection.execute("DELETE FROM passkeys WHERE account_id = ?", (account_id,))
+
+        await self.engine.write(work)
+
+
+def _drop_waiting(connection: sqlite3.Connection, account_id: str) -> None:
+    for (old,) in connection.execute(
+        "DELETE FROM totp WHERE account_id = ? AND active = 0 RETURNING enrolment_id", (account_id,)
+    ).fetchall():
+        connection.execute("DELETE FROM backup_codes WHERE account_id = ? AND enrolment_id = ?", (account_id, old))
+
+
+def _has_active(connection: sqlite3.Connection, account_id: str) -> bool:
+    return (
+        connection.execute("SELECT 1 FROM totp WHERE account_id = ? AND active = 1", (account_id,)).fetchone()
+        is not None
+    )
+
+
+def _promote(connection: sqlite3.Connection, account_id: str, enrolment_id: str) -> None:
+    """The waiting enrolment takes the place of the active one; only its own codes stay."""
+    connection.execute("DELETE FROM totp WHERE account_id = ? AND active = 1", (account_id,))
+    connection.execute("UPDATE totp SET active = 1 WHERE enrolment_id = ?", (enrolment_id,))
+    connection.execute(
+        "DELETE FROM backup_codes WHERE account_id = ? AND enrolment_id <> ?", (account_id, enrolment_id)
+    )
+    connection.execute("DELETE FROM recovering_accounts WHERE account_id = ?", (account_id,))
+
+
+def _insert_codes(connection: sqlite3.Connection, account_id: str, enrolment_id: str, hashes: Sequence[str]) -> None:
+    connection.executemany(
+        "INSERT INTO backup_codes (account_id, code_hash, enrolment_id) VALUES (?, ?, ?)",
+        [(account_id, code_hash, enrolment_id) for code_hash in hashes],
+    )
+
+
+def _totp(row: tuple[Any, ...]) -> StoredTotp:
+    return StoredTotp(
+        enrolment_id=row[0],
+        account_id=row[1],
+        secret=row[2],
+        active=bool(row[3]),
+        last_step=row[4],
+        created_at=datetime.fromtimestamp(row[5], UTC),
+    )

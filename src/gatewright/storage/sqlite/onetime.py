@@ -1,0 +1,73 @@
+"""One-time secrets in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gatewright.storage.onetime import OneTimeSecret
+from gatewright.storage.sqlite.base import SqliteBase
+
+_FIELDS = "key, purpose, subject, data, attempts, created_at, expires_at"
+_LIVE = "purpose = ? AND key = ? AND expires_at > ?"
+
+
+class SqliteOneTime(SqliteBase):
+    """The OneTimeStore slice."""
+
+    async def put_one_time(self, secret: OneTimeSecret) -> None:
+        row = (
+            secret.key,
+            secret.purpose,
+            secret.subject,
+            msgspec.json.encode(secret.data).decode(),
+            secret.attempts,
+            secret.created_at.timestamp(),
+            secret.expires_at.timestamp(),
+        )
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(f"INSERT INTO one_time_secrets ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - constant
+            connection.execute(
+                "DELETE FROM one_time_secrets WHERE (purpose, key) IN"
+                " (SELECT purpose, key FROM one_time_secrets WHERE expires_at < ? LIMIT 4)",
+                (secret.created_at.timestamp(),),
+            )
+
+        await self.engine.write(work)
+
+    async def get_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
+        sql = f"SELECT {_FIELDS} FROM one_time_secrets WHERE {_LIVE}"  # noqa: S608 - constant
+        row = await self.engine.read(lambda c: c.execute(sql, (purpose, key, now.timestamp())).fetchone())
+        return _secret(row)
+
+    async def attempt_one_time(self, purpose: str, key: str, *, now: datetime, limit: int) -> OneTimeSecret | None:
+        sql = f"UPDATE one_time_secrets SET attempts = attempts + 1 WHERE {_LIVE} AND attempts < ? RETURNING {_FIELDS}"  # noqa: S608 - constant
+        values = (purpose, key, now.timestamp(), limit)
+        return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
+
+    async def take_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
+        sql = f"DELETE FROM one_time_secrets WHERE {_LIVE} RETURNING {_FIELDS}"  # noqa: S608 - constant
+        values = (purpose, key, now.timestamp())
+        return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
+
+    async def drop_one_time(self, purpose: str, subject: str) -> int:
+        sql = "DELETE FROM one_time_secrets WHERE purpose = ? AND subject = ?"
+        return await self.engine.write(lambda c: c.execute(sql, (purpose, subject)).rowcount)
+
+
+def _secret(row: tuple[Any, ...] | None) -> OneTimeSecret | None:
+    if row is None:
+        return None
+    return OneTimeSecret(
+        key=row[0],
+        purpose=row[1],
+        subject=row[2],
+        data=msgspec.json.decode(row[3]),
+        attempts=row[4],
+        created_at=datetime.fromtimestamp(row[5], UTC),
+        expires_at=datetime.fromtimestamp(row[6], UTC),
+    )
