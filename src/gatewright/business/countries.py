@@ -1,0 +1,49 @@
+"""Countries, as people write them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+_ALIASES = {
+    "uk": "GB",
+    "great britain": "GB",
+    "england": "GB",
+    "scotland": "GB",
+    "wales": "GB",
+    "northern ireland": "GB",
+    "u.s.": "US",
+    "u.s.a.": "US",
+    "united states of america": "US",
+    "america": "US",
+    "el": "GR",
+    "xi": "GB",
+    "russia": "RU",
+    "south korea": "KR",
+    "deutschland": "DE",
+    "österreich": "AT",
+    "schweiz": "CH",
+    "españa": "ES",
+    "italia": "IT",
+    "méxico": "MX",
+    "brasil": "BR",
+    "nederland": "NL",
+    "holland": "NL",
+    "turkey": "TR",
+}
+
+
+@lru_cache(maxsize=1024)
+def country_code(written: str) -> str | None:
+    """The ISO 3166 alpha-2 code of a country given by code or name; None where there is no such country."""
+    name = " ".join(written.split()).casefold()
+    if not name or len(name) > 80:
+        return None
+    if name in _ALIASES:
+        return _ALIASES[name]
+    import pycountry
+
+    try:
+        found: str = pycountry.countries.lookup(name).alpha_2
+    except LookupError:
+        return None
+    return found
