@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from gatewright.errors import FieldError
 from gatewright.records import Record
 
@@ -55,7 +57,7 @@ class ManufacturerAccount(Record, frozen=True, kw_only=True):
     status: str = "active"
     created_at: datetime
     last_login_at: datetime | None = None
-    warnings: list[FieldError] = []
+    warnings: list[FieldError] = msgspec.field(default_factory=list)
 
 
 class AuthResult(Record, frozen=True, kw_only=True):
@@ -72,7 +74,7 @@ class AuthResult(Record, frozen=True, kw_only=True):
     session_id: str | None = None
     manufacturer: ManufacturerAccount | None = None
     mfa_required: bool = False
-    mfa_methods: list[str] = []
+    mfa_methods: list[str] = msgspec.field(default_factory=list)
     challenge_id: str | None = None
     device_token: str | None = None
 
@@ -94,7 +96,7 @@ class ManufacturerSession(Record, frozen=True, kw_only=True):
     company_name: str | None = None
     email: str | None = None
     tier: str | None = None
-    roles: list[str] = []
+    roles: list[str] = msgspec.field(default_factory=list)
     created_at: datetime
     expires_at: datetime
     absolute_expires_at: datetime
@@ -105,7 +107,7 @@ class ManufacturerSession(Record, frozen=True, kw_only=True):
     user_agent: str | None = None
     device: str | None = None
     place: str | None = None
-    factors: list[str] = []
+    factors: list[str] = msgspec.field(default_factory=list)
     mfa_at: datetime | None = None
     ended_at: datetime | None = None
     ended_reason: str | None = None
@@ -133,7 +135,7 @@ class SessionRisk(Record, frozen=True, kw_only=True):
 
     session_id: str
     score: float
-    signals: list[RiskSignal] = []
+    signals: list[RiskSignal] = msgspec.field(default_factory=list)
     action: str = RiskAction.NONE.value
 
 
@@ -178,7 +180,7 @@ class PasskeyInfo(Record, frozen=True, kw_only=True):
     created_at: datetime
     last_used_at: datetime | None = None
     backed_up: bool = False
-    transports: list[str] = []
+    transports: list[str] = msgspec.field(default_factory=list)
 
 
 class ApiKeyInfo(Record, frozen=True, kw_only=True):

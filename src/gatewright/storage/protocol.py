@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gatewright.storage.apikeys import ApiKeyStore
+from gatewright.storage.attempts import AttemptStore
 from gatewright.storage.changes import Changes
+from gatewright.storage.factors import FactorStore
+from gatewright.storage.onetime import OneTimeStore
+from gatewright.storage.sessions import SessionStore
+from gatewright.storage.signing import SigningStore
 from gatewright.storage.tenants import TenantStore
 from gatewright.storage.throttle import Throttle
 
 
-class Store(TenantStore, Throttle, Protocol):
+class Store(
+    TenantStore,
+    Throttle,
+    SessionStore,
+    SigningStore,
+    ApiKeyStore,
+    AttemptStore,
+    FactorStore,
+    OneTimeStore,
+    Protocol,
+):
     """A complete store. Every atomic promise is one method; nothing reads, decides and writes above it."""
 
     changes: Changes

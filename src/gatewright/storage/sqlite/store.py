@@ -6,14 +6,31 @@ import sqlite3
 from pathlib import Path
 
 from gatewright.storage.changes import Changes
+from gatewright.storage.sqlite.apikeys import SqliteApiKeys
+from gatewright.storage.sqlite.attempts import SqliteAttempts
 from gatewright.storage.sqlite.changes import ChangePoll
+from gatewright.storage.sqlite.devices import SqliteDevices
 from gatewright.storage.sqlite.engine import SqliteEngine
+from gatewright.storage.sqlite.factors import SqliteFactors
 from gatewright.storage.sqlite.migrations import migrate
+from gatewright.storage.sqlite.onetime import SqliteOneTime
+from gatewright.storage.sqlite.refresh import SqliteRefresh
+from gatewright.storage.sqlite.signing import SqliteSigning
 from gatewright.storage.sqlite.tenants import SqliteTenants
 from gatewright.storage.sqlite.throttles import SqliteThrottles
 
 
-class SqliteStore(SqliteTenants, SqliteThrottles):
+class SqliteStore(
+    SqliteTenants,
+    SqliteThrottles,
+    SqliteRefresh,
+    SqliteSigning,
+    SqliteApiKeys,
+    SqliteAttempts,
+    SqliteDevices,
+    SqliteFactors,
+    SqliteOneTime,
+):
     """The embedded store: one file, several processes, nothing to configure.
 
     Args:

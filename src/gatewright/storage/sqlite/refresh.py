@@ -1,0 +1,94 @@
+"""Refresh families in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from gatewright.storage.sessions import RefreshOutcome, RefreshResult, RefreshRotation, StoredSession
+from gatewright.storage.sqlite.sessions import SqliteSessions, alive, extend, read_session
+
+
+class SqliteRefresh(SqliteSessions):
+    """The refresh families of the SessionStore slice."""
+
+    async def add_refresh_family(
+        self, session: StoredSession, *, family_id: str, token_hash: bytes, now: datetime, expires_at: datetime
+    ) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO refresh_families (family_id, session_id, created_at) VALUES (?, ?, ?)",
+                (family_id, session.session_id, now.timestamp()),
+            )
+            _add_token(connection, token_hash, family_id, now.timestamp(), expires_at.timestamp())
+
+        await self.engine.write(work)
+
+    async def rotate_refresh_token(self, rotation: RefreshRotation) -> RefreshResult:
+        result = await self.engine.write(lambda connection: self._rotate(connection, rotation))
+        if result.session is not None and result.outcome in (RefreshOutcome.REUSED, RefreshOutcome.ROTATED):
+            self.changes.publish("session", result.session.session_id)
+        return result
+
+    async def refresh_sessions(self, token_hashes: Sequence[bytes]) -> list[str]:
+        sql = "SELECT session_id FROM refresh_families JOIN refresh_tokens USING (family_id) WHERE token_hash = ?"
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            rows = (connection.execute(sql, (token_hash,)).fetchone() for token_hash in token_hashes)
+            return [row[0] for row in rows if row]
+
+        return await self.engine.read(work)
+
+    def _rotate(self, connection: sqlite3.Connection, r: RefreshRotation) -> RefreshResult:
+        row = connection.execute(
+            "SELECT family_id, session_id, t.created_at, expires_at, used_at, client_key, sealed, revoked_at"
+            " FROM refresh_tokens t JOIN refresh_families USING (family_id) WHERE token_hash = ?",
+            (r.token_hash,),
+        ).fetchone()
+        if row is None:
+            return RefreshResult(outcome=RefreshOutcome.UNKNOWN.value)
+        family_id, session_id, created_at, expires_at, used_at, client_key, sealed, revoked_at = row
+        now = r.now.timestamp()
+        session = read_session(connection, session_id)
+        if used_at is not None:
+            same_client = client_key is not None and client_key == r.client_key
+            if revoked_at is None and same_client and now - used_at <= r.grace_seconds:
+                outcome = RefreshOutcome.REPEATED if alive(connection, session_id, now) else RefreshOutcome.REVOKED
+                return RefreshResult(outcome=outcome.value, session=session, sealed=sealed)
+            self._end(connection, session_id, now, "refresh_token_reused")
+            return RefreshResult(outcome=RefreshOutcome.REUSED.value, session=read_session(connection, session_id))
+        if revoked_at is not None:
+            return RefreshResult(outcome=RefreshOutcome.REVOKED.value, session=session)
+        if expires_at <= now:
+            return RefreshResult(outcome=RefreshOutcome.EXPIRED.value, session=session)
+        if session is None or not extend(connection, session_id, now, r.session_expires_at.timestamp()):
+            return RefreshResult(outcome=RefreshOutcome.REVOKED.value, session=session)
+        self.poll.record(connection, "session", session_id)
+        connection.execute(
+            "UPDATE refresh_tokens SET used_at = ?, client_key = ?, sealed = ? WHERE token_hash = ?",
+            (now, r.client_key, r.sealed, r.token_hash),
+        )
+        ends = min(r.successor_expires_at, session.absolute_expires_at)
+        _add_token(connection, r.successor_hash, family_id, now, ends.timestamp())
+        _forget_old(connection, family_id, now)
+        return RefreshResult(
+            outcome=RefreshOutcome.ROTATED.value,
+            session=read_session(connection, session_id),
+            sealed=r.sealed,
+            seconds_since_rotation=now - created_at,
+        )
+
+
+def _add_token(connection: sqlite3.Connection, token_hash: bytes, family_id: str, now: float, ends: float) -> None:
+    connection.execute(
+        "INSERT INTO refresh_tokens (token_hash, family_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
+        (token_hash, family_id, now, ends),
+    )
+
+
+def _forget_old(connection: sqlite3.Connection, family_id: str, now: float) -> None:
+    """Used tokens stay until they would have expired, so that a late second use is still known for one."""
+    connection.execute(
+        "DELETE FROM refresh_tokens WHERE family_id = ? AND used_at IS NOT NULL AND expires_at < ?", (family_id, now)
+    )

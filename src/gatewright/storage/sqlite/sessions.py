@@ -1,0 +1,229 @@
+"""Sessions in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gatewright.storage.sessions import StoredSession
+from gatewright.storage.sqlite.base import SqliteBase
+
+_FIELDS = StoredSession.__struct_fields__
+_COLUMNS = ", ".join(_FIELDS)
+_TIMES = frozenset({"created_at", "expires_at", "absolute_expires_at", "last_activity", "mfa_at", "ended_at"})
+_LISTS = frozenset({"roles", "factors"})
+_ALIVE = (
+    "ended_at IS NULL AND expires_at > :now AND absolute_expires_at > :now"
+    " AND (idle_seconds IS NULL OR last_activity + idle_seconds > :now)"
+)
+_OWNERS = frozenset({"account_id", "manufacturer_id"})
+
+
+class SqliteSessions(SqliteBase):
+    """The sessions of the SessionStore slice."""
+
+    async def add_session(self, session: StoredSession, *, keep: int | None = None, owner: str) -> list[str]:
+        if owner not in _OWNERS:
+            raise TypeError(f"sessions are not counted by {owner}")
+        key = session.account_id if owner == "account_id" else session.manufacturer_id
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            insert_session(connection, session)
+            if keep is None or key is None:
+                return []
+            now = session.created_at.timestamp()
+            sql = (
+                f"SELECT session_id FROM sessions WHERE {owner} = :key AND {_ALIVE}"  # noqa: S608 - constant
+                " ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET :keep"
+            )
+            above = [row[0] for row in connection.execute(sql, {"key": key, "now": now, "keep": keep})]
+            for session_id in above:
+                self._end(connection, session_id, now, "session_limit")
+            return above
+
+        ended = await self.engine.write(work)
+        self._publish_ended(ended)
+        return ended
+
+    async def get_session(self, session_id: str) -> StoredSession | None:
+        return await self.engine.read(lambda c: read_session(c, session_id))
+
+    async def list_sessions(self, manufacturer_id: str, *, now: datetime, limit: int = 1000) -> list[StoredSession]:
+        sql = (
+            f"SELECT {_COLUMNS} FROM sessions WHERE manufacturer_id = :key AND {_ALIVE}"  # noqa: S608 - constant
+            " ORDER BY created_at DESC, rowid DESC LIMIT :limit"
+        )
+        values = {"key": manufacturer_id, "now": now.timestamp(), "limit": limit}
+        return await self.engine.read(lambda c: [_session(row) for row in c.execute(sql, values)])
+
+    async def touch_sessions(self, touches: Mapping[str, tuple[int, datetime]]) -> None:
+        rows = [(count, at.timestamp(), session_id) for session_id, (count, at) in touches.items()]
+        sql = (
+            "UPDATE sessions SET activity_count = activity_count + ?, last_activity = MAX(last_activity, ?)"
+            " WHERE session_id = ? AND ended_at IS NULL"
+        )
+        await self.engine.write(lambda c: c.executemany(sql, rows).rowcount)
+
+    async def extend_session(self, session_id: str, *, now: datetime, expires_at: datetime) -> StoredSession | None:
+        def work(connection: sqlite3.Connection) -> StoredSession | None:
+            if not extend(connection, session_id, now.timestamp(), expires_at.timestamp()):
+                return None
+            self.poll.record(connection, "session", session_id)
+            return read_session(connection, session_id)
+
+        extended = await self.engine.write(work)
+        if extended is not None:
+            self.changes.publish("session", session_id)
+        return extended
+
+    async def set_session_mfa(self, session_id: str, *, now: datetime, mfa_at: datetime | None) -> bool:
+        return await self._set(session_id, now, "mfa_at", mfa_at.timestamp() if mfa_at else None)
+
+    async def set_session_cookie(self, session_id: str, *, now: datetime, cookie_hash: bytes) -> bool:
+        return await self._set(session_id, now, "cookie_hash", cookie_hash)
+
+    async def replace_session(self, session_id: str, successor: StoredSession, *, now: datetime) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            if not alive(connection, session_id, now.timestamp()):
+                return False
+            connection.execute(
+                "UPDATE refresh_families SET session_id = ? WHERE session_id = ?", (successor.session_id, session_id)
+            )
+            self._end(connection, session_id, now.timestamp(), "rotated")
+            insert_session(connection, successor)
+            return True
+
+        replaced = await self.engine.write(work)
+        if replaced:
+            self._publish_ended([session_id])
+        return replaced
+
+    async def end_session(self, session_id: str, *, now: datetime, reason: str) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            was_alive = alive(connection, session_id, now.timestamp())
+            self._end(connection, session_id, now.timestamp(), reason)
+            return was_alive
+
+        ended = await self.engine.write(work)
+        self._publish_ended([session_id])
+        return ended
+
+    async def end_sessions(
+        self,
+        manufacturer_id: str,
+        *,
+        now: datetime,
+        reason: str,
+        account_id: str | None = None,
+        keep: str | None = None,
+    ) -> list[str]:
+        sql = (
+            f"SELECT session_id FROM sessions WHERE manufacturer_id = :manufacturer AND {_ALIVE}"  # noqa: S608 - constant
+            " AND (:account IS NULL OR account_id = :account) AND session_id IS NOT :keep"
+        )
+        values = {"manufacturer": manufacturer_id, "account": account_id, "keep": keep, "now": now.timestamp()}
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            found = [row[0] for row in connection.execute(sql, values)]
+            for session_id in found:
+                self._end(connection, session_id, now.timestamp(), reason)
+            return found
+
+        ended = await self.engine.write(work)
+        self._publish_ended(ended)
+        return ended
+
+    async def delete_expired_sessions(self, *, now: datetime, older_than: datetime) -> int:
+        values = {"now": now.timestamp()}
+
+        def work(connection: sqlite3.Connection) -> int:
+            over = f"ended_at IS NULL AND NOT ({_ALIVE})"
+            sql = f"UPDATE sessions SET ended_at = :now, ended_reason = 'expired' WHERE {over}"  # noqa: S608 - constant
+            expired = connection.execute(sql, values).rowcount
+            cut = (older_than.timestamp(),)
+            connection.execute(
+                "DELETE FROM refresh_families WHERE session_id IN (SELECT session_id FROM sessions WHERE ended_at < ?)",
+                cut,
+            )
+            connection.execute("DELETE FROM sessions WHERE ended_at < ?", cut)
+            return expired
+
+        return await self.engine.write(work)
+
+    async def _set(self, session_id: str, now: datetime, column: str, value: Any) -> bool:
+        sql = f"UPDATE sessions SET {column} = :value WHERE session_id = :session AND {_ALIVE}"  # noqa: S608 - callers above
+        values = {"value": value, "session": session_id, "now": now.timestamp()}
+
+        def work(connection: sqlite3.Connection) -> bool:
+            changed = connection.execute(sql, values).rowcount == 1
+            if changed:
+                self.poll.record(connection, "session", session_id)
+            return changed
+
+        changed = await self.engine.write(work)
+        if changed:
+            self.changes.publish("session", session_id)
+        return changed
+
+    def _end(self, connection: sqlite3.Connection, session_id: str, now: float, reason: str) -> None:
+        """End a session and the families that hang on it; other processes are told."""
+        connection.execute(
+            "UPDATE sessions SET ended_at = ?, ended_reason = ? WHERE session_id = ? AND ended_at IS NULL",
+            (now, reason, session_id),
+        )
+        connection.execute(
+            "UPDATE refresh_families SET revoked_at = ? WHERE session_id = ? AND revoked_at IS NULL", (now, session_id)
+        )
+        self.poll.record(connection, "session", session_id)
+
+    def _publish_ended(self, session_ids: list[str]) -> None:
+        for session_id in session_ids:
+            self.changes.publish("session", session_id)
+
+
+def insert_session(connection: sqlite3.Connection, session: StoredSession) -> None:
+    marks = ", ".join("?" for _ in _FIELDS)
+    connection.execute(f"INSERT INTO sessions ({_COLUMNS}) VALUES ({marks})", _row(session))  # noqa: S608 - constant
+
+
+def read_session(connection: sqlite3.Connection, session_id: str) -> StoredSession | None:
+    row = connection.execute(f"SELECT {_COLUMNS} FROM sessions WHERE session_id = ?", (session_id,)).fetchone()  # noqa: S608 - constant
+    return _session(row) if row else None
+
+
+def alive(connection: sqlite3.Connection, session_id: str, now: float) -> bool:
+    sql = f"SELECT 1 FROM sessions WHERE session_id = :session AND {_ALIVE}"  # noqa: S608 - constant
+    return connection.execute(sql, {"session": session_id, "now": now}).fetchone() is not None
+
+
+def extend(connection: sqlite3.Connection, session_id: str, now: float, expires_at: float) -> bool:
+    """Move the end and the last use of a session up, if it is alive."""
+    moved = "expires_at = MIN(absolute_expires_at, MAX(expires_at, :expires)), last_activity = MAX(last_activity, :now)"
+    sql = f"UPDATE sessions SET {moved} WHERE session_id = :session AND {_ALIVE}"  # noqa: S608 - constant
+    return connection.execute(sql, {"session": session_id, "now": now, "expires": expires_at}).rowcount == 1
+
+
+def _row(session: StoredSession) -> list[Any]:
+    values = []
+    for name in _FIELDS:
+        value = getattr(session, name)
+        if isinstance(value, datetime):
+            value = value.timestamp()
+        elif name in _LISTS:
+            value = msgspec.json.encode(value).decode()
+        values.append(value)
+    return values
+
+
+def _session(row: tuple[Any, ...]) -> StoredSession:
+    values = dict(zip(_FIELDS, row, strict=True))
+    for name in _TIMES:
+        if values[name] is not None:
+            values[name] = datetime.fromtimestamp(values[name], UTC)
+    for name in _LISTS:
+        values[name] = msgspec.json.decode(values[name])
+    return StoredSession(**values)

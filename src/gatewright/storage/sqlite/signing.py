@@ -1,0 +1,126 @@
+"""Signing keys and revocations in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gatewright.storage.signing import Revocation, RevocationKind, StoredSigningKey
+from gatewright.storage.sqlite.base import SqliteBase
+
+_KEY = "kid, algorithm, sealed, created_at, retired_at, expires_at, latest_token"
+_REVOCATION = "number, kind, subject, before_ms, expires_at"
+
+
+class SqliteSigning(SqliteBase):
+    """The SigningStore slice."""
+
+    async def list_signing_keys(self) -> list[StoredSigningKey]:
+        sql = f"SELECT {_KEY} FROM signing_keys ORDER BY created_at, rowid"  # noqa: S608 - constant
+        return await self.engine.read(lambda c: [_key(row) for row in c.execute(sql)])
+
+    async def add_signing_key(
+        self, key: StoredSigningKey, *, replaces: str | None, now: datetime, verify_seconds: float
+    ) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            row = connection.execute("SELECT kid FROM signing_keys WHERE retired_at IS NULL").fetchone()
+            if (row[0] if row else None) != replaces:
+                return False
+            connection.execute(
+                "UPDATE signing_keys SET retired_at = :now, expires_at = MAX(:until, COALESCE(latest_token, 0))"
+                " WHERE retired_at IS NULL",
+                {"now": now.timestamp(), "until": now.timestamp() + verify_seconds},
+            )
+            connection.execute(
+                "INSERT INTO signing_keys (kid, algorithm, sealed, created_at, latest_token) VALUES (?, ?, ?, ?, ?)",
+                (key.kid, key.algorithm, key.sealed, key.created_at.timestamp(), _seconds(key.latest_token)),
+            )
+            self.poll.record(connection, "signing_keys", key.kid)
+            return True
+
+        added = await self.engine.write(work)
+        if added:
+            self.changes.publish("signing_keys", key.kid)
+        return added
+
+    async def note_token_expiry(self, kid: str, expires_at: datetime) -> None:
+        sql = (
+            "UPDATE signing_keys SET latest_token = MAX(COALESCE(latest_token, 0), :at),"
+            " expires_at = CASE WHEN expires_at IS NULL THEN NULL ELSE MAX(expires_at, :at) END WHERE kid = :kid"
+        )
+        await self.engine.write(lambda c: c.execute(sql, {"at": expires_at.timestamp(), "kid": kid}).rowcount)
+
+    async def delete_signing_keys(self, *, now: datetime) -> list[str]:
+        def work(connection: sqlite3.Connection) -> list[str]:
+            sql = "DELETE FROM signing_keys WHERE retired_at IS NOT NULL AND expires_at <= ? RETURNING kid"
+            gone = [row[0] for row in connection.execute(sql, (now.timestamp(),)).fetchall()]
+            for kid in gone:
+                self.poll.record(connection, "signing_keys", kid)
+            return gone
+
+        gone = await self.engine.write(work)
+        for kid in gone:
+            self.changes.publish("signing_keys", kid)
+        return gone
+
+    async def add_revocation(self, revocation: Revocation) -> Revocation:
+        change = f"{revocation.kind}:{revocation.before_ms}:{revocation.subject}"
+
+        def work(connection: sqlite3.Connection) -> Revocation:
+            row = connection.execute(
+                "INSERT INTO revocations (kind, subject, before_ms, expires_at) VALUES (?, ?, ?, ?)",
+                (revocation.kind, revocation.subject, revocation.before_ms, revocation.expires_at.timestamp()),
+            )
+            self.poll.record(connection, "token", change)
+            return msgspec.structs.replace(revocation, number=row.lastrowid or 0)
+
+        added = await self.engine.write(work)
+        self.changes.publish("token", change)
+        return added
+
+    async def revocations_since(self, number: int, *, now: datetime, limit: int) -> list[Revocation]:
+        sql = f"SELECT {_REVOCATION} FROM revocations WHERE number > ? AND expires_at > ? ORDER BY number LIMIT ?"  # noqa: S608 - constant
+        values = (number, now.timestamp(), limit)
+        return await self.engine.read(lambda c: [_revocation(row) for row in c.execute(sql, values)])
+
+    async def is_token_revoked(self, jti: str) -> bool:
+        sql = "SELECT 1 FROM revocations WHERE subject = ? AND kind = ?"
+        values = (jti, RevocationKind.TOKEN.value)
+        return await self.engine.read(lambda c: c.execute(sql, values).fetchone() is not None)
+
+    async def delete_expired_revocations(self, *, now: datetime) -> int:
+        sql = "DELETE FROM revocations WHERE expires_at <= ?"
+        return await self.engine.write(lambda c: c.execute(sql, (now.timestamp(),)).rowcount)
+
+
+def _key(row: tuple[Any, ...]) -> StoredSigningKey:
+    return StoredSigningKey(
+        kid=row[0],
+        algorithm=row[1],
+        sealed=row[2],
+        created_at=datetime.fromtimestamp(row[3], UTC),
+        retired_at=_time(row[4]),
+        expires_at=_time(row[5]),
+        latest_token=_time(row[6]),
+    )
+
+
+def _revocation(row: tuple[Any, ...]) -> Revocation:
+    return Revocation(
+        number=row[0],
+        kind=row[1],
+        subject=row[2],
+        before_ms=row[3],
+        expires_at=datetime.fromtimestamp(row[4], UTC),
+    )
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
