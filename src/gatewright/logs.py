@@ -34,10 +34,10 @@ _handler: logging.Handler | None = None
 
 # Every alternative is linear: one class repeated, nothing nested. Texts are cut to MAX_LENGTH before.
 _SECRET_VALUE = re.compile(
-    r"eyJ[\w-]{4,}\.[\w-]+\.?[\w-]*"  # a JWT
+    r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]+\.?[\w-]*"  # a JWT
     r"|\bgw_[0-9A-Za-z]+_[0-9A-Za-z_-]{8,}"  # an API key of ours
     r"|otpauth://\S+"
-    r"|gAAAA[\w-]{20,}=*"  # a Fernet token
+    r"|(?<![\w-])gAAAA[\w-]{20,}=*"  # a Fernet token
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
     r"|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"  # user and password in a URL
     r"|(?i:\b(?:bearer|basic)\s+[\w.~+/=-]{8,})"

@@ -6,8 +6,11 @@ from typing import Protocol
 
 from gatewright.storage.apikeys import ApiKeyStore
 from gatewright.storage.attempts import AttemptStore
+from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
 from gatewright.storage.factors import FactorStore
+from gatewright.storage.incidents import IncidentStore
+from gatewright.storage.measures import MeasureStore
 from gatewright.storage.onetime import OneTimeStore
 from gatewright.storage.sessions import SessionStore
 from gatewright.storage.signing import SigningStore
@@ -16,6 +19,9 @@ from gatewright.storage.throttle import Throttle
 
 
 class Store(
+    AuditStore,
+    IncidentStore,
+    MeasureStore,
     TenantStore,
     Throttle,
     SessionStore,

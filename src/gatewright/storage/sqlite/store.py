@@ -8,10 +8,13 @@ from pathlib import Path
 from gatewright.storage.changes import Changes
 from gatewright.storage.sqlite.apikeys import SqliteApiKeys
 from gatewright.storage.sqlite.attempts import SqliteAttempts
+from gatewright.storage.sqlite.audit import SqliteAudit
 from gatewright.storage.sqlite.changes import ChangePoll
 from gatewright.storage.sqlite.devices import SqliteDevices
 from gatewright.storage.sqlite.engine import SqliteEngine
 from gatewright.storage.sqlite.factors import SqliteFactors
+from gatewright.storage.sqlite.incidents import SqliteIncidents
+from gatewright.storage.sqlite.measures import SqliteMeasures
 from gatewright.storage.sqlite.migrations import migrate
 from gatewright.storage.sqlite.onetime import SqliteOneTime
 from gatewright.storage.sqlite.refresh import SqliteRefresh
@@ -21,6 +24,9 @@ from gatewright.storage.sqlite.throttles import SqliteThrottles
 
 
 class SqliteStore(
+    SqliteAudit,
+    SqliteIncidents,
+    SqliteMeasures,
     SqliteTenants,
     SqliteThrottles,
     SqliteRefresh,

@@ -1,0 +1,152 @@
+"""The Merkle tree of RFC 9162 §2.1: leaf and node hashes, growing, inclusion and consistency.
+
+A log of n leaves is kept as its *peaks*, the roots of the perfect subtrees of which n consists, largest first
+(13 = 8 + 4 + 1). To grow the log only the peaks are needed; the root is folded from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+CACHED_LEVEL = 8
+"""Roots of whole subtrees are kept at this level (256 leaves) and its multiples, so that a proof reads little."""
+
+_sha256 = hashlib.sha256
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """The hash of a leaf."""
+    return _sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node."""
+    return _sha256(b"\x01" + left + right).digest()
+
+
+class Growth:
+    """A tree that grows leaf by leaf.
+
+    Args:
+        size: leaves so far.
+        peaks: its peaks, largest first; as many as ``size`` has one bits.
+    """
+
+    def __init__(self, size: int = 0, peaks: Iterable[bytes] = ()) -> None:
+        self.size = size
+        self.peaks = list(peaks)
+        if len(self.peaks) != size.bit_count():
+            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} peaks, not {len(self.peaks)}")
+        self.finished: list[tuple[int, int, bytes]] = []
+        """Cached subtrees that were finished since the start: (level, index at that level, hash)."""
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf by its hash."""
+        peaks, height, below = self.peaks, 0, self.size
+        node = leaf
+        while below & 1:
+            node = _sha256(b"\x01" + peaks.pop() + node).digest()
+            below >>= 1
+            height += 1
+            if height % CACHED_LEVEL == 0:
+                self.finished.append((height, below, node))
+        peaks.append(node)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The hash of the whole tree."""
+        if not self.peaks:
+            return EMPTY_ROOT
+        root = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            root = node_hash(peak, root)
+        return root
+
+
+def largest_power_below(size: int) -> int:
+    """The largest power of two smaller than ``size`` (at least 2): where RFC 9162 splits a tree."""
+    return 1 << ((size - 1).bit_length() - 1)
+
+
+def inclusion_path(index: int, size: int) -> list[tuple[int, int]]:
+    """The subtrees, as ranges (start, stop), whose hashes prove leaf ``index`` in a tree of ``size`` (§2.1.3.1)."""
+    if not 0 <= index < size:
+        raise ValueError(f"leaf {index} is not in a tree of {size}")
+    start, stop, path = 0, size, []
+    while stop - start > 1:
+        middle = start + largest_power_below(stop - start)
+        if index < middle:
+            path.append((middle, stop))
+            stop = middle
+        else:
+            path.append((start, middle))
+            start = middle
+    return path[::-1]
+
+
+def consistency_path(old: int, new: int) -> list[tuple[int, int]]:
+    """The subtrees whose hashes prove that a tree of ``new`` leaves begins with the one of ``old`` (§2.1.4.1)."""
+    if not 0 < old <= new:
+        raise ValueError(f"a tree of {new} leaves cannot continue one of {old}")
+    start, stop, old_stop, complete, path = 0, new, old, True, []
+    while old_stop != stop:
+        middle = start + largest_power_below(stop - start)
+        if old_stop <= middle:
+            path.append((middle, stop))
+            stop = middle
+        else:
+            path.append((start, middle))
+            start, complete = middle, False
+    if not complete:
+        path.append((start, stop))
+    return path[::-1]
+
+
+def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether ``proof`` shows the leaf (its hash) at ``index`` of the tree with this size and root (§2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    position, last, current = index, size - 1, leaf
+    for step in proof:
+        if last == 0:
+            return False
+        if position & 1 or position == last:
+            current = node_hash(step, current)
+            while not position & 1 and position:
+                position >>= 1
+                last >>= 1
+        else:
+            current = node_hash(current, step)
+        position >>= 1
+        last >>= 1
+    return last == 0 and current == root
+
+
+def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether ``proof`` shows that the tree of ``new`` leaves begins with the one of ``old`` (§2.1.4.2)."""
+    if old == new:
+        return not proof and old_root == new_root
+    if not 0 < old < new or not proof:
+        return False
+    steps = list(proof) if old & (old - 1) else [old_root, *proof]
+    position, last = old - 1, new - 1
+    while position & 1:
+        position >>= 1
+        last >>= 1
+    before = after = steps[0]
+    for step in steps[1:]:
+        if last == 0:
+            return False
+        if position & 1 or position == last:
+            before, after = node_hash(step, before), node_hash(step, after)
+            while not position & 1 and position:
+                position >>= 1
+                last >>= 1
+        else:
+            after = node_hash(after, step)
+        position >>= 1
+        last >>= 1
+    return last == 0 and before == old_root and after == new_root
