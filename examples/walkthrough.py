@@ -255,8 +255,10 @@ class Walkthrough:
         people = [self.register(f"{name} {secrets.token_hex(2)}") for name in names]
 
         console.print("[bold]2[/] the platform's admin signs in with MFA and raises two tiers")
-        credentials = json.loads((self.data / "demo-credentials.json").read_text())["admin"]
-        admin = self.sign_in(credentials["email"], credentials["password"], Authenticator(credentials["totp_secret"]))
+        lines = (self.data / "demo.env").read_text().splitlines()
+        known = {name: value.strip("'") for name, value in (line.split("=", 1) for line in lines)}
+        app = Authenticator(known["ADMIN_TOTP_SECRET"])
+        admin = self.sign_in(known["ADMIN_EMAIL"], known["ADMIN_PASSWORD"], app)
         for person, tier in zip(people, ("professional", "enterprise"), strict=False):
             path = f"/v1/admin/manufacturers/{person['manufacturer_id']}/tier"
             body = {"tier": tier, "reason": "walkthrough: signed contract"}

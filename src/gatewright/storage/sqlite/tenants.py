@@ -77,7 +77,7 @@ class SqliteTenants(SqliteBase):
 
     async def owner_of(self, manufacturer_id: str) -> StoredAccount | None:
         return await self._account(
-            "manufacturer_id = ? AND role = 'owner' ORDER BY created_at LIMIT 1", manufacturer_id
+            "manufacturer_id = ? AND role IN ('owner', 'platform_admin') ORDER BY created_at LIMIT 1", manufacturer_id
         )
 
     async def list_accounts(self, manufacturer_id: str) -> list[StoredAccount]:

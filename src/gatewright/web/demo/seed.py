@@ -1,0 +1,108 @@
+"""The demo's people, made at first start: a manufacturer to play with and the platform's admin.
+
+Their passwords are random. They are kept in ``demo.env`` in the data directory, which only its owner may
+read, in the form a shell can source: ``. gatewright-data/demo.env``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pyotp
+
+from gatewright.foundation import SecurityFoundation
+from gatewright.records import Record
+from gatewright.storage.tenants import PLATFORM_TENANT
+
+FILE_NAME = "demo.env"
+PLATFORM_ADMIN = "platform_admin"
+
+
+class DemoCredentials(Record, frozen=True, kw_only=True):
+    """What it takes to sign in as the demo's people. ``fresh``: they were made just now."""
+
+    demo_email: str
+    demo_password: str
+    admin_email: str
+    admin_password: str
+    admin_totp_secret: str
+    fresh: bool = False
+
+    def __repr__(self) -> str:
+        return "DemoCredentials(...)"
+
+
+_FIELDS = tuple(name for name in DemoCredentials.__struct_fields__ if name != "fresh")
+
+
+async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
+    """Make the demo's people unless they are there; their credentials either way."""
+    path = Path(foundation.settings.data_dir) / FILE_NAME
+    if path.exists() and await foundation.store.get_manufacturer(PLATFORM_TENANT) is not None:
+        return read_credentials(path)
+    demo_email, demo_password = "owner@acme-tools.example.com", _passphrase()
+    admin_email, admin_password = "admin@platform.example.com", _passphrase()
+    await foundation.auth.register_manufacturer(
+        {
+            "manufacturer_id": "mfr_demo",
+            "email": demo_email,
+            "password": demo_password,
+            "company_name": "Acme Tools",
+            "business_license": "BL-2024-77120",
+            "tax_id": "12-3456789",
+            "website": "https://acme-tools.example.com",
+            "phone": "+1 202 456 1111",
+        }
+    )
+    made = DemoCredentials(
+        demo_email=demo_email,
+        demo_password=demo_password,
+        admin_email=admin_email,
+        admin_password=admin_password,
+        admin_totp_secret=await create_admin(foundation, admin_email, admin_password),
+        fresh=True,
+    )
+    _keep(path, made)
+    return made
+
+
+async def create_admin(foundation: SecurityFoundation, email: str, password: str) -> str:
+    """Make the platform's first admin, with a second factor from the start; its TOTP secret in Base32.
+
+    Raises:
+        DuplicateAccountError: the platform's tenant or the address is there already.
+    """
+    account = await foundation.auth.register_manufacturer(
+        {
+            "manufacturer_id": PLATFORM_TENANT,
+            "email": email,
+            "password": password,
+            "company_name": "Platform",
+            "tier": "enterprise",
+        }
+    )
+    await foundation.store.update_account(account.account_id, role=PLATFORM_ADMIN)
+    enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT)
+    # The code of the step before is within tolerance, and leaves the present one for the first sign-in.
+    before = foundation.clock.timestamp() - 30
+    await foundation.auth.confirm_mfa(PLATFORM_TENANT, pyotp.TOTP(enrolment.secret).at(int(before)))
+    return enrolment.secret
+
+
+def _passphrase() -> str:
+    return "-".join(secrets.token_hex(3) for _ in range(4))
+
+
+def read_credentials(path: Path) -> DemoCredentials:
+    """The credentials in a ``demo.env``."""
+    pairs = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    return DemoCredentials(**{name: pairs[name.upper()].strip("'") for name in _FIELDS})
+
+
+def _keep(path: Path, credentials: DemoCredentials) -> None:
+    text = "".join(f"{name.upper()}='{credentials[name]}'\n" for name in _FIELDS)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
