@@ -9,6 +9,7 @@ from gatewright.storage.attempts import AttemptStore
 from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
 from gatewright.storage.factors import FactorStore
+from gatewright.storage.feedback import FeedbackStore
 from gatewright.storage.incidents import IncidentStore
 from gatewright.storage.measures import MeasureStore
 from gatewright.storage.onetime import OneTimeStore
@@ -29,6 +30,7 @@ class Store(
     ApiKeyStore,
     AttemptStore,
     FactorStore,
+    FeedbackStore,
     OneTimeStore,
     Protocol,
 ):

@@ -13,6 +13,7 @@ from gatewright.storage.sqlite.changes import ChangePoll
 from gatewright.storage.sqlite.devices import SqliteDevices
 from gatewright.storage.sqlite.engine import SqliteEngine
 from gatewright.storage.sqlite.factors import SqliteFactors
+from gatewright.storage.sqlite.feedback import SqliteFeedback
 from gatewright.storage.sqlite.incidents import SqliteIncidents
 from gatewright.storage.sqlite.measures import SqliteMeasures
 from gatewright.storage.sqlite.migrations import migrate
@@ -35,6 +36,7 @@ class SqliteStore(
     SqliteAttempts,
     SqliteDevices,
     SqliteFactors,
+    SqliteFeedback,
     SqliteOneTime,
 ):
     """The embedded store: one file, several processes, nothing to configure.
