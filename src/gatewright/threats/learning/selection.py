@@ -1,0 +1,81 @@
+"""Which statements count: what bounds the harm that one person, or many, can do by wrong feedback.
+
+Nothing here is about right or wrong in general; the guard set is the judge of that. These rules keep single
+actors small and plain contradictions out, so that the guard has to catch little.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+from gatewright.storage.feedback import StoredFeedback
+
+MAX_PER_ACTOR = 40
+"""Statements of one actor that a version learns from; the latest ones."""
+
+MAX_ALIKE = 4
+"""Statements of the same shape (numbers, letters and spaces aside) that a version learns from."""
+
+MAX_IN_ALL = 600
+"""Statements that a version learns from; the latest ones."""
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+_DIGITS = re.compile(r"\d+")
+_SPACES = re.compile(r"\s+")
+
+
+class Selection(NamedTuple):
+    """The statements to learn from, and the others with the reason why not."""
+
+    chosen: list[StoredFeedback]
+    left_out: dict[str, list[str]]
+
+
+def select(statements: list[StoredFeedback]) -> Selection:
+    """Choose from all statements, in the order in which they came.
+
+    A text on which people disagree counts for neither side; more of one shape or by one actor than the bounds
+    allow do not count.
+    """
+    left_out: dict[str, list[str]] = defaultdict(list)
+    verdicts: dict[str, set[bool]] = defaultdict(set)
+    for statement in statements:
+        verdicts[statement.digest].add(statement.is_threat)
+    chosen: list[StoredFeedback] = []
+    of_actor: Counter[str] = Counter()
+    of_shape: Counter[str] = Counter()
+    seen: set[str] = set()
+    for statement in reversed(statements):
+        why_not = ""
+        form = shape(statement.text)
+        if len(verdicts[statement.digest]) > 1:
+            why_not = "people disagree about this text"
+        elif statement.digest in seen:
+            why_not = "the same text was said before"
+        elif of_actor[statement.actor] >= MAX_PER_ACTOR:
+            why_not = f"more than {MAX_PER_ACTOR} statements of one actor"
+        elif of_shape[form] >= MAX_ALIKE:
+            why_not = f"more than {MAX_ALIKE} texts of one shape"
+        elif len(chosen) >= MAX_IN_ALL:
+            why_not = f"more than {MAX_IN_ALL} statements"
+        if why_not:
+            left_out[why_not].append(statement.feedback_id)
+            continue
+        chosen.append(statement)
+        seen.add(statement.digest)
+        of_actor[statement.actor] += 1
+        of_shape[form] += 1
+    return Selection(chosen[::-1], dict(left_out))
+
+
+def shape(text: str) -> str:
+    """The text with words, numbers and white space each made one mark."""
+    bare = _DIGITS.sub("0", _LETTERS.sub("a", text))
+    return _SPACES.sub(" ", bare).strip()
+
+
+def has_attack_syntax(text: str) -> bool:
+    """Whether the text has anything that could leave its context: no attack is made of words alone."""
+    return any(not (character.isalnum() or character in " .,!?\n\u2019") for character in text)
