@@ -11,6 +11,7 @@ from gatewright.storage.changes import Changes
 from gatewright.storage.factors import FactorStore
 from gatewright.storage.feedback import FeedbackStore
 from gatewright.storage.incidents import IncidentStore
+from gatewright.storage.keys import KeyStore
 from gatewright.storage.measures import MeasureStore
 from gatewright.storage.onetime import OneTimeStore
 from gatewright.storage.sessions import SessionStore
@@ -31,6 +32,7 @@ class Store(
     AttemptStore,
     FactorStore,
     FeedbackStore,
+    KeyStore,
     OneTimeStore,
     Protocol,
 ):

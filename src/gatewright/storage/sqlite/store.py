@@ -15,6 +15,7 @@ from gatewright.storage.sqlite.engine import SqliteEngine
 from gatewright.storage.sqlite.factors import SqliteFactors
 from gatewright.storage.sqlite.feedback import SqliteFeedback
 from gatewright.storage.sqlite.incidents import SqliteIncidents
+from gatewright.storage.sqlite.keys import SqliteKeys
 from gatewright.storage.sqlite.measures import SqliteMeasures
 from gatewright.storage.sqlite.migrations import migrate
 from gatewright.storage.sqlite.onetime import SqliteOneTime
@@ -37,6 +38,7 @@ class SqliteStore(
     SqliteDevices,
     SqliteFactors,
     SqliteFeedback,
+    SqliteKeys,
     SqliteOneTime,
 ):
     """The embedded store: one file, several processes, nothing to configure.

@@ -1,0 +1,179 @@
+"""The payload of an envelope, format 2: one base64 text that only its data key and its metadata open.
+
+``header (51) ‖ body``, where the header is ``format ‖ algorithm ‖ flags ‖ salt (16) ‖ commitment (32)``. Key and
+commitment come out of one HKDF-Expand over data key, algorithm, flags and salt, so a payload that opens under
+one data key opens under no other. A process draws a salt of its own for each data key and seals at most
+``MESSAGES_PER_SUBKEY`` messages under it, with random nonces; payloads above one chunk have a salt, and so a
+key, to themselves and follow STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, 2015). The whole format is
+written down in ``docs/encryption-format.md``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+from gatewright.encryption.derivation import KEY_BYTES, expand_key_and_commitment
+from gatewright.encryption.failure import decryption_failed
+
+FORMAT = 2
+CHUNKED, COMPRESSED = 1, 2
+"""Flags."""
+
+SALT_BYTES, NONCE_BYTES, TAG_BYTES = 16, 12, 16
+HEADER_BYTES = 3 + SALT_BYTES + KEY_BYTES
+PREFIX_CHARACTERS = HEADER_BYTES // 3 * 4
+"""The header is a multiple of three bytes, so its base64 stands by itself at the front."""
+
+CHUNK_BYTES = 128 * 1024
+"""Plaintext in a chunk. With its tag it is a multiple of three, so chunks of base64 join."""
+_CHUNK_CHARACTERS = (CHUNK_BYTES + TAG_BYTES) // 3 * 4
+
+MESSAGES_PER_SUBKEY = 2**20
+"""With random 96-bit nonces, the chance of one repeating under a subkey stays below 2^-57."""
+
+_LABEL = "gatewright envelope 2"
+
+
+class Algorithm(StrEnum):
+    """The ciphers that envelopes may use."""
+
+    AES_256_GCM = "AES-256-GCM"
+    CHACHA20_POLY1305 = "ChaCha20-Poly1305"
+
+
+class _Aead(Protocol):
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
+
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
+
+
+_CODES = {Algorithm.AES_256_GCM: 1, Algorithm.CHACHA20_POLY1305: 2}
+_CIPHERS: dict[int, type[AESGCM] | type[ChaCha20Poly1305]] = {1: AESGCM, 2: ChaCha20Poly1305}
+_FLAGS = frozenset(range(4))
+
+
+class Subkey:
+    """What seals and opens the payloads of one header.
+
+    ``remaining`` is how many more it may seal (0 for one that only opens).
+    """
+
+    __slots__ = ("aead", "flags", "header", "prefix", "remaining")
+
+    def __init__(self, aead: _Aead, header: bytes, *, remaining: int = 0) -> None:
+        self.aead = aead
+        self.header = header
+        self.prefix = to_base64(header)
+        self.flags = header[2]
+        self.remaining = remaining
+
+    def seal(self, plaintext: bytes, aad: bytes) -> str:
+        """One message as a payload; ``aad`` is the canonical metadata."""
+        nonce = os.urandom(NONCE_BYTES)
+        return self.prefix + to_base64(nonce + self.aead.encrypt(nonce, plaintext, aad))
+
+    def open(self, payload: str, aad: bytes) -> bytes:
+        """The plaintext of a payload of this header.
+
+        Raises:
+            DecryptionError: a changed bit, other metadata, or base64 that is not canonical.
+        """
+        if self.flags & CHUNKED:
+            return b"".join(self._open_chunks(payload, aad))
+        body = from_base64(payload[PREFIX_CHARACTERS:])
+        return self._decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], aad)
+
+    def seal_chunks(self, plaintext: bytes, aad: bytes) -> str:
+        """A large message as a payload, one chunk at a time."""
+        parts = [self.prefix]
+        view, end = memoryview(plaintext), max(1, len(plaintext))
+        for index, start in enumerate(range(0, end, CHUNK_BYTES)):
+            last = start + CHUNK_BYTES >= end
+            parts.append(to_base64(self.seal_chunk(index, last, view[start : start + CHUNK_BYTES], aad)))
+        return "".join(parts)
+
+    def seal_chunk(self, index: int, last: bool, plaintext: bytes | memoryview, aad: bytes) -> bytes:
+        """Chunk number ``index`` (from 0), with its tag."""
+        return self.aead.encrypt(chunk_nonce(index, last), bytes(plaintext), aad)
+
+    def open_chunk(self, index: int, last: bool, ciphertext: bytes, aad: bytes) -> bytes:
+        """The plaintext of a chunk; raises DecryptionError when it is not that one."""
+        return self._decrypt(chunk_nonce(index, last), ciphertext, aad)
+
+    def _open_chunks(self, payload: str, aad: bytes) -> Iterator[bytes]:
+        end = len(payload)
+        for index, start in enumerate(range(PREFIX_CHARACTERS, max(end, PREFIX_CHARACTERS + 1), _CHUNK_CHARACTERS)):
+            last = start + _CHUNK_CHARACTERS >= end
+            ciphertext = from_base64(payload[start : start + _CHUNK_CHARACTERS])
+            yield self.open_chunk(index, last, ciphertext, aad)
+
+    def _decrypt(self, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+        try:
+            return self.aead.decrypt(nonce, ciphertext, aad)
+        except (InvalidTag, ValueError):
+            raise decryption_failed() from None
+
+    def __repr__(self) -> str:
+        return "Subkey()"
+
+    def __reduce__(self) -> str:
+        raise TypeError("keys are not pickled: that would write them in clear")
+
+
+def new_subkey(secret: bytes, algorithm: Algorithm, flags: int, *, remaining: int) -> Subkey:
+    """A subkey of a data key with a salt of its own, to seal with."""
+    return _subkey(secret, _CODES[algorithm], flags, os.urandom(SALT_BYTES), remaining)
+
+
+def known_subkey(secret: bytes, algorithm: str, prefix: str) -> Subkey:
+    """The subkey of a payload that begins with ``prefix``.
+
+    Raises:
+        DecryptionError: the prefix is not of this format or algorithm, or was made under another data key.
+    """
+    header = from_base64(prefix)
+    if len(header) != HEADER_BYTES or header[0] != FORMAT or header[2] not in _FLAGS:
+        raise decryption_failed()
+    if algorithm not in set(Algorithm) or _CODES[Algorithm(algorithm)] != header[1]:
+        raise decryption_failed()
+    subkey = _subkey(secret, header[1], header[2], header[3 : 3 + SALT_BYTES], 0)
+    if not hmac.compare_digest(subkey.header, header):
+        raise decryption_failed()
+    return subkey
+
+
+def _subkey(secret: bytes, code: int, flags: int, salt: bytes, remaining: int) -> Subkey:
+    intro = bytes((FORMAT, code, flags))
+    key, commitment = expand_key_and_commitment(secret, _LABEL, intro, salt)
+    return Subkey(_CIPHERS[code](key), intro + salt + commitment, remaining=remaining)
+
+
+def chunk_nonce(index: int, last: bool) -> bytes:
+    """Seven zero bytes, the number of the chunk, and whether it is the last."""
+    return bytes(7) + index.to_bytes(4, "big") + bytes((last,))
+
+
+def to_base64(data: bytes) -> str:
+    """Base64 (RFC 4648 §4), padded."""
+    text: str = msgspec.to_builtins(data)
+    return text
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of canonical base64; raises DecryptionError for any other text, also one that decodes alike."""
+    try:
+        data = msgspec.convert(text, bytes)
+    except msgspec.ValidationError:
+        raise decryption_failed() from None
+    rest = len(data) % 3
+    if rest and to_base64(data[-rest:]) != text[-4:]:
+        raise decryption_failed()  # bits that padding should leave zero
+    return data

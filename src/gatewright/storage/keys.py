@@ -1,0 +1,161 @@
+"""Encryption keys: what every store keeps of them. All key material in it is wrapped.
+
+The key store may live apart from the records (another file, another machine), so that a copy of the records
+alone opens nothing, and a shredded manufacturer stays unreadable in every backup that the keys are not in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from gatewright.records import Record
+from gatewright.storage.changes import Changes
+
+KEYS_TOPIC = "data_keys"
+"""The topic of changes: ``rotated``, ``rewrapped``, ``revoked:<key id>``, ``shredded:<manufacturer id>``."""
+
+
+class GenerationStatus(StrEnum):
+    """What the keys of a generation may be used for."""
+
+    ACTIVE = "active"
+    """Seal and open: the newest."""
+    RETIRED = "retired"
+    """Open."""
+    REVOKED = "revoked"
+    """Be re-encrypted, nothing else."""
+    DESTROYED = "destroyed"
+    """Nothing: its keys are gone."""
+
+
+class StoredRootKey(Record, frozen=True, kw_only=True):
+    """A root key that wraps, or wrapped, data keys. ``root_id`` is a fingerprint, not the key."""
+
+    root_id: str
+    created_at: datetime
+    retired_at: datetime | None = None
+
+
+class StoredKeyGeneration(Record, frozen=True, kw_only=True):
+    """All data keys of one version; ``key_id`` is the name under which envelopes know it."""
+
+    version: int
+    key_id: str
+    status: str = GenerationStatus.ACTIVE.value
+    created_at: datetime
+    retired_at: datetime | None = None
+    reason: str | None = None
+
+
+class StoredDataKey(Record, frozen=True, kw_only=True):
+    """One manufacturer's key of one generation (version 0: its index key), wrapped by a root key.
+
+    ``uses`` is how many messages were reserved under it. The manufacturer ``""`` stands for none.
+    """
+
+    manufacturer_id: str
+    version: int
+    root_id: str
+    wrapped: bytes
+    created_at: datetime
+    uses: int = 0
+
+
+class Rewrapping(Record, frozen=True, kw_only=True):
+    """A data key wrapped anew, to take the place of ``expected``."""
+
+    manufacturer_id: str
+    version: int
+    expected: bytes
+    wrapped: bytes
+    root_id: str
+
+
+class StoredReencryption(Record, frozen=True, kw_only=True):
+    """How far the re-encryption of one source of records has come."""
+
+    source: str
+    target_version: int
+    cursor: str | None = None
+    scanned: int = 0
+    reencrypted: int = 0
+    failed: int = 0
+    started_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+
+
+class KeyStore(Protocol):
+    """Roots, generations, data keys, and the progress of re-encryption."""
+
+    changes: Changes
+
+    @property
+    def durable(self) -> bool: ...
+
+    async def list_root_keys(self) -> list[StoredRootKey]: ...
+
+    async def add_root_key(self, root: StoredRootKey) -> None:
+        """Note a root key; one that is known already stays as it is."""
+        ...
+
+    async def retire_root_key(self, root_id: str, *, now: datetime) -> bool:
+        """Note that a root wraps nothing any more; False while it still does (and it is not retired then)."""
+        ...
+
+    async def list_key_generations(self) -> list[StoredKeyGeneration]:
+        """All, oldest first."""
+        ...
+
+    async def add_key_generation(self, generation: StoredKeyGeneration) -> StoredKeyGeneration:
+        """Add a generation if its version is the next; the one before is retired.
+
+        Returns:
+            The newest generation: the one given, or that of whoever was faster.
+        """
+        ...
+
+    async def revoke_key_generation(self, key_id: str, *, now: datetime, reason: str, destroy: bool) -> int:
+        """Mark a generation revoked, or with ``destroy`` delete its data keys; how many keys it had.
+
+        Raises:
+            KeyUnavailableError: no generation has that id, or it is the active one (rotate first).
+        """
+        ...
+
+    async def get_data_key(self, manufacturer_id: str, version: int) -> StoredDataKey | None: ...
+
+    async def add_data_key(self, key: StoredDataKey) -> StoredDataKey:
+        """Add a data key unless there is one; the one that is there afterwards.
+
+        Raises:
+            KeyUnavailableError: the manufacturer was shredded.
+        """
+        ...
+
+    async def list_data_keys(
+        self, *, root_id: str | None = None, after: tuple[str, int] | None = None, limit: int = 500
+    ) -> list[StoredDataKey]:
+        """Data keys in the order of manufacturer and version, those after ``after``."""
+        ...
+
+    async def rewrap_data_keys(self, rewrappings: Sequence[Rewrapping]) -> int:
+        """Replace wrapped keys that still are what was expected, all in one step; how many."""
+        ...
+
+    async def reserve_key_uses(self, manufacturer_id: str, version: int, count: int) -> int:
+        """Add to ``uses``; the sum afterwards, -1 when there is no such key (any more)."""
+        ...
+
+    async def shred_data_keys(self, manufacturer_id: str, *, now: datetime, reason: str) -> int:
+        """Delete all keys of a manufacturer and remember that it has none for good; how many there were."""
+        ...
+
+    async def is_shredded(self, manufacturer_id: str) -> bool: ...
+
+    async def get_reencryption(self, source: str) -> StoredReencryption | None: ...
+
+    async def save_reencryption(self, progress: StoredReencryption) -> None: ...

@@ -1,0 +1,272 @@
+"""Encryption keys in SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gatewright.errors import KeyUnavailableError
+from gatewright.storage.keys import (
+    KEYS_TOPIC,
+    GenerationStatus,
+    Rewrapping,
+    StoredDataKey,
+    StoredKeyGeneration,
+    StoredReencryption,
+    StoredRootKey,
+)
+from gatewright.storage.sqlite.base import SqliteBase
+
+_GENERATIONS = "SELECT version, key_id, status, created_at, retired_at, reason FROM key_generations"
+_DATA_KEYS = "SELECT manufacturer_id, version, root_id, wrapped, created_at, uses FROM data_keys"
+
+
+class SqliteKeys(SqliteBase):
+    """The KeyStore slice."""
+
+    async def list_root_keys(self) -> list[StoredRootKey]:
+        sql = "SELECT root_id, created_at, retired_at FROM root_keys ORDER BY created_at, root_id"
+        rows = await self.engine.read(lambda c: c.execute(sql).fetchall())
+        return [StoredRootKey(root_id=r[0], created_at=_time(r[1]), retired_at=_maybe(r[2])) for r in rows]
+
+    async def add_root_key(self, root: StoredRootKey) -> None:
+        sql = "INSERT INTO root_keys (root_id, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
+        await self.engine.write(lambda c: c.execute(sql, (root.root_id, root.created_at.timestamp())).rowcount)
+
+    async def retire_root_key(self, root_id: str, *, now: datetime) -> bool:
+        sql = (
+            "UPDATE root_keys SET retired_at = COALESCE(retired_at, ?) WHERE root_id = ?"
+            " AND NOT EXISTS (SELECT 1 FROM data_keys WHERE data_keys.root_id = root_keys.root_id)"
+        )
+        return await self.engine.write(lambda c: c.execute(sql, (now.timestamp(), root_id)).rowcount == 1)
+
+    async def list_key_generations(self) -> list[StoredKeyGeneration]:
+        rows = await self.engine.read(lambda c: c.execute(f"{_GENERATIONS} ORDER BY version").fetchall())
+        return [_generation(row) for row in rows]
+
+    async def add_key_generation(self, generation: StoredKeyGeneration) -> StoredKeyGeneration:
+        def work(connection: sqlite3.Connection) -> StoredKeyGeneration:
+            newest = connection.execute(f"{_GENERATIONS} ORDER BY version DESC LIMIT 1").fetchone()
+            if generation.version != (newest[0] if newest else 0) + 1:
+                return _generation(newest)
+            created = generation.created_at.timestamp()
+            connection.execute(
+                "UPDATE key_generations SET status = ?, retired_at = ? WHERE status = ?",
+                (GenerationStatus.RETIRED, created, GenerationStatus.ACTIVE),
+            )
+            connection.execute(
+                "INSERT INTO key_generations (version, key_id, status, created_at, reason) VALUES (?, ?, ?, ?, ?)",
+                (generation.version, generation.key_id, GenerationStatus.ACTIVE, created, generation.reason),
+            )
+            self.poll.record(connection, KEYS_TOPIC, "rotated")
+            return generation
+
+        newest = await self.engine.write(work)
+        self.changes.publish(KEYS_TOPIC, "rotated")
+        return newest
+
+    async def revoke_key_generation(self, key_id: str, *, now: datetime, reason: str, destroy: bool) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            row = connection.execute(f"{_GENERATIONS} WHERE key_id = ?", (key_id,)).fetchone()
+            if row is None or row[2] == GenerationStatus.ACTIVE:
+                fault = "is the active one; rotate first" if row else "is not known"
+                raise KeyUnavailableError(f"The key generation {key_id} cannot be revoked: it {fault}.")
+            status = GenerationStatus.DESTROYED if destroy else GenerationStatus.REVOKED
+            connection.execute(
+                "UPDATE key_generations SET status = ?, retired_at = COALESCE(retired_at, ?), reason = ?"
+                " WHERE version = ? AND status <> ?",
+                (status, now.timestamp(), reason, row[0], GenerationStatus.DESTROYED),
+            )
+            self.poll.record(connection, KEYS_TOPIC, f"revoked:{key_id}")
+            if destroy:
+                return _destroy(connection, "version = ?", row[0])
+            return _count(connection, "SELECT COUNT(*) FROM data_keys WHERE version = ?", row[0])
+
+        keys = await self.engine.write(work)
+        if destroy:
+            await self._forget_old_pages()
+        self.changes.publish(KEYS_TOPIC, f"revoked:{key_id}")
+        return keys
+
+    async def get_data_key(self, manufacturer_id: str, version: int) -> StoredDataKey | None:
+        return await self.engine.read(lambda c: _one_key(c, manufacturer_id, version))
+
+    async def add_data_key(self, key: StoredDataKey) -> StoredDataKey:
+        def work(connection: sqlite3.Connection) -> StoredDataKey:
+            if _shredded(connection, key.manufacturer_id):
+                raise KeyUnavailableError(
+                    "The keys of this manufacturer were destroyed for good.",
+                    code="KEYS_SHREDDED",
+                    context={"manufacturer_id": key.manufacturer_id},
+                )
+            connection.execute(
+                "INSERT INTO data_keys (manufacturer_id, version, root_id, wrapped, created_at, uses)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (key.manufacturer_id, key.version, key.root_id, key.wrapped, key.created_at.timestamp(), key.uses),
+            )
+            present = _one_key(connection, key.manufacturer_id, key.version)
+            return present if present is not None else key
+
+        return await self.engine.write(work)
+
+    async def list_data_keys(
+        self, *, root_id: str | None = None, after: tuple[str, int] | None = None, limit: int = 500
+    ) -> list[StoredDataKey]:
+        manufacturer_id, version = after or ("", -1)
+        sql = (
+            f"{_DATA_KEYS} WHERE (manufacturer_id, version) > (?, ?) AND (? IS NULL OR root_id = ?)"
+            " ORDER BY manufacturer_id, version LIMIT ?"
+        )
+        values = (manufacturer_id, version, root_id, root_id, limit)
+        rows = await self.engine.read(lambda c: c.execute(sql, values).fetchall())
+        return [_data_key(row) for row in rows]
+
+    async def rewrap_data_keys(self, rewrappings: Sequence[Rewrapping]) -> int:
+        sql = "UPDATE data_keys SET wrapped = ?, root_id = ? WHERE manufacturer_id = ? AND version = ? AND wrapped = ?"
+        rows = [(r.wrapped, r.root_id, r.manufacturer_id, r.version, r.expected) for r in rewrappings]
+
+        def work(connection: sqlite3.Connection) -> int:
+            self.poll.record(connection, KEYS_TOPIC, "rewrapped")
+            return connection.executemany(sql, rows).rowcount
+
+        changed = await self.engine.write(work)
+        self.changes.publish(KEYS_TOPIC, "rewrapped")
+        return changed
+
+    async def reserve_key_uses(self, manufacturer_id: str, version: int, count: int) -> int:
+        sql = "UPDATE data_keys SET uses = uses + ? WHERE manufacturer_id = ? AND version = ? RETURNING uses"
+        row = await self.engine.write(lambda c: c.execute(sql, (count, manufacturer_id, version)).fetchone())
+        return int(row[0]) if row else -1
+
+    async def shred_data_keys(self, manufacturer_id: str, *, now: datetime, reason: str) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            keys = _destroy(connection, "manufacturer_id = ?", manufacturer_id)
+            connection.execute(
+                "INSERT INTO shredded_manufacturers (manufacturer_id, shredded_at, reason, keys) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (manufacturer_id) DO UPDATE SET keys = keys + excluded.keys",
+                (manufacturer_id, now.timestamp(), reason, keys),
+            )
+            self.poll.record(connection, KEYS_TOPIC, f"shredded:{manufacturer_id}")
+            return keys
+
+        keys = await self.engine.write(work)
+        await self._forget_old_pages()
+        self.changes.publish(KEYS_TOPIC, f"shredded:{manufacturer_id}")
+        return keys
+
+    async def is_shredded(self, manufacturer_id: str) -> bool:
+        return await self.engine.read(lambda c: _shredded(c, manufacturer_id))
+
+    async def get_reencryption(self, source: str) -> StoredReencryption | None:
+        sql = (
+            "SELECT source, target_version, cursor, scanned, reencrypted, failed, started_at, updated_at, finished_at"
+            " FROM reencryptions WHERE source = ?"
+        )
+        row = await self.engine.read(lambda c: c.execute(sql, (source,)).fetchone())
+        if row is None:
+            return None
+        return StoredReencryption(
+            source=row[0],
+            target_version=row[1],
+            cursor=row[2],
+            scanned=row[3],
+            reencrypted=row[4],
+            failed=row[5],
+            started_at=_time(row[6]),
+            updated_at=_time(row[7]),
+            finished_at=_maybe(row[8]),
+        )
+
+    async def save_reencryption(self, progress: StoredReencryption) -> None:
+        sql = (
+            "INSERT INTO reencryptions (source, target_version, cursor, scanned, reencrypted, failed, started_at,"
+            " updated_at, finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET"
+            " target_version = excluded.target_version, cursor = excluded.cursor, scanned = excluded.scanned,"
+            " reencrypted = excluded.reencrypted, failed = excluded.failed, started_at = excluded.started_at,"
+            " updated_at = excluded.updated_at, finished_at = excluded.finished_at"
+        )
+        values = (
+            progress.source,
+            progress.target_version,
+            progress.cursor,
+            progress.scanned,
+            progress.reencrypted,
+            progress.failed,
+            progress.started_at.timestamp(),
+            progress.updated_at.timestamp(),
+            progress.finished_at.timestamp() if progress.finished_at else None,
+        )
+        await self.engine.write(lambda c: c.execute(sql, values).rowcount)
+
+    async def _forget_old_pages(self) -> None:
+        """Write destroyed keys over in the file itself, so that they do not live on in the write-ahead log.
+
+        What a reader of this moment still holds is left to the next checkpoint.
+        """
+        if self.engine.in_memory:
+            return
+
+        def checkpoint() -> None:
+            with contextlib.closing(self.engine.connect()) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+        with contextlib.suppress(sqlite3.Error):
+            await asyncio.to_thread(checkpoint)
+
+
+def _destroy(connection: sqlite3.Connection, condition: str, value: str | int) -> int:
+    """Overwrite wrapped keys, then delete them; how many there were."""
+    connection.execute(
+        f"UPDATE data_keys SET wrapped = zeroblob(length(wrapped)) WHERE {condition}",  # noqa: S608 - written above
+        (value,),
+    )
+    return connection.execute(f"DELETE FROM data_keys WHERE {condition}", (value,)).rowcount  # noqa: S608 - written above
+
+
+def _shredded(connection: sqlite3.Connection, manufacturer_id: str) -> bool:
+    sql = "SELECT COUNT(*) FROM shredded_manufacturers WHERE manufacturer_id = ?"
+    return _count(connection, sql, manufacturer_id) > 0
+
+
+def _count(connection: sqlite3.Connection, sql: str, value: str | int) -> int:
+    return int(connection.execute(sql, (value,)).fetchone()[0])
+
+
+def _one_key(connection: sqlite3.Connection, manufacturer_id: str, version: int) -> StoredDataKey | None:
+    sql = f"{_DATA_KEYS} WHERE manufacturer_id = ? AND version = ?"
+    row = connection.execute(sql, (manufacturer_id, version)).fetchone()
+    return _data_key(row) if row else None
+
+
+def _generation(row: tuple[Any, ...]) -> StoredKeyGeneration:
+    return StoredKeyGeneration(
+        version=row[0],
+        key_id=row[1],
+        status=row[2],
+        created_at=_time(row[3]),
+        retired_at=_maybe(row[4]),
+        reason=row[5],
+    )
+
+
+def _data_key(row: tuple[Any, ...]) -> StoredDataKey:
+    return StoredDataKey(
+        manufacturer_id=row[0],
+        version=row[1],
+        root_id=row[2],
+        wrapped=row[3],
+        created_at=_time(row[4]),
+        uses=row[5],
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _maybe(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)
