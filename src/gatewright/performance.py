@@ -86,18 +86,18 @@ class Stopwatch:
         self._folding = threading.Lock()
         self._longest = 0.0
         self._total = 0.0
-        self._over = 0
+        self.over = 0
         self._quiet_until = 0.0
 
     def warn(self, seconds: float) -> None:
         """A call was over budget: count it, and say so once in a window."""
-        self._over += 1
+        self.over += 1
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + WARNING_WINDOW
             took, budget = seconds * 1e3, self.budget * 1e3
             _log.warning(
-                "%s took %.3f ms, over its budget of %.3f ms (%d times so far)", self.key, took, budget, self._over
+                "%s took %.3f ms, over its budget of %.3f ms (%d times so far)", self.key, took, budget, self.over
             )
 
     def fold(self) -> None:
@@ -137,7 +137,7 @@ class Stopwatch:
             p95=p95,
             p99=p99,
             max=self._longest,
-            over_budget=min(1.0, self._over / figures.count) if figures.count else 0.0,
+            over_budget=min(1.0, self.over / figures.count) if figures.count else 0.0,
         )
 
 

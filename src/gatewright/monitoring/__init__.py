@@ -1,0 +1,33 @@
+"""Monitoring: audit log, incidents, posture, metrics. It alone consumes events, and it alone decides on measures."""
+
+from gatewright.monitoring.audit import AuditLog
+from gatewright.monitoring.checkpoints import Checkpoint
+from gatewright.monitoring.entries import AuditedEvent
+from gatewright.monitoring.findings import Finding
+from gatewright.monitoring.incidents import Incident
+from gatewright.monitoring.monitor import SecurityMonitor
+from gatewright.monitoring.posture import Bounds, Posture, Proposal
+from gatewright.monitoring.proofs import (
+    ConsistencyProof,
+    InclusionProof,
+    check_consistency_proof,
+    check_inclusion_proof,
+)
+from gatewright.monitoring.verification import AuditVerification
+
+__all__ = [
+    "AuditLog",
+    "AuditVerification",
+    "AuditedEvent",
+    "Bounds",
+    "Checkpoint",
+    "ConsistencyProof",
+    "Finding",
+    "Incident",
+    "InclusionProof",
+    "Posture",
+    "Proposal",
+    "SecurityMonitor",
+    "check_consistency_proof",
+    "check_inclusion_proof",
+]

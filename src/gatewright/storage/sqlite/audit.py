@@ -9,12 +9,24 @@ from typing import Any
 
 import msgspec
 
+from gatewright.events import Severity
 from gatewright.storage.audit import AuditHead, AuditQuery, StoredAuditEntry, StoredCheckpoint
 from gatewright.storage.merkle import Growth
 from gatewright.storage.sqlite.base import SqliteBase
 
 _COLUMNS = "idx, event_id, at, kind, severity, manufacturer_id, account_id, ip_address, request_id, body, leaf_hash"
 _HASH = 32
+
+_DISGUISED = f"""
+SELECT idx FROM (SELECT *, CAST(body AS TEXT) AS json FROM audit_entries WHERE idx >= ? AND idx < ?)
+WHERE event_id IS NOT json ->> '$.event_id' OR kind IS NOT json ->> '$.kind'
+   OR manufacturer_id IS NOT json ->> '$.manufacturer_id' OR account_id IS NOT json ->> '$.account_id'
+   OR ip_address IS NOT json ->> '$.ip_address' OR request_id IS NOT json ->> '$.request_id'
+   OR severity IS NOT CASE json ->> '$.severity'
+      {" ".join(f"WHEN '{severity.value}' THEN {rank}" for rank, severity in enumerate(Severity))} END
+   OR abs(at - (julianday(json ->> '$.timestamp') - 2440587.5) * 86400) > 0.01
+ORDER BY idx LIMIT 1
+"""  # noqa: S608 - constants of the enumeration
 
 
 class SqliteAudit(SqliteBase):
@@ -29,6 +41,14 @@ class SqliteAudit(SqliteBase):
     async def read_audit(self, start: int, limit: int) -> list[StoredAuditEntry]:
         sql = f"SELECT {_COLUMNS} FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?"  # noqa: S608 - constant
         return await self.engine.read(lambda c: [_entry(*row) for row in c.execute(sql, (start, limit))])
+
+    async def scan_audit(self, start: int, limit: int) -> list[tuple[int, bytes, bytes]]:
+        sql = "SELECT idx, body, leaf_hash FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?"
+        return await self.engine.read(lambda c: c.execute(sql, (start, limit)).fetchall())
+
+    async def disguised_audit(self, start: int, stop: int) -> int | None:
+        row = await self.engine.read(lambda c: c.execute(_DISGUISED, (start, stop)).fetchone())
+        return row[0] if row else None
 
     async def find_audit(self, event_id: str) -> StoredAuditEntry | None:
         sql = f"SELECT {_COLUMNS} FROM audit_entries WHERE event_id = ?"  # noqa: S608 - constant

@@ -1,0 +1,127 @@
+"""Signed checkpoints of the audit log: C2SP tlog-checkpoint in a signed note, Ed25519 (RFC 8032).
+
+A checkpoint kept elsewhere is what shows that the end of a log was cut off, or that all of it was computed
+anew: a tree alone cannot.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gatewright.errors import FieldError, ValidationError
+from gatewright.records import Record
+
+_ED25519 = b"\x01"
+_DASH = "\u2014 "
+_MAX_NOTE = 8192
+
+
+class Checkpoint(Record, frozen=True, kw_only=True):
+    """A statement: the log ``origin`` had ``size`` entries and this root (hex). ``note`` is its signed text."""
+
+    origin: str
+    size: int
+    root: str
+    created_at: datetime | None
+    note: str
+
+    def __str__(self) -> str:
+        return self.note
+
+
+class CheckpointSigner:
+    """Signs checkpoints, and knows the keys whose signatures count.
+
+    Args:
+        origin: the name of the log, one word.
+        seed: 32 bytes, the private key.
+        previous: seeds that were used before; their signatures still count.
+    """
+
+    def __init__(self, origin: str, seed: bytes, *, previous: Iterable[bytes] = ()) -> None:
+        if not origin or len(origin) > 200 or any(ch.isspace() or ch == "+" for ch in origin):
+            raise ValueError("the origin of a log is one word without '+'")
+        self.origin = origin
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        public = [self._key.public_key(), *(Ed25519PrivateKey.from_private_bytes(old).public_key() for old in previous)]
+        self.verifier_key = verifier_key(origin, public[0])
+        self.verifier_keys = tuple(verifier_key(origin, key) for key in public)
+
+    def sign(self, size: int, root: bytes, at: datetime) -> Checkpoint:
+        """A checkpoint of this size and root."""
+        moment = at.astimezone(UTC)
+        text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\ntime {moment.isoformat()}\n"
+        raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        signature = _key_id(self.origin, raw) + self._key.sign(text.encode())
+        note = f"{text}\n{_DASH}{self.origin} {base64.b64encode(signature).decode()}\n"
+        return Checkpoint(origin=self.origin, size=size, root=root.hex(), created_at=moment, note=note)
+
+
+def verifier_key(origin: str, key: Ed25519PublicKey) -> str:
+    """The public key as C2SP writes it: ``<origin>+<key id>+<base64>``; publish it beside the log."""
+    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return f"{origin}+{_key_id(origin, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
+
+
+def read_checkpoint(note: str) -> Checkpoint:
+    """The statement of a note, whose signature is not looked at.
+
+    Raises:
+        ValidationError: the text is no checkpoint (code ``INVALID_CHECKPOINT``).
+    """
+    try:
+        if len(note) > _MAX_NOTE:
+            raise ValueError("too long")
+        text, _, _ = note.partition("\n\n")
+        origin, size, root, *extensions = text.split("\n")
+        digest = base64.b64decode(root, validate=True)
+        if not size.isascii() or not size.isdigit() or len(digest) != 32 or not origin:
+            raise ValueError("malformed")
+        time = next((line[5:] for line in extensions if line.startswith("time ")), None)
+        return Checkpoint(
+            origin=origin,
+            size=int(size),
+            root=digest.hex(),
+            created_at=datetime.fromisoformat(time) if time else None,
+            note=note,
+        )
+    except (ValueError, binascii.Error) as error:
+        field = FieldError(field="checkpoint", error_type="INVALID_CHECKPOINT", message="The text is no checkpoint.")
+        raise ValidationError(
+            "This text is no checkpoint of an audit log.", code="INVALID_CHECKPOINT", errors=[field]
+        ) from error
+
+
+def signed_by(note: str, keys: Iterable[str]) -> bool:
+    """Whether one of the keys (as :func:`verifier_key` writes them) signed the note."""
+    text, separator, signatures = note.partition("\n\n")
+    if not separator or len(note) > _MAX_NOTE:
+        return False
+    lines = signatures.split("\n")
+    return any(_signed(f"{text}\n".encode(), line, key) for key in keys for line in lines)
+
+
+def _signed(text: bytes, line: str, key: str) -> bool:
+    try:
+        name, key_id, encoded = key.rsplit("+", 2)
+        public = base64.b64decode(encoded, validate=True)
+        signer, _, signature = line.removeprefix(_DASH).partition(" ")
+        raw = base64.b64decode(signature, validate=True)
+        if not line.startswith(_DASH) or signer != name or raw[:4].hex() != key_id or public[:1] != _ED25519:
+            return False
+        Ed25519PublicKey.from_public_bytes(public[1:]).verify(raw[4:], text)
+    except (ValueError, InvalidSignature):
+        return False
+    return True
+
+
+def _key_id(origin: str, raw: bytes) -> bytes:
+    return hashlib.sha256(origin.encode() + b"\n" + _ED25519 + raw).digest()[:4]

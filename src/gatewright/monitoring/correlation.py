@@ -1,0 +1,285 @@
+"""Correlation: when do events together mean an incident? Rules are data; windows are bounded."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from gatewright.controls import network_of
+from gatewright.events import SecurityEvent, Severity, new_event_id
+from gatewright.records import Record
+from gatewright.storage.incidents import StoredIncident
+
+WINDOWS = 20_000
+"""Windows in memory; the one longest without an event goes first."""
+_MOST_IN_WINDOW = 512
+_EVIDENCE = 10
+
+EVERYONE = "*"
+
+
+class Rule(Record, frozen=True, kw_only=True):
+    """``threshold`` events of ``kinds`` (patterns) with the same ``by`` within ``window`` seconds make an incident.
+
+    ``by`` is ``account``, ``manufacturer``, ``network`` (/24, /64) or ``platform`` (all together). With
+    ``distinct``, it is not events that count but different values of it: ``account``, ``network``, or a key of
+    the event's data. ``where`` names keys of the data and the values that count.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    by: str
+    threshold: int
+    window: float
+    severity: str
+    summary: str
+    distinct: str | None = None
+    where: Mapping[str, tuple[str, ...]] = {}
+
+
+_FAILED_SIGN_IN = ("auth:login:failed", "auth:login:throttled", "auth:login:locked")
+_FAILED_CODE = ("auth:mfa:failed", "auth:mfa:throttled", "auth:mfa:locked", "auth:backup_code:failed")
+
+RULES = (
+    Rule(
+        name="brute_force",
+        kinds=(*_FAILED_SIGN_IN, *_FAILED_CODE),
+        by="account",
+        threshold=10,
+        window=600,
+        severity=Severity.HIGH,
+        summary="Sign-in of one account failed again and again.",
+    ),
+    Rule(
+        name="credential_stuffing",
+        kinds=_FAILED_SIGN_IN,
+        by="network",
+        distinct="account",
+        threshold=10,
+        window=600,
+        severity=Severity.HIGH,
+        summary="One network failed to sign in to many accounts.",
+    ),
+    Rule(
+        name="credential_stuffing",
+        kinds=("auth:stuffing:detected",),
+        by="network",
+        threshold=1,
+        window=600,
+        severity=Severity.HIGH,
+        summary="One network failed to sign in to many accounts.",
+    ),
+    Rule(
+        name="distributed_guessing",
+        kinds=("auth:stuffing:detected",),
+        by="platform",
+        threshold=1,
+        window=600,
+        severity=Severity.HIGH,
+        summary="Sign-in failed for many accounts, from many networks.",
+        where={"pattern": ("many_networks",)},
+    ),
+    Rule(
+        name="distributed_guessing",
+        kinds=_FAILED_SIGN_IN,
+        by="platform",
+        distinct="account",
+        threshold=200,
+        window=600,
+        severity=Severity.HIGH,
+        summary="Sign-in failed for many accounts, from many networks.",
+    ),
+    Rule(
+        name="refresh_token_reuse",
+        kinds=("auth:refresh:reused", "auth:token:reused", "auth:*:reuse_detected"),
+        by="account",
+        threshold=1,
+        window=600,
+        severity=Severity.HIGH,
+        summary="A refresh token was used a second time; someone else may hold a copy.",
+    ),
+    Rule(
+        name="session_hijack",
+        kinds=("auth:session:hijack*", "auth:session:suspicious"),
+        by="account",
+        threshold=1,
+        window=600,
+        severity=Severity.HIGH,
+        summary="A session was used from a place it is not bound to.",
+    ),
+    Rule(
+        name="repeated_threats",
+        kinds=("threats:request:blocked", "threats:request:seen", "threats:*:detected"),
+        by="network",
+        threshold=5,
+        window=600,
+        severity=Severity.HIGH,
+        summary="One network sent attack after attack.",
+    ),
+    Rule(
+        name="manufacturer_threats",
+        kinds=("threats:request:blocked", "threats:request:seen", "threats:*:detected"),
+        by="manufacturer",
+        threshold=10,
+        window=3600,
+        severity=Severity.WARNING,
+        summary="Requests of one manufacturer showed attacks again and again.",
+    ),
+    Rule(
+        name="privilege_probing",
+        kinds=("rbac:permission:denied", "rbac:access:denied"),
+        by="manufacturer",
+        threshold=20,
+        window=600,
+        severity=Severity.WARNING,
+        summary="One manufacturer tried again and again what it may not do.",
+    ),
+    Rule(
+        name="quota_abuse",
+        kinds=("web:request:refused",),
+        by="manufacturer",
+        threshold=50,
+        window=600,
+        severity=Severity.WARNING,
+        summary="One manufacturer went on far beyond its limits.",
+        where={"code": ("QUOTA_EXCEEDED", "RATE_LIMIT_EXCEEDED")},
+    ),
+)
+
+
+class Correlator:
+    """Watches events and says when a rule is met.
+
+    Args:
+        rules: see :class:`Rule`.
+    """
+
+    def __init__(self, rules: Iterable[Rule] = RULES) -> None:
+        self._rules = tuple(rules)
+        self._windows: OrderedDict[tuple[int, str], _Window] = OrderedDict()
+        self._matching = lru_cache(maxsize=1024)(self._match)
+
+    def take(self, event: SecurityEvent) -> list[StoredIncident]:
+        """The incidents that this event completes; each counts the events since it was last reported."""
+        rules = self._matching(event.kind)
+        if not rules:
+            return []
+        found = []
+        for number, rule in rules:
+            key = _key(rule.by, event)
+            if key is None or not _applies(rule, event):
+                continue
+            incident = self._count(number, rule, key, event)
+            if incident is not None:
+                found.append(incident)
+        return found
+
+    def _match(self, kind: str) -> tuple[tuple[int, Rule], ...]:
+        return tuple(
+            (number, rule)
+            for number, rule in enumerate(self._rules)
+            if any(fnmatch.fnmatchcase(kind, pattern) for pattern in rule.kinds)
+        )
+
+    def _count(self, number: int, rule: Rule, key: str, event: SecurityEvent) -> StoredIncident | None:
+        window = self._windows.get((number, key))
+        if window is None:
+            window = self._windows[number, key] = _Window()
+            if len(self._windows) > WINDOWS:
+                self._windows.popitem(last=False)
+        else:
+            self._windows.move_to_end((number, key))
+        window.add(event, _distinct(rule, event), rule.window)
+        if window.weight(distinct=rule.distinct is not None) < rule.threshold:
+            return None
+        events = [entry.event for entry in window.entries]
+        window.entries.clear()
+        return _incident(rule, key, events)
+
+
+class _Entry:
+    __slots__ = ("event", "value")
+
+    def __init__(self, event: SecurityEvent, value: str) -> None:
+        self.event, self.value = event, value
+
+
+class _Window:
+    """The newest events of one rule and key."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self) -> None:
+        self.entries: deque[_Entry] = deque(maxlen=_MOST_IN_WINDOW)
+
+    def add(self, event: SecurityEvent, value: str, seconds: float) -> None:
+        self.entries.append(_Entry(event, value))
+        oldest = event.timestamp.timestamp() - seconds
+        while self.entries and self.entries[0].event.timestamp.timestamp() < oldest:
+            self.entries.popleft()
+
+    def weight(self, *, distinct: bool) -> int:
+        return len({entry.value for entry in self.entries}) if distinct else len(self.entries)
+
+
+def _incident(rule: Rule, key: str, events: list[SecurityEvent]) -> StoredIncident:
+    first, last = events[0], events[-1]
+    manufacturers = {event.manufacturer_id for event in events if event.manufacturer_id is not None}
+    accounts = {event.account_id for event in events if event.account_id is not None}
+    networks = {network for event in events if event.ip_address and (network := network_of(event.ip_address))}
+    addresses = {event.ip_address for event in events if event.ip_address is not None}
+    return StoredIncident(
+        incident_id=f"inc_{new_event_id()}",
+        dedup_key=f"{rule.name}:{rule.by}:{key}",
+        kind=rule.name,
+        severity=str(rule.severity),
+        summary=rule.summary,
+        manufacturer_id=manufacturers.pop() if len(manufacturers) == 1 else None,
+        account_id=accounts.pop() if len(accounts) == 1 else None,
+        source=networks.pop() if len(networks) == 1 else None,
+        event_count=len(events),
+        first_seen=first.timestamp,
+        last_seen=last.timestamp,
+        timeline=tuple(
+            {"at": event.timestamp.isoformat(), "note": event.kind, "event_id": event.event_id}
+            for event in events[-_EVIDENCE:]
+        ),
+        details={"by": rule.by, "key": key, "addresses": sorted(addresses)[:_EVIDENCE]},
+    )
+
+
+def _applies(rule: Rule, event: SecurityEvent) -> bool:
+    return not rule.where or all(event.data.get(name) in values for name, values in rule.where.items())
+
+
+def _key(by: str, event: SecurityEvent) -> str | None:
+    if by == "platform":
+        return EVERYONE
+    if by == "manufacturer":
+        return event.manufacturer_id
+    if by == "network":
+        return network_of(event.ip_address) if event.ip_address else None
+    return _account(event) or event.manufacturer_id
+
+
+def _distinct(rule: Rule, event: SecurityEvent) -> str:
+    if rule.distinct is None:
+        return ""
+    if rule.distinct == "account":
+        return _account(event) or event.manufacturer_id or ""
+    if rule.distinct == "network":
+        return (network_of(event.ip_address) if event.ip_address else None) or ""
+    return str(event.data.get(rule.distinct, ""))[:128]
+
+
+def _account(event: SecurityEvent) -> str | None:
+    """The account that the event is about; for an unknown address, whatever handle of it the event carries."""
+    if event.account_id is not None:
+        return event.account_id
+    for name in ("account", "account_key", "email_hash", "identifier"):
+        value = event.data.get(name)
+        if value is not None:
+            return str(value)[:128]
+    return None

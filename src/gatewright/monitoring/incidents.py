@@ -1,0 +1,148 @@
+"""Incidents: opened by correlation or by hand, merged while open, closed with a note."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from gatewright.clock import Clock
+from gatewright.controls import network_of
+from gatewright.errors import FieldError, StorageError, ValidationError
+from gatewright.events import EventSink, SecurityEvent, Severity, event, new_event_id
+from gatewright.logs import redact, redact_text
+from gatewright.monitoring.correlation import Correlator
+from gatewright.monitoring.entries import SEVERITIES
+from gatewright.storage.incidents import IncidentStore, StoredIncident
+
+Incident = StoredIncident
+"""What callers get: the record as it is kept."""
+
+_WAITING = 1000
+
+
+class Incidents:
+    """Keeps incidents and tells of them.
+
+    Args:
+        store: where they are kept.
+        sink: where ``monitoring:incident:*`` events go.
+        clock: for the times of what is done by hand.
+        correlator: turns events into incidents.
+    """
+
+    def __init__(self, store: IncidentStore, sink: EventSink, clock: Clock, correlator: Correlator) -> None:
+        self._store, self._sink, self._clock, self._correlator = store, sink, clock, correlator
+        self._waiting: deque[StoredIncident] = deque(maxlen=_WAITING)
+
+    async def correlate(self, events: Iterable[SecurityEvent]) -> list[Incident]:
+        """Take events in; returns the incidents that were opened or grew. Those that the store does not take
+        now are kept for the next call."""
+        for one in events:
+            self._waiting.extend(self._correlator.take(one))
+        changed = []
+        while self._waiting:
+            try:
+                changed.append(await self._record(self._waiting[0]))
+            except StorageError:
+                break
+            self._waiting.popleft()
+        return changed
+
+    async def create(
+        self,
+        kind: str,
+        severity: Severity | str,
+        summary: str,
+        *,
+        manufacturer_id: str | None,
+        account_id: str | None,
+        ip_address: str | None,
+        event_ids: Iterable[str],
+        dedup_key: str | None,
+        actor: str | None,
+        details: dict[str, Any],
+    ) -> Incident:
+        """Open an incident by hand, or add to the open one with the same ``dedup_key``."""
+        level = str(severity)
+        if level not in SEVERITIES:
+            raise _invalid("severity", f"must be one of {', '.join(SEVERITIES)}")
+        if not kind or len(kind) > 128:
+            raise _invalid("kind", "must have 1 to 128 characters")
+        now = self._clock.now()
+        incident_id = f"inc_{new_event_id()}"
+        evidence = [{"at": now.isoformat(), "note": "evidence", "event_id": str(e)[:64]} for e in event_ids]
+        opening = {"at": now.isoformat(), "note": f"opened by {actor or 'the platform'}", "event_id": None}
+        return await self._record(
+            StoredIncident(
+                incident_id=incident_id,
+                dedup_key=f"manual:{dedup_key or incident_id}",
+                kind=redact_text(kind),
+                severity=level,
+                summary=redact_text(summary),
+                manufacturer_id=manufacturer_id,
+                account_id=account_id,
+                source=network_of(ip_address) if ip_address else None,
+                event_count=max(1, len(evidence)),
+                first_seen=now,
+                last_seen=now,
+                timeline=(opening, *evidence[:100]),
+                details={**redact(details), **({"addresses": [ip_address]} if ip_address else {})},
+            )
+        )
+
+    async def list(
+        self,
+        *,
+        status: str | None,
+        kind: str | None,
+        manufacturer_id: str | None,
+        since: datetime | None,
+        limit: int,
+    ) -> list[Incident]:
+        if status not in (None, "open", "resolved"):
+            raise _invalid("status", "must be open or resolved")
+        if not 1 <= limit <= 1000:
+            raise _invalid("limit", "must be from 1 to 1000")
+        return await self._store.list_incidents(
+            status=status, kind=kind, manufacturer_id=manufacturer_id, since=since, limit=limit
+        )
+
+    async def resolve(self, incident_id: str, note: str, actor: str | None) -> Incident:
+        """Close an open incident; what happens afterwards opens a new one."""
+        closed = await self._store.resolve_incident(incident_id, at=self._clock.now(), by=actor, note=redact_text(note))
+        if closed is None:
+            known = await self._store.get_incident(incident_id)
+            if known is None:
+                raise _invalid("incident_id", "is not known", code="UNKNOWN_INCIDENT")
+            raise _invalid("incident_id", "is resolved already", code="INCIDENT_RESOLVED")
+        self._tell("monitoring:incident:resolved", closed, actor=actor, note=closed.resolution)
+        return closed
+
+    async def _record(self, incident: StoredIncident) -> Incident:
+        kept, new = await self._store.record_incident(incident)
+        self._tell(f"monitoring:incident:{'opened' if new else 'updated'}", kept)
+        return kept
+
+    def _tell(self, kind: str, incident: Incident, *, actor: str | None = None, **data: Any) -> None:
+        self._sink.emit(
+            event(
+                kind,
+                severity=incident.severity,
+                timestamp=self._clock.now(),
+                manufacturer_id=incident.manufacturer_id,
+                account_id=incident.account_id,
+                actor=actor,
+                incident_id=incident.incident_id,
+                incident=incident.kind,
+                events=incident.event_count,
+                source=incident.source,
+                **data,
+            )
+        )
+
+
+def _invalid(field: str, rule: str, *, code: str = "VALIDATION_FAILED") -> ValidationError:
+    error = FieldError(field=field, error_type=code, message=f"{field} {rule}.")
+    return ValidationError(f"{field} {rule}.", code=code, errors=[error])

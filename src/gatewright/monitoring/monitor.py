@@ -1,0 +1,333 @@
+"""SecurityMonitor: what happened, and what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from gatewright.clock import Clock, SystemClock
+from gatewright.controls import Controls
+from gatewright.encryption.derivation import derive_key
+from gatewright.errors import SecurityError
+from gatewright.events import EventSink, SecurityEvent, Severity
+from gatewright.logs import get_logger
+from gatewright.monitoring.audit import AuditLog
+from gatewright.monitoring.correlation import RULES, Correlator, Rule
+from gatewright.monitoring.findings import Finding
+from gatewright.monitoring.incidents import Incident, Incidents
+from gatewright.monitoring.intake import Intake
+from gatewright.monitoring.metrics import Metrics
+from gatewright.monitoring.posture import Bounds, Facts, Mode, Posture, PostureStore, Proposal
+from gatewright.monitoring.spool import Spool
+from gatewright.performance import Report, timings
+from gatewright.storage.audit import AuditStore
+from gatewright.storage.changes import Changes
+from gatewright.storage.sqlite.store import SqliteStore
+
+_log = get_logger(__name__)
+_AT_ONCE = 64
+"""Events that are correlated before others get their turn on the event loop."""
+_UPKEEP = 30.0
+
+
+class MonitorStore(AuditStore, PostureStore, Protocol):
+    """What the monitor keeps."""
+
+    changes: Changes
+
+    async def initialize(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class SecurityMonitor:
+    """Keeps the audit log, counts, correlates events to incidents, and hardens the posture.
+
+    It is an :class:`~gatewright.events.EventSink`: hand it to the domains, alone or in a ``FanOut``.
+
+    Args:
+        store: where everything is kept; a private one in memory when missing.
+        sink: where the monitor's own events go; itself when missing. In a foundation: the ``FanOut`` that
+            includes this monitor.
+        controls: the measures that the domains read; share the foundation's.
+        clock: the time of what the monitor does by itself.
+        root_secret: the key of the checkpoints is derived from it; made for the process when missing.
+        previous_root_secrets: roots whose checkpoints still count.
+        origin: the log's name on its checkpoints.
+        spool_dir: a directory where audit entries wait while the store is away; without it they wait in memory.
+        spool_bytes: how much may wait there.
+        checkpoint_file: see :class:`~gatewright.monitoring.audit.AuditLog`; best on another machine's disk.
+        checkpoint_every: seconds between checkpoints while the log grows; one more is made at the end.
+        capacity: events that may wait in memory.
+        posture_mode: ``suggest`` or ``enforce``.
+        bounds: how far ``enforce`` goes by itself.
+        facts: measured facts for :meth:`assess`, a mapping or a function, async or not.
+        rules: when events make an incident.
+    """
+
+    def __init__(
+        self,
+        store: MonitorStore | None = None,
+        sink: EventSink | None = None,
+        *,
+        controls: Controls | None = None,
+        clock: Clock | None = None,
+        root_secret: bytes | None = None,
+        previous_root_secrets: Sequence[bytes] = (),
+        origin: str = "gatewright/audit",
+        spool_dir: str | Path | None = None,
+        spool_bytes: int = 64 * 1024 * 1024,
+        checkpoint_file: str | Path | None = None,
+        checkpoint_every: float = 600.0,
+        capacity: int = 50_000,
+        posture_mode: Mode = "suggest",
+        bounds: Bounds | None = None,
+        facts: Facts | None = None,
+        rules: Iterable[Rule] = RULES,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._owned: SqliteStore | None = None
+        if store is None:
+            store = self._owned = SqliteStore()
+        self._store: MonitorStore = store
+        self._sink: EventSink = sink if sink is not None else self
+        self.controls = controls if controls is not None else Controls(clock=self._clock)
+        spool = Spool(spool_dir, max_bytes=spool_bytes) if spool_dir is not None else None
+        self._intake = Intake(self._store, spool, self._handle, capacity=capacity)
+        self.audit = AuditLog(
+            self._store,
+            self._intake.flush,
+            self._clock,
+            origin=origin,
+            signing_seed=_seed(root_secret) if root_secret is not None else None,
+            previous_seeds=tuple(_seed(secret) for secret in previous_root_secrets),
+            checkpoint_file=checkpoint_file,
+        )
+        self._incidents = Incidents(self._store, self._sink, self._clock, Correlator(rules))
+        self.posture = Posture(
+            self._store, self.controls, self._sink, self._clock, mode=posture_mode, bounds=bounds, facts=facts
+        )
+        self.metrics = Metrics()
+        self._add_gauges()
+        self._checkpoint_every = checkpoint_every
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unsubscribe: list[Any] = []
+        self._open = False
+
+    # --- opening and closing ------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Open: load the measures in force and begin to write; calling twice is harmless."""
+        if self._open:
+            return
+        if self._owned is not None:
+            await self._owned.initialize()
+        await self._intake.start()
+        self._open = True
+        self._unsubscribe.append(self._store.changes.subscribe("controls", self._measures_changed))
+        await self._load_measures()
+        self._start(self._upkeep())
+
+    async def close(self) -> None:
+        """Write what waits, sign a last checkpoint, and end."""
+        if not self._open:
+            return
+        self._open = False
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe.clear()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._checkpoint_when_grown()
+        await self._intake.stop()
+        if self._owned is not None:
+            await self._owned.close()
+
+    async def __aenter__(self) -> SecurityMonitor:
+        await self.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def emit(self, event: SecurityEvent) -> None:
+        """Take an event and return at once; from any thread.
+
+        Raises:
+            StoreUnavailableError: store, spool and memory can keep nothing more, and this event must be kept.
+        """
+        self._intake.put(event)
+        self.metrics.count(event)
+
+    async def flush(self) -> None:
+        """Wait until all that was emitted is on disk and correlated.
+
+        Raises:
+            StoreUnavailableError: it cannot be kept anywhere now.
+        """
+        await self._intake.flush()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether a request that must be audited may be served now; ask before the work is done."""
+        return self._intake.accepting
+
+    # --- what callers ask ---------------------------------------------------------------------------------------
+
+    def performance(self) -> Report:
+        """Count, p50, p95, p99, max and over-budget share of every monitored function that was called."""
+        return timings()
+
+    def metrics_text(self) -> str:
+        """Everything counted, in Prometheus' text format."""
+        return self.metrics.text()
+
+    async def create_security_incident(
+        self,
+        kind: str,
+        severity: Severity | str = Severity.HIGH,
+        description: str = "",
+        *,
+        manufacturer_id: str | None = None,
+        account_id: str | None = None,
+        ip_address: str | None = None,
+        event_ids: Iterable[str] = (),
+        dedup_key: str | None = None,
+        actor: str | None = None,
+        **details: Any,
+    ) -> Incident:
+        """Open an incident by hand.
+
+        Args:
+            kind: what it is, a word of your own or one of the rules' names.
+            severity: ``info``, ``notice``, ``warning``, ``high`` or ``critical``.
+            description: a sentence.
+            event_ids: the events that show it.
+            dedup_key: adds to the open incident that was made with the same key, if there is one.
+            details: plain values; secrets are removed.
+
+        Raises:
+            ValidationError: an unknown severity, or a kind that is empty or too long.
+        """
+        return await self._incidents.create(
+            str(kind),
+            severity,
+            description or str(kind),
+            manufacturer_id=manufacturer_id,
+            account_id=account_id,
+            ip_address=ip_address,
+            event_ids=event_ids,
+            dedup_key=dedup_key,
+            actor=actor,
+            details=details,
+        )
+
+    async def list_incidents(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        manufacturer_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Incident]:
+        """Incidents, ``open`` and ``resolved`` or one of these, those last seen most recently first."""
+        with contextlib.suppress(SecurityError):
+            await self.flush()
+        return await self._incidents.list(
+            status=status, kind=kind, manufacturer_id=manufacturer_id, since=since, limit=limit
+        )
+
+    async def resolve_incident(self, incident_id: str, note: str = "", *, actor: str | None = None) -> Incident:
+        """Close an open incident with a note.
+
+        Raises:
+            ValidationError: unknown (``UNKNOWN_INCIDENT``), or resolved already (``INCIDENT_RESOLVED``).
+        """
+        return await self._incidents.resolve(incident_id, note, actor)
+
+    async def assess(self) -> list[Finding]:
+        """What stands against the posture now, the gravest first."""
+        with contextlib.suppress(SecurityError):
+            await self.flush()
+        return await self.posture.assess()
+
+    async def propose(self) -> list[Proposal]:
+        """The measures that would answer the findings."""
+        with contextlib.suppress(SecurityError):
+            await self.flush()
+        return await self.posture.propose()
+
+    async def apply(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
+        """Put a proposal in force; see :meth:`~gatewright.monitoring.posture.Posture.apply`."""
+        return await self.posture.apply(proposal_id, actor=actor)
+
+    async def roll_back(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
+        """Lift what a proposal put in force; see :meth:`~gatewright.monitoring.posture.Posture.roll_back`."""
+        return await self.posture.roll_back(proposal_id, actor=actor)
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    async def _handle(self, batch: Sequence[SecurityEvent]) -> None:
+        for start in range(0, len(batch), _AT_ONCE):
+            changed = await self._incidents.correlate(batch[start : start + _AT_ONCE])
+            if changed:
+                await self.posture.react(changed)
+            await asyncio.sleep(0)
+
+    def _measures_changed(self, _: str) -> None:
+        self._start(self._load_measures())
+
+    async def _load_measures(self) -> None:
+        try:
+            await self.posture.load()
+        except SecurityError as error:  # the next look, or the next change, makes up for it
+            _log.warning("the measures in force could not be read", error=error)
+
+    async def _upkeep(self) -> None:
+        """Measures are read again in case a change was missed, and the log is signed from time to time."""
+        since_checkpoint = 0.0
+        pause = min(_UPKEEP, self._checkpoint_every)
+        while True:
+            await asyncio.sleep(pause)
+            await self._load_measures()
+            since_checkpoint += pause
+            if since_checkpoint >= self._checkpoint_every:
+                since_checkpoint = 0.0
+                await self._checkpoint_when_grown()
+
+    async def _checkpoint_when_grown(self) -> None:
+        try:
+            with contextlib.suppress(SecurityError):
+                await self.flush()
+            head = await self._store.audit_head()
+            newest = await self._store.list_checkpoints(limit=1)
+            if head.size and (not newest or newest[0].size < head.size):
+                await self.audit.checkpoint()
+        except SecurityError as error:
+            _log.warning("the audit log could not be signed now", error=error)
+
+    def _start(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _add_gauges(self) -> None:
+        intake, gauge = self._intake, self.metrics.gauge
+        gauge("audit_waiting_events", "Audit events that wait in memory", lambda: float(intake.waiting))
+        gauge("audit_spool_bytes", "Bytes of audit entries that wait on disk", lambda: float(intake.spooled_bytes))
+        gauge("audit_written_events", "Audit events written by this process", lambda: float(intake.appended))
+        gauge("audit_dropped_events", "Routine events not kept since nothing could be", lambda: float(intake.dropped))
+        gauge("audit_store_away", "1 while the store takes no audit events", lambda: float(intake.store_away))
+        gauge("measures_in_force", "Measures in force", lambda: float(len(self.controls.snapshot())))
+
+
+def _seed(root: bytes) -> bytes:
+    return derive_key(root, "gatewright", "monitoring", "audit checkpoint signing")

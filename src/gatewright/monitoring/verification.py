@@ -1,0 +1,194 @@
+"""Reading the whole audit log again: is every entry what it was, where it was, and is none missing?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gatewright.monitoring.checkpoints import Checkpoint, read_checkpoint, signed_by
+from gatewright.records import Record
+from gatewright.storage.audit import AuditHead, AuditStore
+from gatewright.storage.merkle import CACHED_LEVEL, EMPTY_ROOT, Growth, leaf_hash
+
+_CHUNK = 16 << CACHED_LEVEL
+
+
+class AuditVerification(Record, frozen=True, kw_only=True):
+    """What a verification found; true when the log is whole.
+
+    ``first_bad_index`` is the first entry that cannot be trusted, ``reason`` one of ``entry_altered``,
+    ``entry_missing``, ``tail_missing``, ``entry_unaccounted``, ``fields_altered``, ``root_mismatch``,
+    ``checkpoint_mismatch``, ``signature_invalid``. ``unverified_checkpoints`` are signed by keys that this
+    process does not know; their roots were compared all the same.
+    """
+
+    valid: bool
+    size: int
+    root: str
+    checked: int
+    checked_checkpoints: int = 0
+    unverified_checkpoints: int = 0
+    first_bad_index: int | None = None
+    reason: str | None = None
+    detail: str = "Every entry is in its place and unchanged."
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.valid
+
+
+class Tampered(Exception):
+    """The log is not what it was; ends the reading."""
+
+    def __init__(self, index: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.index, self.reason, self.detail = index, reason, detail
+
+
+async def verify_log(
+    store: AuditStore,
+    keys: Sequence[str],
+    *,
+    kept: Sequence[Checkpoint] = (),
+    strict: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> AuditVerification:
+    """Read every entry and compare hashes, positions, search fields, roots and checkpoints.
+
+    Args:
+        store: the log.
+        keys: verifier keys whose signatures count.
+        kept: checkpoints that were kept elsewhere; their signatures must hold.
+        strict: whether a checkpoint in the store with another key's signature is a finding.
+        progress: called with entries read and their total.
+    """
+    began = time.perf_counter()
+    stored = [read_checkpoint(checkpoint.note) for checkpoint in await store.list_checkpoints()]
+    head = await store.audit_head()
+    reading = _Reading(store, head)
+    unknown = 0
+    try:
+        for checkpoint in kept:
+            if not signed_by(checkpoint.note, keys):
+                raise Tampered(0, "signature_invalid", "The checkpoint is not signed by a key of this log.")
+        for checkpoint in stored:
+            if not signed_by(checkpoint.note, keys):
+                unknown += 1
+                if strict:
+                    detail = f"The stored checkpoint of {checkpoint.size} entries is not signed by a key of this log."
+                    raise Tampered(0, "signature_invalid", detail)
+        reading.expect([*stored, *kept])
+        await reading.read(progress)
+        reading.finish()
+    except Tampered as finding:
+        return reading.result(began, unknown, finding)
+    return reading.result(began, unknown, None)
+
+
+class _Reading:
+    """One pass over the log, up to the size it had at the beginning."""
+
+    def __init__(self, store: AuditStore, head: AuditHead) -> None:
+        self._store, self._head = store, head
+        self._growth = Growth()
+        self._checkpoints: list[Checkpoint] = []
+        self._checked = 0
+        self._trusted = 0
+        """The log is known to be right up to here, by the last checkpoint that agreed."""
+
+    def expect(self, checkpoints: list[Checkpoint]) -> None:
+        """Compare with these on the way."""
+        self._checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.size)
+        if self._checkpoints and self._checkpoints[-1].size > self._head.size:
+            detail = f"A checkpoint speaks of {self._checkpoints[-1].size} entries; the log has {self._head.size}."
+            raise Tampered(self._head.size, "tail_missing", detail)
+
+    async def read(self, progress: Callable[[int, int], None] | None) -> None:
+        size, loop = self._head.size, asyncio.get_running_loop()
+        self._compare_checkpoints()
+        rows = await self._store.scan_audit(0, _CHUNK)
+        for start in range(0, size, _CHUNK):
+            stop = min(start + _CHUNK, size)
+            nodes = await self._store.audit_nodes(CACHED_LEVEL, start >> CACHED_LEVEL, stop >> CACHED_LEVEL)
+            following, disguised, _ = await asyncio.gather(
+                self._store.scan_audit(stop, _CHUNK),
+                self._store.disguised_audit(start, stop),
+                loop.run_in_executor(None, self._take, rows, stop, nodes),
+            )
+            if disguised is not None:
+                detail = f"The search fields of entry {disguised} are not those of its content."
+                raise Tampered(disguised, "fields_altered", detail)
+            rows = following
+            if progress is not None:
+                progress(stop, size)
+
+    def finish(self) -> None:
+        """The head, and what may lie beyond it."""
+        head = self._head
+        if self._growth.root() != head.root:
+            detail = "The entries do not add up to the root of the log."
+            raise Tampered(self._trusted, "root_mismatch", detail)
+        if head.stored > head.size:
+            raise Tampered(head.size, "entry_unaccounted", f"Entries from {head.size} on are not part of the tree.")
+
+    def result(self, began: float, unknown: int, finding: Tampered | None) -> AuditVerification:
+        whole = AuditVerification(
+            valid=True,
+            size=self._head.size,
+            root=self._growth.root().hex(),
+            checked=self._growth.size,
+            checked_checkpoints=self._checked,
+            unverified_checkpoints=unknown,
+            seconds=time.perf_counter() - began,
+        )
+        if finding is None:
+            return whole
+        return msgspec.structs.replace(
+            whole, valid=False, first_bad_index=finding.index, reason=finding.reason, detail=finding.detail
+        )
+
+    def _take(self, rows: list[tuple[int, bytes, bytes]], stop: int, nodes: list[bytes]) -> None:
+        """A chunk: positions, hashes, and the subtrees that the store remembers. On a worker thread."""
+        growth = self._growth
+        start, expected = growth.size, growth.size
+        stops = iter([c.size for c in self._checkpoints if start < c.size <= stop])
+        stop_at = next(stops, -1)
+        growth.finished.clear()
+        for index, body, kept in rows:
+            if index != expected:
+                break
+            if index == stop:
+                break
+            leaf = leaf_hash(body)
+            if leaf != kept:
+                raise Tampered(index, "entry_altered", f"Entry {index} was altered.")
+            growth.append(leaf)
+            expected += 1
+            if expected == stop_at:
+                self._compare_checkpoints()
+                stop_at = next((size for size in stops if size > expected), -1)
+        blocks = [(index, node) for level, index, node in growth.finished if level == CACHED_LEVEL]
+        for (index, node), remembered in zip(blocks, nodes, strict=False):
+            if node != remembered:
+                first = index << CACHED_LEVEL
+                detail = f"An entry from {first} to {first + (1 << CACHED_LEVEL) - 1} was altered, with its hash."
+                raise Tampered(first, "entry_altered", detail)
+        if expected < stop:
+            gone = not any(index > expected for index, _, _ in rows)
+            reason = "tail_missing" if gone else "entry_missing"
+            raise Tampered(expected, reason, f"Entry {expected} is missing.")
+
+    def _compare_checkpoints(self) -> None:
+        size, root = self._growth.size, self._growth.root().hex()
+        for checkpoint in self._checkpoints:
+            if checkpoint.size != size:
+                continue
+            if checkpoint.root != (root if size else EMPTY_ROOT.hex()):
+                detail = f"Entries from {self._trusted} to {size - 1} are not those that were signed for."
+                raise Tampered(self._trusted, "checkpoint_mismatch", detail)
+            self._checked += 1
+        if size:
+            self._trusted = size if any(c.size == size for c in self._checkpoints) else self._trusted
