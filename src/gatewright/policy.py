@@ -1,0 +1,372 @@
+"""The policy: tiers, roles, permissions, limits, throttles and budgets, read from TOML and checked.
+
+What is wrong is told in one line that names file, line, key, value, rule and remedy. A policy is a Record:
+it is replaced as a whole, never changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import msgspec
+
+from gatewright.errors import ConfigurationError
+from gatewright.records import Record
+
+UNLIMITED = -1
+EVERYTHING = "*"
+"""In a role: all that the tier gives."""
+
+
+class Limit(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``limit`` units (-1: unlimited) in a ``window``; ``hours`` only for ``rolling``."""
+
+    limit: int
+    window: Literal["day", "month", "rolling"] = "month"
+    hours: float | None = None
+
+
+class Tier(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tier as it is written; see :meth:`Policy.permissions_of_tier` for what it comes to."""
+
+    inherits: str | None = None
+    permissions: tuple[str, ...] = ()
+    limits: dict[str, Limit] = {}
+    requests_per_minute: int = 600
+
+
+class Role(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A role of a person: a cut of the tier's permissions (``*`` is no cut), or of the platform's staff."""
+
+    permissions: tuple[str, ...] = ()
+    platform: bool = False
+
+
+class ActionRate(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``limit`` times in ``period`` seconds."""
+
+    limit: int
+    period: float
+
+
+class DetectionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``level`` 1 to 4."""
+
+    level: int = 1
+
+
+class SessionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times in seconds; a risk at or over a threshold is noted, asks for MFA, or ends the session."""
+
+    idle: float = 1_209_600
+    absolute: float = 7_776_000
+    concurrent: int = 20
+    note_at: float = 0.3
+    require_mfa_at: float = 0.6
+    end_at: float = 0.9
+
+
+class Lease(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``slice`` units at the most, for ``seconds``."""
+
+    slice: int = 100
+    seconds: float = 30.0
+
+
+class QuotaPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shares of a limit at which a warning event is made, and the resources that may be leased."""
+
+    warn_at: tuple[float, ...] = (0.8, 0.95)
+    leases: dict[str, Lease] = {}
+
+
+class AdjustmentPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bounds of what a suggestion may change by itself, for how long."""
+
+    highest_tier: str = "professional"
+    trial_days: float = 14
+    permission_days: float = 30
+
+
+class Budgets(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds that an operation may take."""
+
+    token_generation: float = 0.1
+    token_validation: float = 0.05
+    mfa_check: float = 0.05
+    permission_check: float = 0.005
+    usage_check: float = 0.01
+    threat_detection: float = 0.01
+    encryption: float = 0.1
+    middleware: float = 0.005
+
+
+class RotationPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Days after which new keys are due."""
+
+    data_key_days: float = 365
+    signing_key_days: float = 90
+
+
+class Policy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that a platform decides without touching code."""
+
+    default_tier: str
+    permissions: dict[str, str]
+    tiers: dict[str, Tier]
+    roles: dict[str, Role] = {}
+    actions: dict[str, ActionRate] = {}
+    detection: DetectionPolicy = DetectionPolicy()
+    sessions: SessionPolicy = SessionPolicy()
+    quotas: QuotaPolicy = QuotaPolicy()
+    adjustments: AdjustmentPolicy = AdjustmentPolicy()
+    budgets: Budgets = Budgets()
+    rotation: RotationPolicy = RotationPolicy()
+    features: dict[str, bool] = {}
+
+    def lineage(self, tier: str) -> list[str]:
+        """The tier and those it inherits from, itself first."""
+        found = [tier]
+        while (parent := self.tiers[found[-1]].inherits) is not None:
+            found.append(parent)
+        return found
+
+    def permissions_of_tier(self, tier: str) -> frozenset[str]:
+        """All that a tier gives, inherited ones included."""
+        return frozenset(p for name in self.lineage(tier) for p in self.tiers[name].permissions)
+
+    def limits_of_tier(self, tier: str) -> dict[str, Limit]:
+        """The limit of every resource of a tier, inherited ones included."""
+        found: dict[str, Limit] = {}
+        for name in reversed(self.lineage(tier)):
+            found.update(self.tiers[name].limits)
+        return found
+
+    def tiers_by_rank(self) -> list[str]:
+        """Tiers, from the one that gives least to the one that gives most."""
+        return sorted(self.tiers, key=lambda t: (len(self.permissions_of_tier(t)), len(self.lineage(t)), t))
+
+    def required_tier(self, permission: str) -> str | None:
+        """The lowest tier that gives a permission; None where none does."""
+        return next((t for t in self.tiers_by_rank() if permission in self.permissions_of_tier(t)), None)
+
+
+def load_policy(path: str | Path | None = None) -> Policy:
+    """Read and check a policy file; without a path the default policy.
+
+    Raises:
+        ConfigurationError: one line with file, line, key, value, rule and remedy.
+    """
+    if path is None:
+        return _default()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigurationError(
+            f"{path}: the policy cannot be read ({reason}); name a readable file in GATEWRIGHT_POLICY_FILE."
+        ) from None
+    return parse_policy(text, str(path))
+
+
+@cache
+def _default() -> Policy:
+    return parse_policy(resources.files("gatewright").joinpath("policy.toml").read_text("utf-8"), "policy.toml")
+
+
+def parse_policy(text: str, name: str = "policy.toml") -> Policy:
+    """The policy in ``text``; ``name`` is what errors call the file. Raises ConfigurationError."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{name}: not valid TOML: {error}; correct the line that is named.") from None
+    source = _Source(name, text, data)
+    try:
+        policy = msgspec.convert(data, Policy)
+    except msgspec.ValidationError as error:
+        source.refuse_shape(str(error))
+    _Checks(policy, source).run()
+    return policy
+
+
+class _Source:
+    """The text of a policy, to say where something stands."""
+
+    def __init__(self, name: str, text: str, data: Mapping[str, Any]) -> None:
+        self._name = name
+        self._lines = text.splitlines()
+        self._data = data
+
+    def refuse(self, key: tuple[str, ...], rule: str, remedy: str) -> NoReturn:
+        """Raise the one-line error for what stands at ``key``."""
+        value = self._value(key)
+        shown = f" = {value!r}"[:80] if value is not None else ""
+        end = "" if remedy.endswith("?") else "."
+        raise ConfigurationError(
+            f"{self._name}:{self._line(key)}: {'.'.join(key)}{shown}: {rule}; {remedy}{end}",
+            context={"key": ".".join(key)},
+        )
+
+    def refuse_shape(self, message: str) -> NoReturn:
+        """Turn msgspec's complaint (``Expected `int`, got `str` - at `$.tiers[...].limit```) into ours."""
+        what, _, where = message.partition(" - at `")
+        key = self._path(where.rstrip("`"))
+        if unknown := re.search(r"unknown field `([^`]+)`", what):
+            known = self._fields_at(key)
+            close = difflib.get_close_matches(unknown.group(1), known, n=1)
+            self.refuse(
+                (*key, unknown.group(1)),
+                "no such key",
+                f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(known)}",
+            )
+        if missing := re.search(r"missing required field `([^`]+)`", what):
+            self.refuse((*key, missing.group(1)), "this key is required", "add it")
+        self.refuse(key, what[0].lower() + what[1:].replace("`", ""), "write a value of that kind")
+
+    def _path(self, where: str) -> tuple[str, ...]:
+        """``$.tiers[...].limits`` with its ``[...]`` replaced by the first name under which it does not fit."""
+        parts: list[str] = []
+        for part in re.findall(r"\.(\w+)|(\[\.\.\.\])|(\[\d+\])", where):
+            if part[0]:
+                parts.append(part[0])
+            elif part[1]:
+                parts.append(self._culprit(tuple(parts)))
+        return tuple(parts)
+
+    def _culprit(self, key: tuple[str, ...]) -> str:
+        kinds: dict[str, Any] = {"tiers": Tier, "roles": Role, "actions": ActionRate, "limits": Limit, "leases": Lease}
+        kind = kinds.get(key[-1], str if key[-1] == "permissions" else bool)
+        entries = self._value(key)
+        for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+            try:
+                msgspec.convert(entry, kind)
+            except msgspec.ValidationError:
+                return str(name)
+        return "?"
+
+    def _fields_at(self, key: tuple[str, ...]) -> list[str]:
+        kind: Any = Policy
+        names = {"detection": DetectionPolicy, "sessions": SessionPolicy, "quotas": QuotaPolicy, "budgets": Budgets}
+        names |= {"adjustments": AdjustmentPolicy, "rotation": RotationPolicy}
+        inner = {"tiers": Tier, "roles": Role, "actions": ActionRate, "limits": Limit, "leases": Lease}
+        for position, part in enumerate(key):
+            kind = names.get(part, kind) if position == 0 else kind
+            if position and key[position - 1] in inner:
+                kind = inner[key[position - 1]]
+        return sorted(kind.__struct_fields__)
+
+    def _value(self, key: tuple[str, ...]) -> Any:
+        value: Any = self._data
+        for part in key:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def _line(self, key: tuple[str, ...]) -> int:
+        """The line where ``key`` stands: in its table, inline, or as the table itself."""
+        for length in range(len(key), 0, -1):
+            header, rest = key[: length - 1], key[length - 1]
+            inside = not header
+            for number, line in enumerate(self._lines, 1):
+                stripped = line.strip()
+                if stripped.startswith("["):
+                    table = tuple(part.strip().strip("\"'") for part in stripped.strip("[]").split("."))
+                    inside = table == header
+                    if table == key[:length]:
+                        return number
+                elif inside and re.match(rf"[\"']?{re.escape(rest)}[\"']?\s*=", stripped):
+                    return number
+        return 1
+
+
+class _Checks:
+    """What the shape cannot say: names that must exist, circles, limits that contradict each other."""
+
+    def __init__(self, policy: Policy, source: _Source) -> None:
+        self._policy = policy
+        self._source = source
+
+    def run(self) -> None:
+        policy = self._policy
+        if policy.default_tier not in policy.tiers:
+            self._unknown(("default_tier",), policy.default_tier, policy.tiers, "tier")
+        for name, tier in policy.tiers.items():
+            if tier.inherits is not None and tier.inherits not in policy.tiers:
+                self._unknown(("tiers", name, "inherits"), tier.inherits, policy.tiers, "tier")
+            self._known_permissions(("tiers", name, "permissions"), tier.permissions)
+            if tier.requests_per_minute < 1:
+                self._source.refuse(("tiers", name, "requests_per_minute"), "must be at least 1", "raise it")
+        for name in policy.tiers:
+            self._no_circle(name)
+        for name, tier in policy.tiers.items():
+            self._limits(name, tier)
+        for name, role in policy.roles.items():
+            self._known_permissions(("roles", name, "permissions"), (p for p in role.permissions if p != EVERYTHING))
+        for name, action in policy.actions.items():
+            if action.limit < 1 or action.period <= 0:
+                self._source.refuse(("actions", name), "limit must be at least 1 and period above 0", "raise them")
+        self._bounds()
+
+    def _bounds(self) -> None:
+        policy, refuse = self._policy, self._source.refuse
+        if not 1 <= policy.detection.level <= 4:
+            refuse(("detection", "level"), "must be from 1 to 4", "choose a level")
+        sessions = policy.sessions
+        if not 0 <= sessions.note_at <= sessions.require_mfa_at <= sessions.end_at:
+            refuse(("sessions", "end_at"), "note_at <= require_mfa_at <= end_at must hold", "put them in order")
+        if sessions.idle <= 0 or sessions.absolute < sessions.idle:
+            refuse(("sessions", "absolute"), "must be at least idle, and both above 0", "lengthen it")
+        if sessions.concurrent < 1:
+            refuse(("sessions", "concurrent"), "must be at least 1", "raise it")
+        if any(not 0 < share < 1 for share in policy.quotas.warn_at):
+            refuse(("quotas", "warn_at"), "shares must lie between 0 and 1", "write 0.8 for 80 %")
+        for resource, lease in policy.quotas.leases.items():
+            if lease.slice < 1 or lease.seconds <= 0:
+                refuse(("quotas", "leases", resource), "slice must be at least 1 and seconds above 0", "raise them")
+        if policy.adjustments.highest_tier not in policy.tiers:
+            self._unknown(("adjustments", "highest_tier"), policy.adjustments.highest_tier, policy.tiers, "tier")
+        for name in Budgets.__struct_fields__:
+            if policy.budgets[name] <= 0:
+                refuse(("budgets", name), "must be above 0 seconds", "raise it")
+
+    def _limits(self, name: str, tier: Tier) -> None:
+        inherited = self._policy.limits_of_tier(tier.inherits) if tier.inherits else {}
+        for resource, limit in tier.limits.items():
+            key = ("tiers", name, "limits", resource)
+            if limit.limit < UNLIMITED:
+                self._source.refuse(key, "must be -1 (unlimited), 0 or more", "correct it")
+            if (limit.window == "rolling") != (limit.hours is not None and limit.hours > 0):
+                self._source.refuse(key, "hours go with a rolling window, and only with it", "add or remove hours")
+            parent = inherited.get(resource)
+            if parent is not None and _units(limit) < _units(parent):
+                self._source.refuse(
+                    key, f"is less than the {parent.limit} of {tier.inherits}, which it inherits", "raise it"
+                )
+
+    def _no_circle(self, name: str) -> None:
+        seen = [name]
+        while (parent := self._policy.tiers[seen[-1]].inherits) is not None:
+            if parent in seen:
+                circle = " -> ".join([*seen, parent])
+                self._source.refuse(("tiers", name, "inherits"), f"tiers inherit in a circle ({circle})", "break it")
+            seen.append(parent)
+
+    def _known_permissions(self, key: tuple[str, ...], names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._policy.permissions:
+                self._unknown(key, name, self._policy.permissions, "permission")
+
+    def _unknown(self, key: tuple[str, ...], name: str, known: Iterable[str], what: str) -> NoReturn:
+        close = difflib.get_close_matches(name, list(known), n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"define it, or use one of {', '.join(known)}"
+        self._source.refuse(key, f"no {what} is called {name!r}", remedy.rstrip("."))
+
+
+def _units(limit: Limit) -> float:
+    return float("inf") if limit.limit == UNLIMITED else limit.limit
