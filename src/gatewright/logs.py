@@ -245,6 +245,38 @@ def redact(value: Any, *, depth: int = MAX_DEPTH) -> Any:
     return f"[{type(value).__name__}]"
 
 
+def needs_no_redaction(values: Mapping[str, Any]) -> bool:
+    """Whether ``values`` are flat, short and printable, so that only the look of their texts is left to judge.
+
+    This is the quick way for most events: with True, and :func:`may_hold_secret` False for all of the texts
+    together, :func:`redact` would return an equal mapping.
+    """
+    if len(values) > MAX_ITEMS:
+        return False
+    for name, value in values.items():
+        kind = type(value)
+        if kind is str:
+            if len(value) > MAX_LENGTH or not value.isprintable():
+                return False
+        elif kind is list:
+            if len(value) > MAX_ITEMS or not all(type(item) is str and item.isprintable() for item in value):
+                return False
+        elif kind is int:
+            if not -(2**63) <= value < 2**63:
+                return False
+        elif value is not None and kind is not bool and kind is not float:
+            return False
+        if len(name) > 128 or not name.isprintable() or is_secret_name(name):
+            return False
+    return True
+
+
+def may_hold_secret(text: str) -> bool:
+    """False when nothing in ``text`` looks like a secret; True means that it is worth a closer look."""
+    lower = text.lower()
+    return any(mark in lower for mark in _SECRET_MARKS)
+
+
 def redact_text(text: str) -> str:
     """A text cut to :data:`MAX_LENGTH`, with token-like parts replaced and control characters escaped."""
     if len(text) > MAX_LENGTH:
@@ -255,11 +287,7 @@ def redact_text(text: str) -> str:
 
 
 def _hide_secrets(text: str) -> str:
-    lower = text.lower()
-    for mark in _SECRET_MARKS:
-        if mark in lower:
-            return _SECRET_VALUE.sub(HIDDEN, text)
-    return text
+    return _SECRET_VALUE.sub(HIDDEN, text) if may_hold_secret(text) else text
 
 
 def escape_control(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -194,34 +194,37 @@ class Correlator:
         window.add(event, _distinct(rule, event), rule.window)
         if window.weight(distinct=rule.distinct is not None) < rule.threshold:
             return None
-        events = [entry.event for entry in window.entries]
-        window.entries.clear()
-        return _incident(rule, key, events)
-
-
-class _Entry:
-    __slots__ = ("event", "value")
-
-    def __init__(self, event: SecurityEvent, value: str) -> None:
-        self.event, self.value = event, value
+        return _incident(rule, key, window.take_all())
 
 
 class _Window:
-    """The newest events of one rule and key."""
+    """The newest events of one rule and key, and how often each distinct value is among them."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("_entries", "_values")
 
     def __init__(self) -> None:
-        self.entries: deque[_Entry] = deque(maxlen=_MOST_IN_WINDOW)
+        self._entries: deque[tuple[float, str, SecurityEvent]] = deque()
+        self._values: Counter[str] = Counter()
 
     def add(self, event: SecurityEvent, value: str, seconds: float) -> None:
-        self.entries.append(_Entry(event, value))
-        oldest = event.timestamp.timestamp() - seconds
-        while self.entries and self.entries[0].event.timestamp.timestamp() < oldest:
-            self.entries.popleft()
+        now = event.timestamp.timestamp()
+        self._entries.append((now, value, event))
+        self._values[value] += 1
+        oldest = now - seconds
+        while self._entries[0][0] < oldest or len(self._entries) > _MOST_IN_WINDOW:
+            _, gone, _ = self._entries.popleft()
+            self._values[gone] -= 1
+            if not self._values[gone]:
+                del self._values[gone]
 
     def weight(self, *, distinct: bool) -> int:
-        return len({entry.value for entry in self.entries}) if distinct else len(self.entries)
+        return len(self._values) if distinct else len(self._entries)
+
+    def take_all(self) -> list[SecurityEvent]:
+        events = [event for _, _, event in self._entries]
+        self._entries.clear()
+        self._values.clear()
+        return events
 
 
 def _incident(rule: Rule, key: str, events: list[SecurityEvent]) -> StoredIncident:

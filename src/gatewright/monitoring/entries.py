@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gatewright.events import SecurityEvent, Severity
-from gatewright.logs import redact, redact_text
+from gatewright.logs import may_hold_secret, needs_no_redaction, redact, redact_text
 from gatewright.records import Record
 from gatewright.storage.audit import StoredAuditEntry
 from gatewright.storage.merkle import leaf_hash
@@ -18,6 +18,8 @@ MAX_BODY = 64 * 1024
 """Bytes of one entry; the data of a larger one is left out, and the entry says so."""
 
 _MAX_FIELD = 256
+_OPTIONAL = ("manufacturer_id", "account_id", "session_id", "ip_address", "request_id", "actor")
+_OURS = frozenset({"timestamp", "severity"})
 SEVERITIES: dict[str, int] = {severity.value: rank for rank, severity in enumerate(Severity)}
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -45,25 +47,39 @@ _decode = msgspec.json.Decoder(AuditedEvent).decode
 
 def entry_of(event: SecurityEvent) -> StoredAuditEntry:
     """The entry for an event. Never fails: an event that cannot be read is kept without its data."""
-    try:
-        data = redact(event.data) if event.data else {}
-    except Exception as error:  # the caller's object misbehaves, and the event must be kept all the same
-        data = {"unreadable": type(error).__name__}
     fields: dict[str, Any] = {
-        "kind": _text(event.kind),
-        "event_id": _text(event.event_id),
+        "kind": event.kind,
+        "event_id": event.event_id,
         "timestamp": event.timestamp.astimezone(UTC),
         "severity": event.severity if event.severity in SEVERITIES else Severity.NOTICE.value,
-        "data": data,
     }
-    for name in ("manufacturer_id", "account_id", "session_id", "ip_address", "request_id", "actor"):
+    for name in _OPTIONAL:
         value = getattr(event, name)
         if value is not None:
-            fields[name] = _text(value)
-    body = _encode(fields)
+            fields[name] = value
+    try:
+        body = _plain_body(event, fields)
+        if body is None:
+            fields = {k: v if k in _OURS else redact_text(str(v))[:_MAX_FIELD] for k, v in fields.items()}
+            body = _encode({**fields, "data": redact(event.data)})
+    except Exception as error:  # the caller's object misbehaves, and the event must be kept all the same
+        fields = {k: v if k in _OURS else redact_text(str(v))[:_MAX_FIELD] for k, v in fields.items()}
+        body = _encode({**fields, "data": {"unreadable": type(error).__name__}})
     if len(body) > MAX_BODY:
         body = _encode({**fields, "data": {"left_out": f"{len(body)} bytes of data"}})
     return _entry(body, fields)
+
+
+def _plain_body(event: SecurityEvent, fields: dict[str, Any]) -> bytes | None:
+    """The body of an event in which there is nothing to redact, as in most; None when a closer look is needed."""
+    data = event.data
+    if type(data) is not dict or not needs_no_redaction(data):
+        return None
+    for name, value in fields.items():
+        if name not in _OURS and (type(value) is not str or len(value) > _MAX_FIELD or not value.isprintable()):
+            return None
+    body = _encode({**fields, "data": data})
+    return None if may_hold_secret(body.decode()) else body
 
 
 def entry_from(body: bytes) -> StoredAuditEntry:
@@ -94,7 +110,3 @@ def _entry(body: bytes, fields: Mapping[str, Any]) -> StoredAuditEntry:
         body=body,
         leaf_hash=leaf_hash(body),
     )
-
-
-def _text(value: Any) -> str:
-    return redact_text(str(value))[:_MAX_FIELD]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,9 +12,11 @@ import msgspec
 from gatewright.monitoring.checkpoints import Checkpoint, read_checkpoint, signed_by
 from gatewright.records import Record
 from gatewright.storage.audit import AuditHead, AuditStore
-from gatewright.storage.merkle import CACHED_LEVEL, EMPTY_ROOT, Growth, leaf_hash
+from gatewright.storage.merkle import CACHED_LEVEL, EMPTY_ROOT, Growth
 
-_CHUNK = 16 << CACHED_LEVEL
+_BLOCK = 1 << CACHED_LEVEL
+_CHUNK = 16 * _BLOCK
+_sha256 = hashlib.sha256
 
 
 class AuditVerification(Record, frozen=True, kw_only=True):
@@ -109,19 +112,19 @@ class _Reading:
     async def read(self, progress: Callable[[int, int], None] | None) -> None:
         size, loop = self._head.size, asyncio.get_running_loop()
         self._compare_checkpoints()
-        rows = await self._store.scan_audit(0, _CHUNK)
         for start in range(0, size, _CHUNK):
             stop = min(start + _CHUNK, size)
             nodes = await self._store.audit_nodes(CACHED_LEVEL, start >> CACHED_LEVEL, stop >> CACHED_LEVEL)
-            following, disguised, _ = await asyncio.gather(
-                self._store.scan_audit(stop, _CHUNK),
-                self._store.disguised_audit(start, stop),
-                loop.run_in_executor(None, self._take, rows, stop, nodes),
-            )
+            # The store compares search fields meanwhile, on a thread that Python's lock does not hold.
+            searching = asyncio.ensure_future(self._store.disguised_audit(start, stop))
+            try:
+                rows = await self._store.scan_audit(start, stop - start)
+                await loop.run_in_executor(None, self._take, rows, stop, nodes)
+            finally:
+                disguised = await searching
             if disguised is not None:
                 detail = f"The search fields of entry {disguised} are not those of its content."
                 raise Tampered(disguised, "fields_altered", detail)
-            rows = following
             if progress is not None:
                 progress(stop, size)
 
@@ -152,34 +155,42 @@ class _Reading:
 
     def _take(self, rows: list[tuple[int, bytes, bytes]], stop: int, nodes: list[bytes]) -> None:
         """A chunk: positions, hashes, and the subtrees that the store remembers. On a worker thread."""
-        growth = self._growth
-        start, expected = growth.size, growth.size
-        stops = iter([c.size for c in self._checkpoints if start < c.size <= stop])
-        stop_at = next(stops, -1)
+        growth, start = self._growth, self._growth.size
         growth.finished.clear()
-        for index, body, kept in rows:
-            if index != expected:
-                break
-            if index == stop:
-                break
-            leaf = leaf_hash(body)
-            if leaf != kept:
-                raise Tampered(index, "entry_altered", f"Entry {index} was altered.")
-            growth.append(leaf)
-            expected += 1
-            if expected == stop_at:
-                self._compare_checkpoints()
-                stop_at = next((size for size in stops if size > expected), -1)
+        whole = len(rows) == stop - start and rows[0][0] == start and rows[-1][0] == stop - 1
+        if not whole:  # entries before the gap are judged first
+            missing = next((start + at for at, row in enumerate(rows) if row[0] != start + at), start + len(rows))
+            rows = rows[: missing - start]
+        leaves = [_sha256(b"\x00" + body).digest() for _, body, _ in rows]
+        for at, (leaf, row) in enumerate(zip(leaves, rows, strict=True)):
+            if leaf != row[2]:
+                raise Tampered(start + at, "entry_altered", f"Entry {start + at} was altered.")
+        self._grow(leaves)
         blocks = [(index, node) for level, index, node in growth.finished if level == CACHED_LEVEL]
         for (index, node), remembered in zip(blocks, nodes, strict=False):
             if node != remembered:
                 first = index << CACHED_LEVEL
-                detail = f"An entry from {first} to {first + (1 << CACHED_LEVEL) - 1} was altered, with its hash."
+                detail = f"An entry from {first} to {first + _BLOCK - 1} was altered, with its hash."
                 raise Tampered(first, "entry_altered", detail)
-        if expected < stop:
-            gone = not any(index > expected for index, _, _ in rows)
-            reason = "tail_missing" if gone else "entry_missing"
-            raise Tampered(expected, reason, f"Entry {expected} is missing.")
+        if not whole:
+            reason = "entry_missing" if missing < self._head.stored else "tail_missing"
+            raise Tampered(missing, reason, f"Entry {missing} is missing.")
+
+    def _grow(self, leaves: list[bytes]) -> None:
+        """Add leaves block by block, and stop at every size that a checkpoint speaks of."""
+        growth, sizes = self._growth, {checkpoint.size for checkpoint in self._checkpoints}
+        for at in range(0, len(leaves), _BLOCK):
+            block = leaves[at : at + _BLOCK]
+            inside = any(growth.size < size < growth.size + len(block) for size in sizes)
+            if len(block) == _BLOCK and not inside:
+                growth.append_block(block)
+                if growth.size in sizes:
+                    self._compare_checkpoints()
+                continue
+            for leaf in block:
+                growth.append(leaf)
+                if growth.size in sizes:
+                    self._compare_checkpoints()
 
     def _compare_checkpoints(self) -> None:
         size, root = self._growth.size, self._growth.root().hex()
