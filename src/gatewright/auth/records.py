@@ -26,10 +26,13 @@ class Factor(StrEnum):
     TOTP = "otp"
     BACKUP_CODE = "backup_code"
     PASSKEY = "passkey"
+    EMAIL_CODE = "email_code"
     DEVICE = "device"
 
 
-SECOND_FACTORS = frozenset({Factor.TOTP.value, Factor.BACKUP_CODE.value, Factor.PASSKEY.value, Factor.DEVICE.value})
+SECOND_FACTORS = frozenset(
+    factor.value for factor in (Factor.TOTP, Factor.BACKUP_CODE, Factor.PASSKEY, Factor.EMAIL_CODE, Factor.DEVICE)
+)
 """Any of these beside (or, a passkey with user verification, instead of) the password makes two factors."""
 
 

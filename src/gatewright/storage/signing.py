@@ -75,7 +75,7 @@ class SigningStore(Protocol):
         ...
 
     async def add_revocation(self, revocation: Revocation) -> Revocation:
-        """Revoke; the result has its number. The change's key is ``kind:before_ms:subject``."""
+        """Revoke; the result has its number. The change's key is ``kind:before_ms:expires_at:subject``."""
         ...
 
     async def revocations_since(self, number: int, *, now: datetime, limit: int) -> list[Revocation]:

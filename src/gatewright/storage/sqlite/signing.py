@@ -67,12 +67,13 @@ class SqliteSigning(SqliteBase):
         return gone
 
     async def add_revocation(self, revocation: Revocation) -> Revocation:
-        change = f"{revocation.kind}:{revocation.before_ms}:{revocation.subject}"
+        ends = revocation.expires_at.timestamp()
+        change = f"{revocation.kind}:{revocation.before_ms}:{ends}:{revocation.subject}"
 
         def work(connection: sqlite3.Connection) -> Revocation:
             row = connection.execute(
                 "INSERT INTO revocations (kind, subject, before_ms, expires_at) VALUES (?, ?, ?, ?)",
-                (revocation.kind, revocation.subject, revocation.before_ms, revocation.expires_at.timestamp()),
+                (revocation.kind, revocation.subject, revocation.before_ms, ends),
             )
             self.poll.record(connection, "token", change)
             return msgspec.structs.replace(revocation, number=row.lastrowid or 0)

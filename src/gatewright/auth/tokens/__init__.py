@@ -1,0 +1,1 @@
+"""Tokens: made, checked, remembered and revoked."""

@@ -1,0 +1,128 @@
+"""What our tokens say, and what a token must say to be one of ours (RFC 7519)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from gatewright.auth.tokens.compact import invalid
+from gatewright.errors import FieldError, TokenExpiredError, ValidationError
+
+MAX_TEXT = 512
+"""Characters of one claim at the most, so that a token always fits in a header line."""
+
+MAX_ROLES = 32
+
+_LARGEST_TIME = 253_402_300_799
+"""The last second that a datetime can hold."""
+
+
+def subject_claims(data: Any) -> dict[str, Any]:
+    """``sub`` and the claims about a manufacturer, from a mapping or any object with these attributes.
+
+    ``manufacturer_id`` is required; ``account_id`` becomes ``sub`` where it is given; ``roles`` default to the
+    role of the tier.
+
+    Raises:
+        ValidationError: ``manufacturer_id`` is missing, or a value is too long or not text.
+    """
+    manufacturer_id = _text(data, "manufacturer_id")
+    if not manufacturer_id:
+        raise _bad("manufacturer_id", "EMPTY_REQUIRED_FIELD", "manufacturer_id is required: a non-empty string.")
+    tier = _text(data, "tier") or "free"
+    return {
+        "sub": _text(data, "account_id") or manufacturer_id,
+        "manufacturer_id": manufacturer_id,
+        "company_name": _text(data, "company_name") or "",
+        "email": _text(data, "email") or "",
+        "tier": tier,
+        "roles": role_names(read(data, "roles")) or [f"manufacturer_{tier}"],
+    }
+
+
+def read(data: Any, name: str) -> Any:
+    """``name`` of a mapping or of an object; None where it has none."""
+    return data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
+
+
+def role_names(roles: Any) -> list[str]:
+    """Roles as plain strings, enum members by their value."""
+    if roles is None:
+        return []
+    if isinstance(roles, str) or not isinstance(roles, Iterable):
+        raise _bad("roles", "INVALID_ROLES", "roles must be a list of names.")
+    names = [str(getattr(role, "value", role)) for role in roles]
+    if len(names) > MAX_ROLES or any(len(name) > MAX_TEXT for name in names):
+        raise _bad("roles", "INVALID_ROLES", f"roles must be at most {MAX_ROLES} short names.")
+    return names
+
+
+def time_claims(now: float, lifetime: timedelta) -> dict[str, float]:
+    """``iat``, ``nbf`` and ``exp``: integers, unless the lifetime has a fraction of a second, which ``exp`` keeps."""
+    issued = int(now)
+    exact = lifetime.total_seconds()
+    expires = issued + int(exact) if lifetime.microseconds == 0 else round(now + exact, 6)
+    if not 0 < expires <= _LARGEST_TIME:
+        raise _bad("expires_in", "INVALID_LIFETIME", "expires_in must end between 1970 and the year 9999.")
+    return {"iat": issued, "nbf": issued, "exp": expires}
+
+
+def new_token_id(milliseconds: int) -> str:
+    """A ``jti`` that begins with its time, so that "all tokens up to now" can be revoked to the millisecond."""
+    return f"{milliseconds:012x}{secrets.token_hex(10)}"
+
+
+def issued_milliseconds(claims: Mapping[str, Any]) -> int:
+    """When a token of ours was made, in milliseconds, as its ``jti`` tells."""
+    return int(claims["jti"][:12], 16)
+
+
+def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: float) -> None:
+    """Raise unless these are the claims of a token of ours that is valid now; there is no leeway.
+
+    Raises:
+        TokenExpiredError: ``exp`` has passed.
+        InvalidTokenError: anything else.
+    """
+    for name in ("iat", "nbf", "exp"):
+        value = claims.get(name)
+        if (type(value) is not int and type(value) is not float) or not 0 < value <= _LARGEST_TIME:
+            raise invalid(f"its {name} is not a time")
+    for name in ("sub", "manufacturer_id", "jti"):
+        if not isinstance(claims.get(name), str) or not claims[name]:
+            raise invalid(f"it has no {name}")
+    if claims.get("iss") != issuer:
+        raise invalid("it is not of this issuer")
+    if claims.get("aud") != audience:
+        raise invalid("it is not for this audience")
+    if not isinstance(claims.get("sid", ""), str):
+        raise invalid("its sid is not text")
+    try:
+        issued_milliseconds(claims)
+    except ValueError:
+        raise invalid("its jti is not one of ours") from None
+    if now >= claims["exp"]:
+        raise expired()
+    if claims["nbf"] > now:
+        raise invalid("it is not valid yet")
+
+
+def expired() -> TokenExpiredError:
+    """The error for a token whose ``exp`` has passed."""
+    return TokenExpiredError("The token has expired.")
+
+
+def _text(data: Any, name: str) -> str | None:
+    value = read(data, name)
+    if value is None:
+        return None
+    value = getattr(value, "value", value)
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise _bad(name, "INVALID_TEXT", f"{name} must be text of at most {MAX_TEXT} characters.")
+    return str(value)
+
+
+def _bad(field: str, error_type: str, message: str) -> ValidationError:
+    return ValidationError(message, errors=[FieldError(field=field, error_type=error_type, message=message)])

@@ -1,0 +1,297 @@
+"""TokenService: makes, checks, remembers and revokes access tokens (RFC 7519)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from gatewright.auth.keyring import KeyRing
+from gatewright.auth.session_states import SessionStates
+from gatewright.auth.tenants import TenantGate
+from gatewright.auth.tokens.claims import (
+    check_claims,
+    expired,
+    issued_milliseconds,
+    new_token_id,
+    read,
+    subject_claims,
+    time_claims,
+)
+from gatewright.auth.tokens.compact import MAX_TOKEN_LENGTH, decode_segment, encode_segment, invalid, parse, read_object
+from gatewright.auth.tokens.foreign import ForeignIssuer
+from gatewright.auth.tokens.memory import Remembered, TokenMemory, token_hash
+from gatewright.auth.tokens.revocations import Revocations
+from gatewright.clock import Clock
+from gatewright.errors import TokenExpiredError, TokenRevokedError
+from gatewright.events import EventSink, Severity, event
+from gatewright.storage.sessions import StoredSession
+from gatewright.storage.signing import RevocationKind
+
+_OUR_HEADER = frozenset({"alg", "typ", "kid"})
+
+
+class TokenService:
+    """Access tokens.
+
+    Args:
+        ring: the keys.
+        revocations: what is revoked.
+        sessions: whose end revokes their tokens.
+        tenants: refuses tokens of manufacturers that are disabled (or unknown, in a foundation).
+        issuer, audience: what our tokens say and must say.
+        lifetime: of a token that names none.
+        foreign: other issuers that are trusted.
+        remember: verified tokens kept in memory at the most.
+    """
+
+    def __init__(
+        self,
+        *,
+        ring: KeyRing,
+        revocations: Revocations,
+        sessions: SessionStates,
+        tenants: TenantGate,
+        clock: Clock,
+        sink: EventSink,
+        issuer: str,
+        audience: str,
+        lifetime: timedelta,
+        foreign: Sequence[ForeignIssuer] = (),
+        remember: int = 20_000,
+    ) -> None:
+        self._ring = ring
+        self._revocations = revocations
+        self._sessions = sessions
+        self._tenants = tenants
+        self._clock = clock
+        self._sink = sink
+        self._issuer = issuer
+        self._audience = audience
+        self._lifetime = lifetime
+        self._longest = lifetime
+        self._foreign = {other.issuer: other for other in foreign}
+        self._memory = TokenMemory(remember)
+
+    # --- making -------------------------------------------------------------------------------------------------
+
+    async def generate(self, data: Any, *, expires_in: timedelta | None = None) -> str:
+        """A token for a manufacturer; with ``session_id`` in the data it lives no longer than that session.
+
+        Raises:
+            ValidationError: ``manufacturer_id`` is missing, a value is too long, or the lifetime no time span.
+        """
+        claims = subject_claims(data)
+        session_id = read(data, "session_id")
+        if session_id is not None:
+            claims["sid"] = str(session_id)
+        return await self._make(claims, self._lifetime if expires_in is None else expires_in)
+
+    async def issue_for(self, session: StoredSession, lifetime: timedelta) -> str:
+        """A token bound to a session."""
+        return await self._make({**subject_claims(session), "sid": session.session_id}, lifetime)
+
+    async def _make(self, claims: dict[str, Any], lifetime: timedelta) -> str:
+        await self._tenants.require_active(claims["manufacturer_id"])
+        if self._ring.stale:
+            await self._ring.load()
+        now = self._clock.timestamp()
+        times = time_claims(now, lifetime)
+        if lifetime > self._longest:
+            self._longest = lifetime
+        if lifetime > self._lifetime:
+            await self._ring.keep_until(datetime.fromtimestamp(times["exp"], UTC))
+        issued_ms = self._revocations.next_millisecond(claims["manufacturer_id"], claims["sub"], int(now * 1000))
+        claims |= {"iss": self._issuer, "aud": self._audience, **times, "jti": new_token_id(issued_ms)}
+        key = self._ring.current
+        signing_input = self._ring.header + b"." + encode_segment(msgspec.json.encode(claims))
+        if key.slow:
+            signature = await asyncio.to_thread(key.sign, signing_input)
+        else:
+            signature = key.sign(signing_input)
+        return (signing_input + b"." + encode_segment(signature)).decode()
+
+    # --- checking -----------------------------------------------------------------------------------------------
+
+    def remembered(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token that was verified before and still holds; None where more must be asked.
+
+        Raises:
+            TokenExpiredError: it has expired meanwhile.
+        """
+        try:
+            key = token_hash(token.encode())
+        except (AttributeError, UnicodeEncodeError):
+            raise invalid("it is not text") from None
+        entry = self._memory.entries.get(key)
+        if entry is None:
+            return None
+        now = self._clock.timestamp()
+        if now >= entry.expires_at:
+            self._memory.forget(key)
+            raise expired()
+        revocations = self._revocations
+        if (
+            not revocations.fresh
+            or revocations.is_revoked(entry.jti)
+            or not self._tenants.is_known_active(entry.manufacturer_id)
+        ):
+            return None
+        if entry.sid is None:
+            if revocations.is_cut_off(entry.manufacturer_id, entry.account_id, entry.issued_ms):
+                return None
+        elif not self._sessions.is_known_alive(entry.sid, now):
+            return None
+        return {**entry.claims, "roles": entry.roles.copy()}
+
+    async def validate(self, token: object) -> dict[str, Any]:
+        """The claims of a token that is valid now.
+
+        Raises:
+            TokenExpiredError: it was ours and has expired.
+            TokenRevokedError: it was ours and was revoked, or its session has ended.
+            InvalidTokenError: anything else, whatever its type.
+            StoreUnavailableError: whether it was revoked must be asked and cannot be.
+        """
+        raw = _as_bytes(token)
+        key = token_hash(raw)
+        known = self._memory.entries.get(key)
+        claims = known.claims if known is not None else await self._verify(raw)
+        if self._clock.timestamp() >= claims["exp"]:
+            raise expired()
+        entry = known or _entry(claims)
+        try:
+            await self._refuse_ended(entry)
+        except TokenRevokedError:
+            self._memory.forget(key)
+            raise
+        if known is None:
+            self._memory.put(key, entry)
+        return {**claims, "roles": list(entry.roles)}
+
+    async def revoke(self, token: object, *, reason: str = "requested") -> None:
+        """Revoke one token everywhere; one that has expired already needs nothing.
+
+        Raises:
+            InvalidTokenError: it is not a token of ours.
+        """
+        raw = _as_bytes(token)
+        try:
+            claims = await self._verify(raw)
+        except TokenExpiredError:
+            return
+        self._memory.forget(token_hash(raw))
+        await self._revocations.revoke_token(claims["jti"], datetime.fromtimestamp(claims["exp"] + 1, UTC))
+        self._sink.emit(
+            event(
+                "auth:token:revoked",
+                severity=Severity.NOTICE,
+                timestamp=self._clock.now(),
+                manufacturer_id=claims["manufacturer_id"],
+                session_id=claims.get("sid"),
+                jti=claims["jti"],
+                reason=reason,
+            )
+        )
+
+    async def revoke_sessionless(self, manufacturer_id: str, *, account_id: str | None = None) -> None:
+        """Revoke every token of a manufacturer (or account) that hangs on no session, made up to now."""
+        kind = RevocationKind.ACCOUNT if account_id else RevocationKind.MANUFACTURER
+        await self._revocations.cut_off(kind, account_id or manufacturer_id, longest=self._longest)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys as a JWK set (RFC 7517 §5)."""
+        return {"keys": self._ring.public_keys()}
+
+    def sweep(self) -> None:
+        """Forget what has expired."""
+        self._memory.sweep(self._clock.timestamp())
+
+    # --- the checks ---------------------------------------------------------------------------------------------
+
+    async def _verify(self, raw: bytes) -> dict[str, Any]:
+        """The claims of a token whose signature, issuer, audience and times hold."""
+        if len(raw) > MAX_TOKEN_LENGTH:
+            raise invalid("it is too long")
+        head, _, rest = raw.partition(b".")
+        body, _, tail = rest.partition(b".")
+        key = self._ring.by_header(head)
+        if key is None:
+            return await self._verify_other(raw)
+        if not key.verify(raw[: len(head) + 1 + len(body)], decode_segment(tail)):
+            raise invalid("its signature does not hold")
+        return self._checked(decode_segment(body))
+
+    async def _verify_other(self, raw: bytes) -> dict[str, Any]:
+        """As :meth:`_verify`, for a header that no key of the ring writes just so."""
+        parts = parse(raw)
+        kid, typ = parts.header.get("kid"), parts.header.get("typ", "JWT")
+        key = await self._ring.find(kid) if isinstance(kid, str) and len(kid) <= 128 else None
+        if key is None:
+            if self._foreign:
+                return self._foreign_claims(raw, parts.payload)
+            raise invalid("it names no key of ours")
+        if not parts.header.keys() <= _OUR_HEADER or not isinstance(typ, str) or typ.upper() != "JWT":
+            raise invalid("its header is not one of ours")
+        if parts.header.get("alg") != key.algorithm:
+            raise invalid("its algorithm is not that of its key")
+        if not key.verify(parts.signing_input, parts.signature):
+            raise invalid("its signature does not hold")
+        return self._checked(parts.payload)
+
+    def _checked(self, payload: bytes) -> dict[str, Any]:
+        claims = read_object(payload)
+        check_claims(claims, issuer=self._issuer, audience=self._audience, now=self._clock.timestamp())
+        return claims
+
+    def _foreign_claims(self, raw: bytes, payload: bytes) -> dict[str, Any]:
+        """The claims of a trusted issuer's token; ``iss`` only chooses whose keys must have signed it."""
+        issuer = self._foreign.get(str(read_object(payload).get("iss")))
+        if issuer is None:
+            raise invalid("it is of no issuer that is trusted")
+        return issuer.verify(raw.decode("ascii"), self._clock.timestamp())
+
+    async def _refuse_ended(self, entry: Remembered) -> None:
+        await self._tenants.require_active_for_token(entry.manufacturer_id)
+        revocations = self._revocations
+        if not revocations.fresh:
+            await revocations.refresh()
+        if revocations.is_revoked(entry.jti):
+            raise _revoked()
+        if not revocations.complete and await revocations.is_revoked_in_store(entry.jti):
+            raise _revoked()
+        if entry.sid is None:
+            if revocations.is_cut_off(entry.manufacturer_id, entry.account_id, entry.issued_ms):
+                raise _revoked()
+        elif await self._sessions.get_alive(entry.sid) is None:
+            raise TokenRevokedError("The token is invalid: its session has ended.", code="SESSION_ENDED")
+
+
+def _as_bytes(token: object) -> bytes:
+    if not isinstance(token, str):
+        raise invalid("it is not text")
+    try:
+        return token.encode("ascii")
+    except UnicodeEncodeError:
+        raise invalid("it is not ASCII") from None
+
+
+def _entry(claims: dict[str, Any]) -> Remembered:
+    roles = claims.get("roles")
+    return Remembered(
+        claims=claims,
+        roles=roles if isinstance(roles, list) else [],
+        expires_at=claims["exp"],
+        jti=claims["jti"],
+        sid=claims.get("sid"),
+        manufacturer_id=claims["manufacturer_id"],
+        account_id=claims["sub"],
+        issued_ms=issued_milliseconds(claims),
+    )
+
+
+def _revoked() -> TokenRevokedError:
+    return TokenRevokedError("The token is invalid: it was revoked.")
