@@ -10,6 +10,7 @@ from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
 from gatewright.storage.factors import FactorStore
 from gatewright.storage.feedback import FeedbackStore
+from gatewright.storage.grants import GrantStore
 from gatewright.storage.incidents import IncidentStore
 from gatewright.storage.keys import KeyStore
 from gatewright.storage.measures import MeasureStore
@@ -18,6 +19,7 @@ from gatewright.storage.sessions import SessionStore
 from gatewright.storage.signing import SigningStore
 from gatewright.storage.tenants import TenantStore
 from gatewright.storage.throttle import Throttle
+from gatewright.storage.usage import UsageStore
 
 
 class Store(
@@ -34,6 +36,8 @@ class Store(
     FeedbackStore,
     KeyStore,
     OneTimeStore,
+    GrantStore,
+    UsageStore,
     Protocol,
 ):
     """A complete store. Every atomic promise is one method; nothing reads, decides and writes above it."""

@@ -14,6 +14,7 @@ from gatewright.storage.sqlite.devices import SqliteDevices
 from gatewright.storage.sqlite.engine import SqliteEngine
 from gatewright.storage.sqlite.factors import SqliteFactors
 from gatewright.storage.sqlite.feedback import SqliteFeedback
+from gatewright.storage.sqlite.grants import SqliteGrants
 from gatewright.storage.sqlite.incidents import SqliteIncidents
 from gatewright.storage.sqlite.keys import SqliteKeys
 from gatewright.storage.sqlite.measures import SqliteMeasures
@@ -23,6 +24,7 @@ from gatewright.storage.sqlite.refresh import SqliteRefresh
 from gatewright.storage.sqlite.signing import SqliteSigning
 from gatewright.storage.sqlite.tenants import SqliteTenants
 from gatewright.storage.sqlite.throttles import SqliteThrottles
+from gatewright.storage.sqlite.usage import SqliteUsage
 
 
 class SqliteStore(
@@ -40,6 +42,8 @@ class SqliteStore(
     SqliteFeedback,
     SqliteKeys,
     SqliteOneTime,
+    SqliteGrants,
+    SqliteUsage,
 ):
     """The embedded store: one file, several processes, nothing to configure.
 

@@ -1,0 +1,235 @@
+"""ManufacturerRBACManager: what may they do, and how much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from gatewright.clock import Clock, SystemClock
+from gatewright.controls import Controls
+from gatewright.errors import ValidationError
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.performance import performance_monitor
+from gatewright.policy import Policy, load_policy
+from gatewright.rbac.names import tier_name
+from gatewright.rbac.permissions import Permissions
+from gatewright.rbac.quotas import Quotas, amount_of
+from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, UsageResult
+from gatewright.rbac.standing import CompiledPolicy, Standings, id_of
+from gatewright.storage.grants import PermissionViolation, StoredGrant
+from gatewright.storage.protocol import Store
+from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage.usage import OverageAttempt
+
+
+class ManufacturerRBACManager:
+    """Permissions and quotas by tier.
+
+    Args:
+        policy: a Policy, a path to a ``policy.toml``, or None for the default.
+        store: keeps usage and grants; a private one in memory by default.
+        sink: where events go.
+        controls: measures that tighten limits.
+        strict_tenants: refuse manufacturers that the store does not know (in a foundation). Built alone, an
+            unknown manufacturer is taken as its context says.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | str | Path | None = None,
+        *,
+        store: Store | None = None,
+        sink: EventSink | None = None,
+        controls: Controls | None = None,
+        clock: Clock | None = None,
+        strict_tenants: bool = False,
+    ) -> None:
+        self.policy = policy if isinstance(policy, Policy) else load_policy(policy)
+        self._clock = clock or SystemClock()
+        self._sink = sink or NullSink()
+        self._own_store = SqliteStore() if store is None else None
+        self._store: Store = store if store is not None else self._own_store  # type: ignore[assignment]  # one of the two
+        self._compiled = CompiledPolicy(self.policy)
+        self._standings = Standings(self._store, self._compiled, self._clock, strict=strict_tenants)
+        self._permissions = Permissions(self._store, self._standings, self._sink, self._clock)
+        self._quotas = Quotas(
+            self._store, self._standings, self._sink, self._clock, controls or Controls(clock=self._clock)
+        )
+
+    async def initialize(self) -> None:
+        """Open what is needed; calling twice is harmless."""
+        if self._own_store is not None:
+            await self._own_store.initialize()
+
+    async def close(self) -> None:
+        self._standings.close()
+        if self._own_store is not None:
+            await self._own_store.close()
+
+    async def __aenter__(self) -> ManufacturerRBACManager:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- permissions --------------------------------------------------------------------------------------------
+
+    @performance_monitor(0.005)
+    async def has_permission(self, manufacturer: Any, permission: Any) -> bool:
+        """Whether ``manufacturer`` (an id or a context) may; an unknown permission is never granted."""
+        return await self._permissions.has(manufacturer, permission)
+
+    async def has_permissions(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
+        """The answer for each permission, by name."""
+        return await self._permissions.has_each(manufacturer, permissions)
+
+    async def check_permission_detailed(self, manufacturer: Any, permission: Any) -> PermissionResult:
+        """The answer with its reason and the tier that would do."""
+        return await self._permissions.check(manufacturer, permission)
+
+    async def enforce_permission(self, manufacturer: Any, permission: Any, operation_context: str = "") -> None:
+        """Return where it is granted; raises InsufficientPermissionsError and keeps the violation where not."""
+        await self._permissions.enforce(manufacturer, permission, operation_context)
+
+    async def permissions_of(self, manufacturer: Any) -> list[str]:
+        """All that a manufacturer, and the person in its context, may do now."""
+        return await self._permissions.names(manufacturer)
+
+    async def get_permission_violations(self, manufacturer_id: str, hours: float = 24) -> list[PermissionViolation]:
+        """Refusals of the last hours, newest first."""
+        return await self._permissions.violations(manufacturer_id, hours)
+
+    async def grant_permission(
+        self,
+        manufacturer_id: str,
+        permission: Any,
+        *,
+        until: datetime | timedelta | None,
+        reason: str,
+        author: str | None = None,
+    ) -> StoredGrant:
+        """Give a permission until a time (or for a span); raises ValidationError for what makes no sense."""
+        return await self._permissions.grant(
+            manufacturer_id, permission, until=until, reason=reason, author=author, effect="grant"
+        )
+
+    async def restrict_permission(
+        self,
+        manufacturer_id: str,
+        permission: Any,
+        *,
+        until: datetime | timedelta | None = None,
+        reason: str,
+        author: str | None = None,
+    ) -> StoredGrant:
+        """Take a permission away, whatever the tier gives."""
+        return await self._permissions.grant(
+            manufacturer_id, permission, until=until, reason=reason, author=author, effect="restrict"
+        )
+
+    async def revoke_grant(self, grant_id: str, *, author: str | None = None) -> bool:
+        """End a grant or restriction; whether there was one to end."""
+        return await self._permissions.revoke(grant_id, author=author)
+
+    # --- tiers --------------------------------------------------------------------------------------------------
+
+    async def tier_of(self, manufacturer: Any) -> str:
+        """The tier in force: the stored one where there is one."""
+        return (await self._standings.of(manufacturer)).tier
+
+    async def update_manufacturer_tier(self, manufacturer_id: str, new_tier: Any, *, reason: str) -> str:
+        """Move to another tier, in effect at once here and within a second elsewhere; usage is kept.
+
+        Returns:
+            The new tier's name.
+
+        Raises:
+            ValidationError: unknown tier or manufacturer, or no reason.
+        """
+        tier, named = tier_name(new_tier), id_of(manufacturer_id)
+        if tier not in self.policy.tiers:
+            raise ValidationError(
+                f"No tier is called {tier!r}; the policy has {', '.join(self.policy.tiers)}.", code="UNKNOWN_TIER"
+            )
+        if not reason or not reason.strip():
+            raise ValidationError("Give a `reason`; it is kept in the audit log.", code="MISSING_REASON")
+        before = await self._store.get_manufacturer(named)
+        if before is None:
+            raise ValidationError("No manufacturer has this id.", code="UNKNOWN_MANUFACTURER")
+        await self._store.update_manufacturer(named, tier=tier)
+        self._standings.forget(named)
+        self._sink.emit(
+            event(
+                "rbac:tier:changed",
+                severity=Severity.NOTICE,
+                timestamp=self._clock.now(),
+                manufacturer_id=named,
+                before=before.tier,
+                after=tier,
+                reason=reason[:300],
+            )
+        )
+        return tier
+
+    def usage_limits(self, tier: Any) -> UsageLimits:
+        """The monthly limits of a tier."""
+        limits = self._compiled.limits[self._compiled.tier(tier)]
+        return UsageLimits(
+            **{
+                f"{name}_monthly": limits[name].limit
+                for name in ("product_uploads", "ml_tool_requests", "api_calls", "data_exports")
+            }
+        )
+
+    # --- quotas -------------------------------------------------------------------------------------------------
+
+    @performance_monitor(0.01)
+    async def check_usage_limit(self, manufacturer: Any, resource: Any, increment: int = 0) -> UsageResult:
+        """Take ``increment`` units, all or nothing, atomically across processes; 0 only looks."""
+        return await self._quotas.check(manufacturer, resource, increment)
+
+    async def take_usage(self, manufacturer: Any, amounts: Mapping[Any, int]) -> list[UsageResult]:
+        """Take several resources, all of them or none."""
+        return await self._quotas.take(manufacturer, amounts)
+
+    async def enforce_usage_limit(
+        self, manufacturer: Any, resource: Any, increment: int = 1, operation_context: str = ""
+    ) -> UsageResult:
+        """As ``check_usage_limit``; raises QuotaExceededError where it is refused."""
+        return await self._quotas.enforce(manufacturer, resource, increment, operation_context)
+
+    async def increment_usage(self, manufacturer_id: Any, resource: Any, amount: int = 1) -> int:
+        """Count units that were used already; what is used now."""
+        return await self._quotas.add(manufacturer_id, resource, amount)
+
+    async def get_current_usage(self, manufacturer_id: Any, resource: Any = None) -> Any:
+        """What is used of one resource in this cycle, or of all by name."""
+        if resource is not None:
+            return (await self._quotas.check(manufacturer_id, resource)).current
+        return {result.resource: result.current for result in await self._quotas.overview(manufacturer_id)}
+
+    async def get_usage_overview(self, manufacturer: Any) -> list[UsageResult]:
+        """Every quota of a manufacturer."""
+        return await self._quotas.overview(manufacturer)
+
+    async def refund_usage(self, manufacturer_id: Any, resource: Any, amount: int = 1) -> int:
+        """Give units back; what is used now."""
+        return await self._quotas.refund(manufacturer_id, resource, amount_of(amount))
+
+    async def get_overage_attempts(self, manufacturer_id: str, hours: float = 24) -> list[OverageAttempt]:
+        """Refusals by quota of the last hours, newest first."""
+        return await self._quotas.overage_attempts(manufacturer_id, hours)
+
+    async def get_usage_history(self, manufacturer_id: str) -> list[UsagePeriod]:
+        """What was used in each billing month, oldest first."""
+        return await self._quotas.history(manufacturer_id)
+
+    async def reset_monthly_quotas(self, manufacturer_id: str | None = None) -> int:
+        """Begin the present cycle anew, for one or for all; resources that were reset."""
+        return await self._quotas.reset(manufacturer_id)

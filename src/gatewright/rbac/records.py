@@ -1,0 +1,74 @@
+"""What access control takes and gives."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from gatewright.records import Record
+
+
+class ManufacturerContext(Record, frozen=True):
+    """Who acts: a manufacturer, its tier, and the person. Callers may bring any object with ``manufacturer_id``,
+    ``tier`` and ``roles`` instead."""
+
+    manufacturer_id: str
+    company_name: str = ""
+    email: str = ""
+    tier: Any = ""
+    roles: list[Any] = []
+    account_id: str | None = None
+    ip_address: str | None = None
+    user_agent: str | None = None
+    session_id: str | None = None
+    request_id: str | None = None
+
+
+class UsageLimits(Record, frozen=True, kw_only=True):
+    """The monthly limits of a tier; -1 is unlimited."""
+
+    product_uploads_monthly: int
+    ml_tool_requests_monthly: int
+    api_calls_monthly: int
+    data_exports_monthly: int
+
+
+class PermissionResult(Record, frozen=True, kw_only=True):
+    """The answer to "may they?". ``reason`` is ``tier_permission_granted``, ``granted_temporarily``,
+    ``insufficient_tier``, ``restricted``, ``role_not_permitted`` or ``unknown_permission``; ``required_tier`` is
+    the lowest tier that would do, where one would."""
+
+    granted: bool
+    reason: str
+    permission: str
+    tier: str
+    required_tier: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.granted
+
+
+class UsageResult(Record, frozen=True, kw_only=True):
+    """A quota after the call. Unlimited is ``limit == remaining == -1``; a refusal has ``reason``
+    ``quota_exceeded``."""
+
+    allowed: bool
+    remaining: int
+    limit: int
+    current: int
+    resource: str
+    tier: str
+    resets_at: datetime
+    reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+
+class UsagePeriod(Record, frozen=True, kw_only=True):
+    """What was used of a resource in one window."""
+
+    resource: str
+    period_start: datetime
+    period_end: datetime
+    used: int
