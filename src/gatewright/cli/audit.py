@@ -1,0 +1,156 @@
+"""``gatewright audit``: verify, export and prove what was logged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli.opening import opened, run
+from gatewright.cli.output import FOUND, Json, print_json, print_line, progress, say
+from gatewright.errors import ValidationError
+
+if TYPE_CHECKING:
+    from gatewright.monitoring import AuditVerification, Checkpoint
+    from gatewright.storage import Store
+
+app = typer.Typer(help="Verify, export and prove the audit log.", no_args_is_help=True)
+
+_PAGE = 2_000
+
+KeptCheckpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="A checkpoint that was kept elsewhere.", exists=True, dir_okay=False)
+]
+Output = Annotated[Path | None, typer.Option("--out", help="Write here instead of standard output.")]
+
+
+@app.command()
+def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
+    """Read the whole log again: is every entry what it was, where it was, and is none missing?
+
+    Only a checkpoint that was kept elsewhere can show that the end was cut off. Exit code 1 when it is not whole.
+    """
+    found = run(_verify(None if checkpoint is None else checkpoint.read_text()))
+    if json:
+        print_json(found)
+    else:
+        verdict = "whole" if found.valid else f"NOT WHOLE from entry {found.first_bad_index} on ({found.reason})"
+        print_line(f"The audit log is {verdict}. {found.detail}")
+        print_line(
+            f"{found.checked:,} of {found.size:,} entries and {found.checked_checkpoints} checkpoints "
+            f"in {found.seconds:.2f} s"
+        )
+    raise typer.Exit(0 if found.valid else FOUND)
+
+
+async def _verify(kept: str | None) -> AuditVerification:
+    async with opened() as foundation:
+        with progress("verifying", None) as done:
+            return await foundation.monitor.audit.verify(kept, progress=lambda read, _: done(read))
+
+
+@app.command()
+def checkpoint(out: Output = None, json: Json = False) -> None:
+    """Sign the log as it is now. Keep the result on another machine."""
+    signed, key = run(_checkpoint())
+    if json:
+        _write(out, {**signed.to_dict(), "verifier_key": key})
+    elif out is not None:
+        out.write_text(signed.note)
+        say(f"{signed.size:,} entries signed in {out}; verifier key {key}")
+    else:
+        sys.stdout.write(signed.note)
+
+
+async def _checkpoint() -> tuple[Checkpoint, str]:
+    async with opened() as foundation:
+        audit = foundation.monitor.audit
+        return await audit.checkpoint(), audit.verifier_key
+
+
+@app.command()
+def prove(
+    event_id: Annotated[str, typer.Argument(help="The id of an event.")],
+    checkpoint: KeptCheckpoint = None,
+    out: Output = None,
+    json: Json = False,
+) -> None:
+    """Prove that an event is in the log, to somebody who has nothing but the verifier key. Prints JSON."""
+    _write(out, run(_prove(event_id, None if checkpoint is None else checkpoint.read_text())))
+
+
+async def _prove(event_id: str, kept: str | None) -> dict[str, Any]:
+    async with opened() as foundation:
+        audit = foundation.monitor.audit
+        proof = await audit.prove(event_id, checkpoint=kept)
+        return {**proof.to_dict(), "verifier_key": audit.verifier_key}
+
+
+@app.command()
+def export(
+    out: Output = None,
+    since: Annotated[datetime | None, typer.Option(help="Only from this time on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only before this time (UTC).")] = None,
+    manufacturer_id: Annotated[str | None, typer.Option("--manufacturer", help="Only of this manufacturer.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the events as JSON lines, oldest first, each with its index and leaf hash (RFC 9162)."""
+    count = run(_export(out, _utc(since), _utc(until), manufacturer_id))
+    if json and out is not None:
+        print_json({"entries": count, "file": str(out)})
+    else:
+        say(f"{count:,} entries exported")
+
+
+def _utc(moment: datetime | None) -> float | None:
+    from datetime import UTC
+
+    return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+async def _export(out: Path | None, since: float | None, until: float | None, manufacturer_id: str | None) -> int:
+    import msgspec
+
+    count = 0
+    with ExitStack() as stack:
+        target: IO[bytes] = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
+        async with opened() as foundation:
+            await foundation.monitor.flush()
+            store = foundation.store
+            done = stack.enter_context(progress("exporting", (await store.audit_head()).size))
+            async for entry in _entries(store):
+                if entry.index % _PAGE == 0:
+                    done(entry.index)
+                outside = (since is not None and entry.at < since) or (until is not None and entry.at >= until)
+                if outside or (manufacturer_id is not None and entry.manufacturer_id != manufacturer_id):
+                    continue
+                line = {"index": entry.index, "leaf_hash": entry.leaf_hash.hex(), "event": msgspec.Raw(entry.body)}
+                target.write(msgspec.json.encode(line) + b"\n")
+                count += 1
+        target.flush()
+    return count
+
+
+async def _entries(store: Store) -> AsyncIterator[Any]:
+    start = 0
+    while page := await store.read_audit(start, _PAGE):
+        for entry in page:
+            yield entry
+        start = page[-1].index + 1
+
+
+def _write(out: Path | None, value: Any) -> None:
+    import msgspec
+
+    if out is None:
+        print_json(value)
+        return
+    if out.is_dir():
+        raise ValidationError(f"{out}: is a directory; name a file.")
+    out.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    say(f"written to {out}")

@@ -1,0 +1,87 @@
+"""The demo's installation: keys, outbox and people in one directory, and what a visitor reads on the screen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewright.cli.keyfiles import make_keys, make_private_directory
+from gatewright.cli.opening import KEYS_DIRECTORY, data_directory, find_keys
+
+if TYPE_CHECKING:
+    from gatewright.foundation import SecurityFoundation
+    from gatewright.web.demo.seed import DemoCredentials
+
+
+def prepare_environment(url: str) -> Path:
+    """Make the demo's keys and settings where nothing else was said; returns the data directory.
+
+    Worker processes inherit the settings by the environment; the keys stay in their files.
+    """
+    directory = data_directory()
+    make_private_directory(directory)
+    if "GATEWRIGHT_SECRET_KEY" not in os.environ and "GATEWRIGHT_SECRET_KEY_FILE" not in os.environ:
+        make_keys(directory / KEYS_DIRECTORY)
+    find_keys()
+    for name, value in (
+        ("GATEWRIGHT_NOTIFIER", "file"),
+        ("GATEWRIGHT_OUTBOX_FILE", str(directory / "outbox.jsonl")),
+        ("GATEWRIGHT_PUBLIC_URL", url),
+        ("GATEWRIGHT_LOG_LEVEL", "warning"),
+    ):
+        os.environ.setdefault(name, value)
+    return directory
+
+
+async def people(foundation: SecurityFoundation) -> DemoCredentials:
+    """The demo's people, made at first start."""
+    from gatewright.web.demo.seed import seed_demo
+
+    return await seed_demo(foundation)
+
+
+def describe(url: str, directory: Path, found: DemoCredentials) -> dict[str, Any]:
+    """Where everything is, for ``--json``; passwords are named by the file that holds them."""
+    return {
+        "url": url,
+        "openapi": f"{url}/openapi.json",
+        "data_dir": str(directory),
+        "credentials_file": str(directory / "demo.env"),
+        "outbox": str(directory / "outbox.jsonl"),
+        "demo_email": found.demo_email,
+        "admin_email": found.admin_email,
+        "first_start": found.fresh,
+    }
+
+
+def welcome(url: str, directory: Path, found: DemoCredentials) -> str:
+    """What to read and try; credentials are shown at the first start only."""
+    env = directory / "demo.env"
+    lines = [f"Gatewright demo at {url}", ""]
+    if found.fresh:
+        lines += [
+            "Made for you, shown this once:",
+            f"  demo manufacturer  {found.demo_email}   password  {found.demo_password}",
+            f"  platform admin     {found.admin_email}   password  {found.admin_password}",
+            f"                     TOTP secret for your authenticator app  {found.admin_totp_secret}",
+            "",
+        ]
+    lines += [
+        f"  credentials  {env} (only you may read it)",
+        f"  mail         {directory / 'outbox.jsonl'} (what would have been sent)",
+        f"  data         {directory}",
+        f"  API          {url}/openapi.json",
+        "",
+        "Try, in another terminal:",
+        f"  . {env}",
+        f"  TOKEN=$(curl -s {url}/v1/auth/login -H 'Content-Type: application/json' \\",
+        '    -d "{\\"email\\": \\"$DEMO_EMAIL\\", \\"password\\": \\"$DEMO_PASSWORD\\"}" \\',
+        "    | python3 -c 'import json, sys; print(json.load(sys.stdin)[\"access_token\"])')",
+        f'  curl -s {url}/v1/me -H "Authorization: Bearer $TOKEN"',
+        f"  curl -s {url}/demo/products -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\",
+        '    -d \'{"name": "<script>alert(1)</script>"}\'      # refused',
+        "",
+        "Stop with Ctrl-C.",
+    ]
+    return "\n".join(lines) + "\n"

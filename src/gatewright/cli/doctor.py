@@ -1,0 +1,73 @@
+"""``gatewright doctor``: is this installation sound?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import typer
+
+from gatewright.cli.opening import load_settings, run
+from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
+from gatewright.errors import ConfigurationError, SecurityError
+
+if TYPE_CHECKING:
+    from gatewright.cli.checks import Check
+    from gatewright.settings import Settings
+
+
+def doctor(json: Json = False) -> None:
+    """Check settings, policy, keys, permissions of files, stores, clock, detector and OpenSSL.
+
+    Exit code 1 on a finding; each comes with what to do about it.
+    """
+    checks = examine()
+    findings = [check for check in checks if check.status == "finding"]
+    if json:
+        print_json({"sound": not findings, "checks": checks})
+    else:
+        rows = [
+            (c.status.upper() if c.status == "finding" else c.status, c.subject, c.detail, c.remedy) for c in checks
+        ]
+        print_table("Doctor", ("", "subject", "what", "what to do"), rows)
+        counts = Counter(check.status for check in checks)
+        print_line(f"{counts['ok']} ok, {counts['note']} to know, {counts['finding']} to mend")
+    raise typer.Exit(FOUND if findings else 0)
+
+
+def examine() -> list[Check]:
+    """Every check, in order. What cannot be opened is itself a finding."""
+    from gatewright.cli.checks import configured, files, finding, machine
+
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        return [finding("settings", error.message, error.recommended_action), *machine.check_machine()]
+    checks = [
+        *configured.check_settings(settings),
+        *configured.check_keys(settings),
+        configured.check_policy(settings),
+        *files.check_files(settings),
+        *machine.check_machine(),
+        *machine.check_memory_locked_down(),
+    ]
+    stops = {check.subject for check in checks if check.status == "finding"} & {"settings", "keys", "policy"}
+    return checks + run(_examine_parts(settings, sound=not stops))
+
+
+async def _examine_parts(settings: Settings, *, sound: bool) -> list[Check]:
+    """The parts, opened only when nothing said before would stop the start."""
+    from gatewright.cli.checks import finding, note, parts
+
+    reached = [await parts.check_mail(settings), await parts.check_cache(settings)]
+    checks = [check for check in reached if check is not None]
+    if not sound:
+        return [*checks, note("parts", "store, encryption and detector were not opened", "Mend the findings first.")]
+    from gatewright.foundation import SecurityFoundation
+
+    try:
+        async with SecurityFoundation(settings) as foundation:
+            checks += [check async for check in parts.check_parts(foundation)]
+    except SecurityError as error:
+        checks.append(finding("parts", error.message, error.recommended_action))
+    return checks

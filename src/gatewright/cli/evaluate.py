@@ -1,0 +1,193 @@
+"""``gatewright evaluate``: the detector against labelled rows."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli.opening import run
+from gatewright.cli.output import Json, print_json, print_line, print_table, progress
+from gatewright.errors import ValidationError
+
+if TYPE_CHECKING:
+    from gatewright.threats import Inspection
+
+ATTACK, HARMLESS = "attack", "harmless"
+_REPORT_EVERY = 256
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="Rows as JSON lines, plain or gzip.", exists=True, dir_okay=False)],
+    verdicts: Annotated[Path | None, typer.Option(help="Write id,verdict,score,threat_type of each row here.")] = None,
+    json: Json = False,
+) -> None:
+    """Judge labelled rows one by one, as the middleware in block mode judges one request value.
+
+    A row is {"payload", "label" (1 attack, 0 harmless), "category", "source", "id"}.
+    """
+    score = run(_judge_all(file, file.stat().st_size, verdicts))
+    if json:
+        print_json(score.summary())
+    else:
+        _show(score.summary())
+
+
+class Scoreboard:
+    """Counts of what was judged, and the time it took."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.attacks = 0
+        self.caught = 0
+        self.false_alarms = 0
+        self.bytes = 0
+        self.categories: dict[str, list[int]] = {}
+        self.sources: dict[str, list[int]] = {}
+        self.times = array("d")
+
+    def add(self, row: dict[str, Any], flagged: bool, seconds: float, size: int) -> None:
+        """Count one row."""
+        attack = bool(row["label"])
+        self.rows += 1
+        self.bytes += size
+        self.times.append(seconds)
+        source = self.sources.setdefault(str(row["source"]), [0, 0])
+        source[0] += 1
+        source[1] += flagged
+        if attack:
+            self.attacks += 1
+            self.caught += flagged
+            category = self.categories.setdefault(str(row["category"]), [0, 0])
+            category[0] += 1
+            category[1] += flagged
+        else:
+            self.false_alarms += flagged
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, rates from 0 to 1; a rate of nothing is 0."""
+        times = sorted(self.times)
+        return {
+            "rows": self.rows,
+            "recall": _share(self.caught, self.attacks),
+            "fpr": _share(self.false_alarms, self.rows - self.attacks),
+            "precision": _share(self.caught, self.caught + self.false_alarms),
+            "by_category": {
+                name: {"rows": rows, "recall": _share(caught, rows)}
+                for name, (rows, caught) in sorted(self.categories.items())
+            },
+            "by_source": {
+                name: {"rows": rows, "flagged": flagged} for name, (rows, flagged) in sorted(self.sources.items())
+            },
+            "us_per_row": {"p50": _percentile(times, 0.50), "p95": _percentile(times, 0.95)},
+            "bytes_per_second": round(self.bytes / sum(times)) if times else 0,
+        }
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 6) if whole else 0.0
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    """In microseconds."""
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e6, 1) if ordered else 0.0
+
+
+async def _judge_all(file: Path, size: int, verdicts: Path | None) -> Scoreboard:
+    from gatewright.threats import ManufacturerSecurityValidator
+
+    score = Scoreboard()
+    with ExitStack() as stack:
+        raw = stack.enter_context(file.open("rb"))
+        lines = stack.enter_context(gzip.open(raw)) if file.suffix == ".gz" else raw
+        done = stack.enter_context(progress("judging", size, unit="bytes"))
+        out = None
+        if verdicts is not None:
+            out = csv.writer(stack.enter_context(verdicts.open("w", newline="", encoding="utf-8")))
+            out.writerow(("id", "verdict", "score", "threat_type"))
+        async with ManufacturerSecurityValidator() as validator:
+            await validator.inspect("warm up")
+            for row, row_size in read_rows(file, lines):
+                started = time.perf_counter()
+                found = await validator.inspect(row["payload"])
+                seconds = time.perf_counter() - started
+                flagged = is_blocked(found)
+                score.add(row, flagged, seconds, row_size)
+                if out is not None:
+                    verdict = ATTACK if flagged else HARMLESS
+                    out.writerow((row["id"], verdict, f"{found.confidence:.4f}", threat_type(found)))
+                if score.rows % _REPORT_EVERY == 0:
+                    done(raw.tell())
+    return score
+
+
+def is_blocked(found: Inspection) -> bool:
+    """Whether block mode refuses it: an attack, or more than can be inspected."""
+    return found.threat_detected or found.truncated
+
+
+def threat_type(found: Inspection) -> str:
+    """The type of the surest finding; empty when there is none."""
+    if not found.threat_detected:
+        return "truncated" if found.truncated else ""
+    return str(max(found.findings, key=lambda f: f.confidence).threat_type) if found.findings else ""
+
+
+def read_rows(file: Path, lines: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[dict[str, Any], int]]:
+    """Each row and the bytes of its payload.
+
+    Raises:
+        ValidationError: a line is no row; the message names file, line and what is wrong.
+    """
+    import msgspec
+
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    try:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = decoder.decode(line)
+                payload = row["payload"]
+                if row["label"] not in (0, 1):
+                    raise ValidationError(f"{file}:{number}: `label` must be 1 (attack) or 0 (harmless).")
+                row.setdefault("category", "")
+                row.setdefault("source", "")
+                row.setdefault("id", str(number))
+            except msgspec.DecodeError as error:
+                raise ValidationError(f"{file}:{number}: not a JSON object ({error}).") from None
+            except KeyError as error:
+                raise ValidationError(f"{file}:{number}: the field {error} is missing.") from None
+            text = payload if isinstance(payload, str) else msgspec.json.encode(payload)
+            yield row, len(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise ValidationError(f"{file}: the gzip data is damaged ({error}).") from None
+
+
+def _show(summary: dict[str, Any]) -> None:
+    print_line(
+        f"{summary['rows']:,} rows   recall {summary['recall']:.2%}   false positives {summary['fpr']:.2%}   "
+        f"precision {summary['precision']:.2%}"
+    )
+    times = summary["us_per_row"]
+    print_line(
+        f"per row: median {times['p50']:,.0f} µs, 95 % within {times['p95']:,.0f} µs; "
+        f"{summary['bytes_per_second'] / 1e6:,.2f} MB/s"
+    )
+    print_table(
+        "By category",
+        ("category", "attacks", "recall"),
+        [(name, found["rows"], f"{found['recall']:.2%}") for name, found in summary["by_category"].items()],
+    )
+    print_table(
+        "By source",
+        ("source", "rows", "flagged"),
+        [(name, found["rows"], found["flagged"]) for name, found in summary["by_source"].items()],
+    )

@@ -1,0 +1,80 @@
+"""``gatewright inspect``: the detector's view of one value."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli.evaluate import is_blocked
+from gatewright.cli.opening import run
+from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
+from gatewright.errors import ValidationError
+
+if TYPE_CHECKING:
+    from gatewright.threats import Inspection
+
+MAX_BYTES = 16 * 1024 * 1024
+"""What is read of standard input at the most."""
+
+
+def inspect(
+    text: Annotated[str, typer.Argument(help="The value; - reads standard input.")],
+    as_json: Annotated[bool, typer.Option("--as-json", help="The value is JSON; keys are inspected as well.")] = False,
+    json: Json = False,
+) -> None:
+    """Inspect one value and explain the verdict. Exit code 1 when block mode would refuse it."""
+    if text == "-":
+        raw = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ValidationError(f"Standard input: at most {MAX_BYTES} bytes are inspected; send less.")
+        text = raw.decode("utf-8", "surrogateescape").removesuffix("\n")
+    found = run(_inspect(_parsed(text) if as_json else text))
+    if json:
+        print_json(found)
+    else:
+        _show(found)
+    raise typer.Exit(FOUND if is_blocked(found) else 0)
+
+
+def _parsed(text: str) -> Any:
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ValidationError(f"The value is not JSON ({error}); leave --as-json away for plain text.") from None
+    except RecursionError:
+        raise ValidationError("The value is nested too deep.") from None
+
+
+async def _inspect(value: Any) -> Inspection:
+    from gatewright.threats import ManufacturerSecurityValidator
+
+    async with ManufacturerSecurityValidator() as validator:
+        return await validator.inspect(value)
+
+
+def _show(found: Inspection) -> None:
+    if not is_blocked(found):
+        print_line(f"harmless   confidence of an attack {found.confidence:.2f}")
+        return
+    print_line(f"attack   risk {found.risk_score:.2f}   confidence {found.confidence:.2f}")
+    if found.truncated:
+        print_line("The value is larger or deeper than what is inspected; block mode refuses it for that alone.")
+    rows = [
+        (f.threat_type, f.severity, f"{f.confidence:.2f}", f.path, list(f.detected_patterns)[:4], shorten(f.evidence))
+        for f in found.findings
+    ]
+    if rows:
+        print_table("Findings", ("type", "severity", "confidence", "path", "rules", "evidence"), rows)
+
+
+def shorten(evidence: Any, length: int = 120) -> str:
+    """Evidence as one short line without control characters."""
+    from gatewright.logs import escape_control
+
+    parts = evidence if isinstance(evidence, list | tuple) else [evidence]
+    text = escape_control("; ".join(str(part) for part in parts))
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,194 @@
+"""``gatewright manufacturer``: make, show, move and disable tenants."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli.opening import opened, run
+from gatewright.cli.output import Json, print_json, print_line, print_table
+from gatewright.cli.posture import operator
+from gatewright.errors import ValidationError
+
+if TYPE_CHECKING:
+    from gatewright.foundation import SecurityFoundation
+    from gatewright.storage.tenants import StoredManufacturer
+
+app = typer.Typer(help="Make, show, move and disable manufacturers.", no_args_is_help=True)
+
+ManufacturerId = Annotated[str, typer.Argument(help="The id of the manufacturer.")]
+Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
+
+
+@app.command()
+def create(
+    email: Annotated[str, typer.Argument(help="The e-mail address of the owner.")],
+    company: Annotated[str, typer.Option("--company", help="The name of the company.")],
+    tier: Annotated[str | None, typer.Option(help="The tier; the policy's default when left away.")] = None,
+    manufacturer_id: Annotated[str | None, typer.Option("--id", help="The id; made when left away.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a manufacturer with its owner. A password is made and shown once, unless it comes by --password-stdin:
+    never on the command line, where every process of the machine could read it."""
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else None
+    data = {"email": email, "company_name": company, "tier": tier, "manufacturer_id": manufacturer_id}
+    made = run(_create({k: v for k, v in data.items() if v is not None}, password))
+    if json:
+        print_json(made)
+        return
+    print_line(f"made  {made['manufacturer_id']}  {made['company_name']}  on {made['tier']}")
+    if "password" in made:
+        sys.stdout.write(f"      {email}   password, shown this once:  {made['password']}\n")
+
+
+async def _create(data: dict[str, Any], password: str | None) -> dict[str, Any]:
+    made = password or "-".join(secrets.token_hex(3) for _ in range(4))
+    async with opened() as foundation:
+        account = await foundation.auth.register_manufacturer({**data, "password": made})
+        stored = await _known(foundation, account.manufacturer_id)
+        shown = _public(stored)
+        _record(foundation, "admin:manufacturer:created", stored.manufacturer_id, before=None, after=stored.tier)
+    return shown if password else {**shown, "password": made}
+
+
+@app.command("list")
+def list_all(json: Json = False) -> None:
+    """All manufacturers, by id."""
+    found = run(_list())
+    if json:
+        print_json(found)
+    else:
+        columns = ("manufacturer_id", "company_name", "tier", "status", "created_at")
+        print_table("Manufacturers", columns, [[m[name] for name in columns] for m in found])
+
+
+async def _list() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    async with opened() as foundation:
+        while page := await foundation.store.list_manufacturers(
+            after=found[-1]["manufacturer_id"] if found else "", limit=500
+        ):
+            found += [_public(m) for m in page]
+    return found
+
+
+@app.command()
+def show(manufacturer_id: ManufacturerId, json: Json = False) -> None:
+    """One manufacturer with its people and usage."""
+    found = run(_show(manufacturer_id))
+    if json:
+        print_json(found)
+        return
+    skipped = ("accounts", "usage")
+    print_table("Manufacturer", ("", ""), [(name, value) for name, value in found.items() if name not in skipped])
+    people = [[a[name] for name in ("account_id", "email", "role", "status")] for a in found["accounts"]]
+    print_table("People", ("account", "e-mail", "role", "status"), people)
+    print_usage(found["usage"])
+
+
+async def _show(manufacturer_id: str) -> dict[str, Any]:
+    async with opened() as foundation:
+        stored = await _known(foundation, manufacturer_id)
+        accounts = await foundation.store.list_accounts(manufacturer_id)
+        return {
+            **_public(stored),
+            "accounts": [
+                {"account_id": a.account_id, "email": a.email, "role": a.role, "status": a.status} for a in accounts
+            ],
+            "usage": await foundation.rbac.get_usage_overview(manufacturer_id),
+        }
+
+
+def print_usage(overview: Any) -> None:
+    """The quotas as a table."""
+    rows = overview.items() if isinstance(overview, dict) else [(used["resource"], used) for used in overview]
+    print_table(
+        "Usage",
+        ("resource", "used", "limit", "left", "resets"),
+        [(name, u["current"], _limit(u["limit"]), _limit(u["remaining"]), u["resets_at"]) for name, u in rows],
+    )
+
+
+def _limit(value: int) -> Any:
+    return "unlimited" if value < 0 else f"{value:,}"
+
+
+@app.command("tier")
+def change_tier(
+    manufacturer_id: ManufacturerId,
+    tier: Annotated[str, typer.Argument(help="The tier to move to.")],
+    reason: Reason = "by the operator",
+    json: Json = False,
+) -> None:
+    """Move a manufacturer to a tier: in effect within a second in every process; usage is kept."""
+    before, after = run(_change_tier(manufacturer_id, tier, reason))
+    _tell(after, f"{before.tier} -> {after.tier}", json=json)
+
+
+async def _change_tier(manufacturer_id: str, tier: str, reason: str) -> tuple[StoredManufacturer, StoredManufacturer]:
+    async with opened() as foundation:
+        before = await _known(foundation, manufacturer_id)
+        await foundation.rbac.update_manufacturer_tier(manufacturer_id, tier, reason=reason)
+        after = await _known(foundation, manufacturer_id)
+        _record(foundation, "admin:tier:changed", manufacturer_id, before=before.tier, after=after.tier, reason=reason)
+        return before, after
+
+
+@app.command()
+def disable(manufacturer_id: ManufacturerId, reason: Reason = "by the operator", json: Json = False) -> None:
+    """Refuse a manufacturer and end its sessions."""
+    before, after = run(_set_status(manufacturer_id, "disabled", reason))
+    _tell(after, f"{before.status} -> {after.status}", json=json)
+
+
+@app.command()
+def enable(manufacturer_id: ManufacturerId, reason: Reason = "by the operator", json: Json = False) -> None:
+    """Let a disabled manufacturer in again."""
+    before, after = run(_set_status(manufacturer_id, "active", reason))
+    _tell(after, f"{before.status} -> {after.status}", json=json)
+
+
+async def _set_status(manufacturer_id: str, status: str, reason: str) -> tuple[StoredManufacturer, StoredManufacturer]:
+    async with opened() as foundation:
+        before = await _known(foundation, manufacturer_id)
+        after = await foundation.store.update_manufacturer(manufacturer_id, status=status) or before
+        if status != "active":
+            await foundation.auth.invalidate_sessions(manufacturer_id, reason=f"manufacturer {status}")
+        _record(foundation, "admin:status:changed", manufacturer_id, before=before.status, after=status, reason=reason)
+        return before, after
+
+
+async def _known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
+    found = await foundation.store.get_manufacturer(manufacturer_id)
+    if found is None:
+        raise ValidationError(
+            f"No manufacturer has the id {manufacturer_id!r}; list them with `gatewright manufacturer list`.",
+            code="UNKNOWN_MANUFACTURER",
+        )
+    return found
+
+
+def _record(foundation: SecurityFoundation, kind: str, manufacturer_id: str, **data: Any) -> None:
+    from gatewright.events import Severity, event
+
+    foundation.sink.emit(
+        event(kind, severity=Severity.NOTICE, manufacturer_id=manufacturer_id, actor=operator(), **data)
+    )
+
+
+def _public(manufacturer: StoredManufacturer) -> dict[str, Any]:
+    """Without the encrypted profile."""
+    return {name: value for name, value in manufacturer.to_dict().items() if name != "profile"}
+
+
+def _tell(manufacturer: StoredManufacturer, change: str, *, json: bool) -> None:
+    if json:
+        print_json(_public(manufacturer))
+    else:
+        print_line(f"{manufacturer.manufacturer_id}  {manufacturer.company_name}: {change}")

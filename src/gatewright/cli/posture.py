@@ -1,0 +1,77 @@
+"""``gatewright posture``: what stands against the posture, and the measures that answer it."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gatewright.cli.opening import opened, run
+from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from gatewright.monitoring import Finding, Proposal
+
+app = typer.Typer(help="Assess the posture, apply and roll back measures.", no_args_is_help=True)
+
+ProposalId = Annotated[str, typer.Argument(help="The id of a proposal, as `posture assess` shows it.")]
+
+
+@app.command()
+def assess(json: Json = False) -> None:
+    """What stands against the posture now, and which measures would answer it. Exit code 1 on a finding."""
+    findings, proposals = run(_assess())
+    if json:
+        print_json({"findings": findings, "proposals": proposals})
+    elif not findings:
+        print_line("Nothing stands against the posture.")
+    else:
+        print_table(
+            "Findings",
+            ("severity", "finding", "what", "what to do"),
+            [(f.severity, f.finding_id, f.summary, f.advice) for f in findings],
+        )
+        if proposals:
+            print_table("Proposals", ("id", "what"), [(p.proposal_id, p.summary) for p in proposals])
+            print_line("Apply one with `gatewright posture apply ID`.")
+    raise typer.Exit(FOUND if findings else 0)
+
+
+async def _assess() -> tuple[list[Finding], list[Proposal]]:
+    async with opened() as foundation:
+        findings = await foundation.monitor.assess()
+        return findings, await foundation.monitor.propose()
+
+
+@app.command("apply")
+def apply_proposal(proposal_id: ProposalId, json: Json = False) -> None:
+    """Put a proposal in force, in every process of the service."""
+    _show(run(_change(proposal_id, apply=True)), "in force", json=json)
+
+
+@app.command("roll-back")
+def roll_back(proposal_id: ProposalId, json: Json = False) -> None:
+    """Lift what a proposal put in force; what held before holds again."""
+    _show(run(_change(proposal_id, apply=False)), "lifted", json=json)
+
+
+async def _change(proposal_id: str, *, apply: bool) -> Proposal:
+    async with opened() as foundation:
+        change = foundation.monitor.apply if apply else foundation.monitor.roll_back
+        return await change(proposal_id, actor=operator())
+
+
+def operator() -> str:
+    """Who acts, for the audit log: the person at this machine."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return "cli"
+
+
+def _show(proposal: Proposal, state: str, *, json: bool) -> None:
+    if json:
+        print_json(proposal)
+    else:
+        print_line(f"{state}: {proposal.summary}")

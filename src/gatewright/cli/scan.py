@@ -1,0 +1,265 @@
+"""``gatewright scan``: what block mode would have refused of the requests in access logs."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli.evaluate import is_blocked
+from gatewright.cli.inspect import shorten
+from gatewright.cli.opening import run
+from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table, progress
+from gatewright.errors import ValidationError
+
+if TYPE_CHECKING:
+    from gatewright.cli.accesslog import LoggedRequest
+    from gatewright.cli.tally import Position, Tally
+    from gatewright.threats import Inspection, ManufacturerSecurityValidator
+
+MAX_LINE = 65_536
+"""Bytes of a line that are read; a longer one is counted apart."""
+BATCH = 512
+SAVE_SECONDS = 1.0
+
+
+class LogForm(StrEnum):
+    """How the lines are written."""
+
+    AUTO = "auto"
+    COMBINED = "combined"
+    JSON = "json"
+
+
+def scan(
+    files: Annotated[list[Path], typer.Argument(help="Access logs, plain or gzip.", exists=True, dir_okay=False)],
+    form: Annotated[LogForm, typer.Option("--format", help="How the lines are written.")] = LogForm.AUTO,
+    report: Annotated[Path | None, typer.Option(help="Write each request that would be blocked, as JSON line.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Remember how far it came here, and go on from there.")] = None,
+    json: Json = False,
+) -> None:
+    """Inspect the requests of access logs (combined or JSON lines) and sum up what would have been blocked.
+
+    Memory stays the same whatever the size. With --state a scan that was stopped, or a log that has grown since,
+    is gone on with; nothing is counted or reported twice. Exit code 1 when something would have been blocked.
+    """
+    from gatewright.cli.tally import load
+
+    tally = load(state)
+    before = tally.lines
+    started = time.perf_counter()
+    run(_scan_all(files, form, tally, report, state))
+    summary = summarise(tally, fresh=tally.lines - before, seconds=time.perf_counter() - started)
+    if json:
+        print_json(summary)
+    else:
+        _show(summary, report)
+    raise typer.Exit(FOUND if tally.blocked else 0)
+
+
+async def _scan_all(files: list[Path], form: LogForm, tally: Tally, report: Path | None, state: Path | None) -> None:
+    from gatewright.cli.tally import save
+    from gatewright.threats import ManufacturerSecurityValidator
+
+    with ExitStack() as stack:
+        done = stack.enter_context(progress("scanning", sum(file.stat().st_size for file in files), unit="bytes"))
+        out = None if report is None else stack.enter_context(_open_report(report, tally))
+        async with ManufacturerSecurityValidator() as validator:
+            scanner = Scanner(validator, tally, out)
+            before = 0
+            for file in files:
+
+                def keep(read: int, base: int = before) -> None:
+                    save(tally, state)
+                    done(base + read)
+
+                await scanner.read(file, form, keep, waits_for_more=state is not None)
+                before += file.stat().st_size
+
+
+def _open_report(report: Path, tally: Tally) -> IO[bytes]:
+    """The report, cut to what the tally knows of: lines after that are of a batch that was not counted."""
+    out = report.open("r+b" if report.exists() and tally.report_size else "wb")
+    out.truncate(tally.report_size)
+    out.seek(0, 2)
+    tally.report_size = out.tell()
+    return out
+
+
+class Scanner:
+    """Reads files and counts.
+
+    Args:
+        validator: an opened detector.
+        tally: what was counted so far; grows.
+        out: where requests that would be blocked are written, if anywhere.
+    """
+
+    def __init__(self, validator: ManufacturerSecurityValidator, tally: Tally, out: IO[bytes] | None) -> None:
+        self._validator = validator
+        self._tally = tally
+        self._out = out
+
+    async def read(
+        self, file: Path, form: LogForm, keep: Callable[[int], None], *, waits_for_more: bool = False
+    ) -> None:
+        """Inspect a file from where the tally has come to.
+
+        Args:
+            keep: called after batches, about once a second, with the bytes of the file that are read.
+            waits_for_more: whether a last line without its end is left for the next time.
+        """
+        from gatewright.cli.tally import position_of
+
+        with ExitStack() as stack:
+            raw = stack.enter_context(file.open("rb"))
+            lines = stack.enter_context(gzip.open(raw)) if file.suffix == ".gz" else raw
+            try:
+                position = position_of(self._tally, file, lines.read(1_024))
+                lines.seek(position.offset)
+                saved = time.monotonic()
+                for batch in _batches(lines, waits_for_more=waits_for_more):
+                    await self._judge(file, form, batch, position)
+                    position.offset = lines.tell()
+                    if time.monotonic() - saved >= SAVE_SECONDS:
+                        keep(raw.tell())
+                        saved = time.monotonic()
+            except (gzip.BadGzipFile, EOFError) as error:
+                raise ValidationError(f"{file}: the gzip data is damaged ({error}).") from None
+            keep(raw.tell())
+
+    async def _judge(self, file: Path, form: LogForm, batch: list[bytes | None], position: Position) -> None:
+        from gatewright.cli.accesslog import NotARequest, parse
+
+        requests: list[tuple[int, LoggedRequest]] = []
+        for line in batch:
+            position.line += 1
+            self._tally.lines += 1
+            if line is None:
+                self._tally.too_long += 1
+                continue
+            self._tally.bytes += len(line)
+            if not line.strip():
+                continue
+            try:
+                requests.append((position.line, parse(line, form.value)))
+            except NotARequest:
+                self._tally.unreadable += 1
+        found = await self._validator.inspect_many([request.value for _, request in requests])
+        for (number, request), inspection in zip(requests, found, strict=True):
+            if is_blocked(inspection):
+                self._count(file, number, request, inspection)
+        if self._out is not None:
+            self._out.flush()
+            self._tally.report_size = self._out.tell()
+
+    def _count(self, file: Path, number: int, request: LoggedRequest, found: Inspection) -> None:
+        tally = self._tally
+        tally.blocked += 1
+        for kind in {f.threat_type for f in found.findings} or {"truncated"}:
+            tally.count(tally.by_threat_type, kind)
+        tally.count(tally.by_status, request.status)
+        tally.count(tally.clients, request.client)
+        tally.count(tally.paths, request.target.partition("?")[0][:200])
+        if self._out is not None:
+            self._out.write(_report_line(file, number, request, found))
+
+
+def _batches(lines: IO[bytes] | gzip.GzipFile, *, waits_for_more: bool) -> Iterator[list[bytes | None]]:
+    """Lines in groups; None for one that is too long. The file stands behind the group when it is given out."""
+    batch: list[bytes | None] = []
+    while line := lines.readline(MAX_LINE):
+        complete = line.endswith(b"\n")
+        if not complete and len(line) < MAX_LINE and waits_for_more:
+            lines.seek(-len(line), 1)
+            break
+        if not complete and len(line) == MAX_LINE:
+            while (rest := lines.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                continue
+            batch.append(None)
+        else:
+            batch.append(line)
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _report_line(file: Path, number: int, request: LoggedRequest, found: Inspection) -> bytes:
+    import msgspec
+
+    from gatewright.logs import redact_text
+
+    entry = {
+        "file": str(file),
+        "line": number,
+        "time": request.time,
+        "client": redact_text(request.client),
+        "method": redact_text(request.method),
+        "target": redact_text(request.target),
+        "status": request.status,
+        "confidence": round(found.confidence, 4),
+        "risk_score": round(found.risk_score, 4),
+        "truncated": found.truncated,
+        "findings": [
+            {
+                "threat_type": f.threat_type,
+                "severity": f.severity,
+                "confidence": round(f.confidence, 4),
+                "path": redact_text(f.path or ""),
+                "rules": list(f.detected_patterns)[:8],
+                "evidence": redact_text(shorten(f.evidence)),
+            }
+            for f in found.findings
+        ],
+    }
+    return msgspec.json.encode(entry) + b"\n"
+
+
+def summarise(tally: Tally, *, fresh: int, seconds: float) -> dict[str, Any]:
+    """The figures of a scan; ``fresh`` of the lines were read this time."""
+    from gatewright.cli.tally import top
+
+    return {
+        "lines": tally.lines,
+        "lines_this_time": fresh,
+        "blocked": tally.blocked,
+        "unreadable": tally.unreadable,
+        "too_long": tally.too_long,
+        "bytes": tally.bytes,
+        "seconds": round(seconds, 3),
+        "lines_per_second": round(fresh / seconds) if seconds else 0,
+        "by_threat_type": top(tally.by_threat_type, 20),
+        "by_status": top(tally.by_status),
+        "top_clients": top(tally.clients),
+        "top_paths": top(tally.paths),
+    }
+
+
+def _show(summary: dict[str, Any], report: Path | None) -> None:
+    from gatewright.logs import redact_text
+
+    print_line(
+        f"{summary['lines']:,} lines ({summary['lines_this_time']:,} this time, "
+        f"{summary['lines_per_second']:,} a second): {summary['blocked']:,} would have been blocked"
+    )
+    for name, meaning in (("unreadable", "are no requests"), ("too_long", f"are longer than {MAX_LINE:,} bytes")):
+        if summary[name]:
+            print_line(f"{summary[name]:,} lines {meaning} and were not inspected")
+    for title, name in (
+        ("By threat type", "by_threat_type"),
+        ("By the status that was answered", "by_status"),
+        ("Clients", "top_clients"),
+        ("Paths", "top_paths"),
+    ):
+        if summary[name]:
+            print_table(title, ("", "requests"), [(redact_text(k), n) for k, n in summary[name].items()])
+    if report is not None and summary["blocked"]:
+        print_line(f"Each of them is in {report}")

@@ -1,0 +1,157 @@
+"""``gatewright serve``: the HTTP service on uvicorn."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatewright.cli import demo as demonstration
+from gatewright.cli.opening import load_settings, require_keys
+from gatewright.cli.output import Json, print_json, say
+from gatewright.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import socket
+
+    from gatewright.settings import Settings
+
+GRACE_SECONDS = 10
+"""How long requests that run may go on after the signal to stop."""
+
+
+def serve(
+    demo: Annotated[bool, typer.Option("--demo", help="Make keys, a demo manufacturer and a platform admin.")] = False,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes that serve.", min=1, max=256)] = 1,
+    json: Json = False,
+) -> None:
+    """Run the HTTP service until it is stopped (Ctrl-C, SIGTERM)."""
+    listener = _listen(host, port)
+    url = _url(host, listener.getsockname()[1])
+    if demo:
+        demonstration.prepare_environment(url)
+    settings = load_settings()
+    require_keys(settings)
+    from gatewright import logs
+
+    logs.configure(level=settings.log_level, format=settings.log_format)
+    if workers == 1:
+        _one_process(settings, listener, url, demo=demo, json=json)
+    else:
+        _many_processes(settings, listener, url, workers, demo=demo, json=json)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything else is done, so that a taken one is told in one line."""
+    import socket
+
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigurationError(
+            f"--host {host} --port {port}: cannot listen there ({reason}); choose another with --port or --host.",
+            code="ADDRESS_UNAVAILABLE",
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _url(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _server_options() -> dict[str, Any]:
+    """Of uvicorn: our own logs and events instead of its own, and our own reading of trusted proxies."""
+    return {
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+    }
+
+
+def _one_process(settings: Settings, listener: socket.socket, url: str, *, demo: bool, json: bool) -> None:
+    import asyncio
+
+    import uvicorn
+
+    from gatewright.foundation import SecurityFoundation
+    from gatewright.web.service import create_app
+
+    async def main() -> bool:
+        foundation = SecurityFoundation(settings)
+        server = uvicorn.Server(uvicorn.Config(create_app(foundation, demo=demo), **_server_options()))
+        await foundation.initialize()
+        try:
+            await _announce(foundation if demo else None, url, json=json)
+            await server.serve(sockets=[listener])
+        finally:
+            await foundation.close()
+        return server.started
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        started = runner.run(main())
+    if not started:
+        raise ConfigurationError("The service did not start; the log above says why.", code="START_FAILED")
+
+
+def _many_processes(
+    settings: Settings, listener: socket.socket, url: str, workers: int, *, demo: bool, json: bool
+) -> None:
+    """The people and the schema are made once, here; then each worker builds its own application."""
+    import asyncio
+
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from gatewright.foundation import SecurityFoundation
+
+    if settings.database_path == ":memory:":
+        raise ConfigurationError(
+            "GATEWRIGHT_DATABASE=:memory:: several workers cannot share a store in memory; use a file, or one worker.",
+        )
+
+    async def main() -> None:
+        async with SecurityFoundation(settings) as foundation:
+            await _announce(foundation if demo else None, url, json=json)
+
+    asyncio.run(main())
+    factory = "gatewright.cli.applications:" + ("demo" if demo else "service")
+    config = uvicorn.Config(factory, factory=True, workers=workers, **_server_options())
+    Multiprocess(config, sockets=[listener]).run()
+
+
+async def _announce(foundation: Any, url: str, *, json: bool) -> None:
+    """Say where the service is; with a foundation, make the demo's people and say who they are."""
+    if foundation is None:
+        if json:
+            print_json({"url": url, "pid": os.getpid()})
+        else:
+            say(f"Gatewright at {url} (stop with Ctrl-C)")
+    else:
+        found = await demonstration.people(foundation)
+        directory = foundation.settings.data_dir
+        if json:
+            print_json({**demonstration.describe(url, directory, found), "pid": os.getpid()})
+        else:
+            sys.stdout.write(demonstration.welcome(url, directory, found))
+    sys.stdout.flush()
+
+
+def _loop_factory() -> Any:
+    """uvloop where it is installed, as uvicorn itself would choose."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
