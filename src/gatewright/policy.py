@@ -57,9 +57,31 @@ class ActionRate(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DetectionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``level`` 1 to 4."""
+    """``level`` 1 to 4; ``mode`` is what is done about a finding."""
 
     level: int = 1
+    mode: Literal["off", "shadow", "block"] = "block"
+
+
+class ThrottlePolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sign-in: attempts by account, network, device and overall; then lockout. Times in seconds.
+
+    A failure costs a network ``failure_cost`` attempts. The first ``free_failures`` cost an account no wait, each
+    further one doubles it from ``first_delay``; at ``lock_after`` failures it is locked for ``lock``, twice as long
+    each time up to ``longest_lock``.
+    """
+
+    account: ActionRate = ActionRate(limit=30, period=900)
+    network: ActionRate = ActionRate(limit=2_000, period=600)
+    device: ActionRate = ActionRate(limit=60, period=60)
+    everyone: ActionRate = ActionRate(limit=6_000, period=60)
+    mail: ActionRate = ActionRate(limit=5, period=3_600)
+    failure_cost: int = 40
+    free_failures: int = 5
+    first_delay: float = 1.0
+    lock_after: int = 10
+    lock: float = 900.0
+    longest_lock: float = 86_400.0
 
 
 class SessionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,6 +145,7 @@ class Policy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tiers: dict[str, Tier]
     roles: dict[str, Role] = {}
     actions: dict[str, ActionRate] = {}
+    throttles: ThrottlePolicy = ThrottlePolicy()
     detection: DetectionPolicy = DetectionPolicy()
     sessions: SessionPolicy = SessionPolicy()
     quotas: QuotaPolicy = QuotaPolicy()
@@ -196,13 +219,17 @@ def parse_policy(text: str, name: str = "policy.toml") -> Policy:
     return policy
 
 
+_ENTRIES: dict[str, Record] = {"tiers": Tier(), "roles": Role(), "limits": Limit(limit=0), "leases": Lease()}
+_ENTRIES["actions"] = ActionRate(limit=1, period=1)
+"""An example of the entries of each table whose keys a platform chooses."""
+_EXAMPLE = Policy(default_tier="", permissions={}, tiers={})
+
+
 class _Source:
     """The text of a policy, to say where something stands."""
 
     def __init__(self, name: str, text: str, data: Mapping[str, Any]) -> None:
-        self._name = name
-        self._lines = text.splitlines()
-        self._data = data
+        self._name, self._lines, self._data = name, text.splitlines(), data
 
     def refuse(self, key: tuple[str, ...], rule: str, remedy: str) -> NoReturn:
         """Raise the one-line error for what stands at ``key``."""
@@ -221,11 +248,8 @@ class _Source:
         if unknown := re.search(r"unknown field `([^`]+)`", what):
             known = self._fields_at(key)
             close = difflib.get_close_matches(unknown.group(1), known, n=1)
-            self.refuse(
-                (*key, unknown.group(1)),
-                "no such key",
-                f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(known)}",
-            )
+            remedy = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(known)}"
+            self.refuse((*key, unknown.group(1)), "no such key", remedy)
         if missing := re.search(r"missing required field `([^`]+)`", what):
             self.refuse((*key, missing.group(1)), "this key is required", "add it")
         self.refuse(key, what[0].lower() + what[1:].replace("`", ""), "write a value of that kind")
@@ -241,26 +265,20 @@ class _Source:
         return tuple(parts)
 
     def _culprit(self, key: tuple[str, ...]) -> str:
-        kinds: dict[str, Any] = {"tiers": Tier, "roles": Role, "actions": ActionRate, "limits": Limit, "leases": Lease}
-        kind = kinds.get(key[-1], str if key[-1] == "permissions" else bool)
+        example = _ENTRIES.get(key[-1], "" if key[-1] == "permissions" else False)
         entries = self._value(key)
         for name, entry in entries.items() if isinstance(entries, Mapping) else ():
             try:
-                msgspec.convert(entry, kind)
+                msgspec.convert(entry, type(example))
             except msgspec.ValidationError:
                 return str(name)
         return "?"
 
     def _fields_at(self, key: tuple[str, ...]) -> list[str]:
-        kind: Any = Policy
-        names = {"detection": DetectionPolicy, "sessions": SessionPolicy, "quotas": QuotaPolicy, "budgets": Budgets}
-        names |= {"adjustments": AdjustmentPolicy, "rotation": RotationPolicy}
-        inner = {"tiers": Tier, "roles": Role, "actions": ActionRate, "limits": Limit, "leases": Lease}
-        for position, part in enumerate(key):
-            kind = names.get(part, kind) if position == 0 else kind
-            if position and key[position - 1] in inner:
-                kind = inner[key[position - 1]]
-        return sorted(kind.__struct_fields__)
+        example: Any = _EXAMPLE
+        for outer, part in zip(("", *key), key, strict=False):
+            example = _ENTRIES[outer] if isinstance(example, dict) else getattr(example, part)
+        return sorted(example.__struct_fields__)
 
     def _value(self, key: tuple[str, ...]) -> Any:
         value: Any = self._data
@@ -289,8 +307,7 @@ class _Checks:
     """What the shape cannot say: names that must exist, circles, limits that contradict each other."""
 
     def __init__(self, policy: Policy, source: _Source) -> None:
-        self._policy = policy
-        self._source = source
+        self._policy, self._source = policy, source
 
     def run(self) -> None:
         policy = self._policy
@@ -308,15 +325,22 @@ class _Checks:
             self._limits(name, tier)
         for name, role in policy.roles.items():
             self._known_permissions(("roles", name, "permissions"), (p for p in role.permissions if p != EVERYTHING))
-        for name, action in policy.actions.items():
-            if action.limit < 1 or action.period <= 0:
-                self._source.refuse(("actions", name), "limit must be at least 1 and period above 0", "raise them")
+        rates = [(("actions", name), rate) for name, rate in policy.actions.items()]
+        rates += [(("throttles", name), r) for name, r in dict(policy.throttles).items() if isinstance(r, ActionRate)]
+        for key, rate in rates:
+            if rate.limit < 1 or rate.period <= 0:
+                self._source.refuse(key, "limit must be at least 1 and period above 0", "raise them")
         self._bounds()
 
     def _bounds(self) -> None:
         policy, refuse = self._policy, self._source.refuse
         if not 1 <= policy.detection.level <= 4:
             refuse(("detection", "level"), "must be from 1 to 4", "choose a level")
+        throttles = policy.throttles
+        if not 0 <= throttles.free_failures < throttles.lock_after <= 10:
+            refuse(("throttles", "lock_after"), "must be above free_failures and at most 10 guesses", "lower it")
+        if not 0 < throttles.lock <= throttles.longest_lock or throttles.first_delay < 0 or throttles.failure_cost < 1:
+            refuse(("throttles", "lock"), "0 < lock <= longest_lock, first_delay >= 0, failure_cost >= 1", "correct it")
         sessions = policy.sessions
         if not 0 <= sessions.note_at <= sessions.require_mfa_at <= sessions.end_at:
             refuse(("sessions", "end_at"), "note_at <= require_mfa_at <= end_at must hold", "put them in order")
@@ -345,9 +369,8 @@ class _Checks:
                 self._source.refuse(key, "hours go with a rolling window, and only with it", "add or remove hours")
             parent = inherited.get(resource)
             if parent is not None and _units(limit) < _units(parent):
-                self._source.refuse(
-                    key, f"is less than the {parent.limit} of {tier.inherits}, which it inherits", "raise it"
-                )
+                rule = f"is less than the {parent.limit} of {tier.inherits}, which it inherits"
+                self._source.refuse(key, rule, "raise it")
 
     def _no_circle(self, name: str) -> None:
         seen = [name]
