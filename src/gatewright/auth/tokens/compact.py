@@ -41,6 +41,16 @@ def invalid(reason: str) -> InvalidTokenError:
     return InvalidTokenError(f"The token is invalid: {reason}.")
 
 
+def as_bytes(token: object) -> bytes:
+    """A token as bytes; raises InvalidTokenError for what is not ASCII text."""
+    if not isinstance(token, str):
+        raise invalid("it is not text")
+    try:
+        return token.encode("ascii")
+    except UnicodeEncodeError:
+        raise invalid("it is not ASCII") from None
+
+
 def encode_segment(data: bytes) -> bytes:
     """Base64url without padding."""
     return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL)

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from gatewright.auth.tokens.compact import CompactToken, decode_segment, invalid, parse
+from gatewright.auth.tokens.compact import CompactToken, as_bytes, decode_segment, invalid, parse
 from gatewright.auth.tokens.keys import ALGORITHMS, HmacKey, JoseKey, VerifyingKey
 from gatewright.errors import ConfigurationError, InvalidTokenError
 
@@ -48,7 +48,7 @@ class KeySet:
         if len(kinds) > 1:
             raise _refuse("secrets and public keys are mixed")
 
-    def verify(self, token: str) -> CompactToken:
+    def verify(self, token: object) -> CompactToken:
         """The parts of a compact token whose signature holds.
 
         The key is chosen by ``kid``; a set with a single key needs none. ``alg`` must be the key's own.
@@ -56,10 +56,7 @@ class KeySet:
         Raises:
             InvalidTokenError: it does not hold.
         """
-        try:
-            parts = parse(token.encode("ascii"))
-        except UnicodeEncodeError:
-            raise invalid("it is not ASCII") from None
+        parts = parse(as_bytes(token))
         key = self._find(parts.header.get("kid"))
         if key is None or parts.header.get("alg") != key.algorithm:
             raise invalid("no key of that id and algorithm is known")
@@ -115,10 +112,8 @@ def _load_public(public: dict[str, Any], algorithm: str, kid: str | None) -> Ver
     if kty == "OKP" and public.get("crv") == "Ed25519" and algorithm == "EdDSA":
         return JoseKey(OKPKey.import_key(public), algorithm, kid)
     if kty == "RSA" and algorithm[:2] in ("RS", "PS"):
-        key = RSAKey.import_key(public)
-        numbers: Any = key.public_key.public_numbers()
-        _check_rsa(numbers.n, numbers.e)
-        return JoseKey(key, algorithm, kid)
+        _check_rsa(*(int.from_bytes(decode_segment(public[name].encode("ascii"))) for name in ("n", "e")))
+        return JoseKey(RSAKey.import_key(public), algorithm, kid)
     raise _refuse("kind, curve and algorithm do not belong together")
 
 

@@ -21,7 +21,15 @@ from gatewright.auth.tokens.claims import (
     subject_claims,
     time_claims,
 )
-from gatewright.auth.tokens.compact import MAX_TOKEN_LENGTH, decode_segment, encode_segment, invalid, parse, read_object
+from gatewright.auth.tokens.compact import (
+    MAX_TOKEN_LENGTH,
+    as_bytes,
+    decode_segment,
+    encode_segment,
+    invalid,
+    parse,
+    read_object,
+)
 from gatewright.auth.tokens.foreign import ForeignIssuer
 from gatewright.auth.tokens.memory import Remembered, TokenMemory, token_hash
 from gatewright.auth.tokens.revocations import Revocations
@@ -156,7 +164,7 @@ class TokenService:
             InvalidTokenError: anything else, whatever its type.
             StoreUnavailableError: whether it was revoked must be asked and cannot be.
         """
-        raw = _as_bytes(token)
+        raw = as_bytes(token)
         key = token_hash(raw)
         known = self._memory.entries.get(key)
         claims = known.claims if known is not None else await self._verify(raw)
@@ -178,7 +186,7 @@ class TokenService:
         Raises:
             InvalidTokenError: it is not a token of ours.
         """
-        raw = _as_bytes(token)
+        raw = as_bytes(token)
         try:
             claims = await self._verify(raw)
         except TokenExpiredError:
@@ -268,15 +276,6 @@ class TokenService:
                 raise _revoked()
         elif await self._sessions.get_alive(entry.sid) is None:
             raise TokenRevokedError("The token is invalid: its session has ended.", code="SESSION_ENDED")
-
-
-def _as_bytes(token: object) -> bytes:
-    if not isinstance(token, str):
-        raise invalid("it is not text")
-    try:
-        return token.encode("ascii")
-    except UnicodeEncodeError:
-        raise invalid("it is not ASCII") from None
 
 
 def _entry(claims: dict[str, Any]) -> Remembered:

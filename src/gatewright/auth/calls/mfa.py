@@ -1,0 +1,164 @@
+"""Calls about second factors, passkeys and trusted devices. Without ``account_id`` they act on the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gatewright.auth.access import Access
+from gatewright.auth.clients import client_info
+from gatewright.auth.passkeys import PasskeyChallenge
+from gatewright.auth.records import ClientInfo, MFAEnrolment, PasskeyInfo, TrustedDevice
+from gatewright.performance import performance_monitor
+
+
+class MFACalls:
+    """What proves a person besides the password."""
+
+    access: Access
+
+    async def setup_mfa(self, manufacturer_id: str, *, account_id: str | None = None) -> MFAEnrolment:
+        """Begin with an authenticator app: a secret, its QR code and ten backup codes, shown once.
+
+        Codes verify from now on; sign-in asks for them after :meth:`confirm_mfa`. One that is active stays so
+        until then.
+        """
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.enrolment.begin(person)
+
+    async def confirm_mfa(
+        self, manufacturer_id: str, token: str, *, account_id: str | None = None, client: Any = None
+    ) -> bool:
+        """Turn MFA on with a code of the app.
+
+        Raises:
+            InvalidCredentialsError: the code is wrong (code ``INVALID_MFA_CODE``); ``drift_seconds`` in its
+                context says that the phone's clock is.
+            RateLimitExceededError, AccountLockedError: too many wrong codes.
+        """
+        person = await self.access.people.of(manufacturer_id, account_id)
+        await self.access.enrolment.confirm(person, token, client=client_info(client))
+        return True
+
+    @performance_monitor(max_time=0.05)
+    async def verify_mfa_token(
+        self, manufacturer_id: str, token: str, *, account_id: str | None = None, client: Any = None
+    ) -> bool:
+        """Whether it is a code of the app now (one step of tolerance either side); each step is accepted once.
+
+        Raises:
+            RateLimitExceededError, AccountLockedError: too many wrong codes.
+        """
+        person = await self.access.people.of(manufacturer_id, account_id)
+        verdict = await self.access.factors.verify_totp(person, token, client=client_info(client), waiting=True)
+        return verdict == "accepted"
+
+    async def generate_backup_codes(self, manufacturer_id: str, *, account_id: str | None = None) -> list[str]:
+        """Ten new backup codes of eight letters and digits, shown once; the old ones die."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.enrolment.renew_backup_codes(person)
+
+    @performance_monitor(max_time=0.05)
+    async def verify_backup_code(
+        self, manufacturer_id: str, code: str, *, account_id: str | None = None, client: Any = None
+    ) -> bool:
+        """Whether it is an unused backup code; it is used up by that.
+
+        Raises:
+            RateLimitExceededError, AccountLockedError: too many wrong codes.
+        """
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.factors.verify_backup_code(person, code, client=client_info(client)) == "accepted"
+
+    async def mfa_enabled(self, manufacturer_id: str, *, account_id: str | None = None) -> bool:
+        """Whether sign-in asks for a second factor that is enrolled."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.factors.enabled(person.account_id)
+
+    async def disable_mfa(
+        self, manufacturer_id: str, proof: Any, *, account_id: str | None = None, client: Any = None
+    ) -> bool:
+        """Remove the app and the backup codes.
+
+        Args:
+            proof: a code of the app, a backup code, or a passkey assertion with its challenge id.
+
+        Raises:
+            InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``).
+            AuthorizationError: policy requires a second factor (code ``MFA_REQUIRED_BY_POLICY``).
+        """
+        person = await self.access.people.of(manufacturer_id, account_id)
+        await self.access.enrolment.disable(person, proof, client=client_info(client))
+        return True
+
+    async def reset_mfa(self, manufacturer_id: str, *, actor: str, reason: str, account_id: str | None = None) -> None:
+        """For staff: remove every second factor of somebody who lost them; audited, and the owner is told.
+
+        Sessions end, and until a new factor is enrolled sign-in asks for a code by mail.
+        """
+        person = await self.access.people.of(manufacturer_id, account_id)
+        await self.access.enrolment.reset_by_staff(person, actor=actor, reason=reason)
+
+    # --- trusted devices ----------------------------------------------------------------------------------------
+
+    async def register_trusted_device(
+        self, manufacturer_id: str, client: Any = None, *, name: str | None = None, account_id: str | None = None
+    ) -> TrustedDevice:
+        """Trust the device that ``client`` is. The result has the ``token`` to show from now on, once."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.devices.remember(person, client_info(client), name=name)
+
+    async def verify_device(
+        self, manufacturer_id: str, device_token: str, *, client: Any = None, account_id: str | None = None
+    ) -> bool:
+        """Whether the token is of a trusted device of this account, used by the same kind of browser."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        seen = client_info(client) or ClientInfo()
+        shown = ClientInfo(ip_address=seen.ip_address, user_agent=seen.user_agent, device_token=device_token)
+        return await self.access.devices.verify(person, shown)
+
+    async def list_devices(self, manufacturer_id: str, *, account_id: str | None = None) -> list[TrustedDevice]:
+        """Devices that are trusted now, newest first."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.devices.listed(person)
+
+    async def revoke_device(self, manufacturer_id: str, device_id: str, *, account_id: str | None = None) -> bool:
+        """Trust a device no longer; whether it was trusted."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.devices.revoke(person, device_id)
+
+    # --- passkeys -----------------------------------------------------------------------------------------------
+
+    async def begin_passkey_registration(
+        self, manufacturer_id: str, *, account_id: str | None = None
+    ) -> PasskeyChallenge:
+        """The options for ``navigator.credentials.create``."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.passkeys.begin_registration(person)
+
+    async def finish_passkey_registration(
+        self,
+        challenge_id: str,
+        credential: Mapping[str, Any],
+        *,
+        name: str = "passkey",
+        account_id: str | None = None,
+    ) -> PasskeyInfo:
+        """Keep the passkey that the browser made; several for an account.
+
+        Raises:
+            InvalidCredentialsError: anything does not agree (code ``INVALID_PASSKEY``).
+        """
+        return await self.access.passkeys.finish_registration(
+            challenge_id, credential, name=name, account_id=account_id
+        )
+
+    async def list_passkeys(self, manufacturer_id: str, *, account_id: str | None = None) -> list[PasskeyInfo]:
+        """The account's passkeys, oldest first."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.passkeys.listed(person)
+
+    async def remove_passkey(self, manufacturer_id: str, passkey_id: str, *, account_id: str | None = None) -> bool:
+        """Remove a passkey; whether there was one."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.passkeys.remove(person, passkey_id)
