@@ -8,7 +8,10 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
+from gatewright.auth.access import Access, Partners
+from gatewright.auth.calls.mfa import MFACalls
 from gatewright.auth.calls.sessions import SessionCalls
+from gatewright.auth.calls.signin import SignInCalls
 from gatewright.auth.calls.tokens import TokenCalls
 from gatewright.auth.clients import PlaceLookup
 from gatewright.auth.issue import SessionIssuer
@@ -34,7 +37,7 @@ from gatewright.storage.sqlite.store import SqliteStore
 _MAINTENANCE_SECONDS = 300.0
 
 
-class ManufacturerAuthManager(TokenCalls, SessionCalls):
+class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
     """Tokens, sessions, sign-in, second factors and API keys of manufacturers.
 
     Built alone it uses a private store in memory and a key made for the process, and takes unknown manufacturers
@@ -50,6 +53,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls):
         clock: tells the time.
         options: issuer, lifetimes, grace, risk.
         strict_tenants: refuse unknown manufacturers, as a foundation does.
+        partners: mail, measures, throttles, encryption and validation of business data, permissions.
         places: offline data about networks.
         foreign_issuers: others whose tokens are accepted.
 
@@ -68,6 +72,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls):
         clock: Clock | None = None,
         options: AuthOptions | None = None,
         strict_tenants: bool = False,
+        partners: Partners | None = None,
         places: PlaceLookup | None = None,
         foreign_issuers: Sequence[ForeignIssuer] = (),
     ) -> None:
@@ -95,6 +100,18 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls):
             foreign=foreign_issuers,
         )
         self._compose_sessions(timedelta(hours=token_expiry_hours), places)
+        self.access = Access(
+            store=self.store,
+            root=self._root,
+            sessions=self.sessions,
+            issuer=self.issuer,
+            options=self.options.access,
+            partners=partners or Partners(),
+            strict=strict_tenants,
+            sink=self._sink,
+            clock=self._clock,
+        )
+        self.issuer.rule = self.access.factors
 
     def __repr__(self) -> str:
         return "ManufacturerAuthManager()"
@@ -111,6 +128,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls):
         await self.store.initialize()
         await self.keys.open()
         await self._revocations.refresh()
+        await asyncio.to_thread(self.access.warm)
         self._maintenance = asyncio.get_running_loop().create_task(self._maintain())
 
     async def close(self) -> None:
@@ -121,6 +139,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls):
         with contextlib.suppress(asyncio.CancelledError):
             await self._maintenance
         self._maintenance = None
+        await self.access.close()
         await self.sessions.close()
         if self._own_store:
             await self.store.close()

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatewright.auth.access_options import AccessOptions
 from gatewright.auth.risk import RiskPolicy
 from gatewright.auth.sessions import SessionRules
 from gatewright.records import Record
 
 if TYPE_CHECKING:
+    from gatewright.policy import Policy
     from gatewright.settings import Settings
 
 
@@ -33,10 +35,11 @@ class AuthOptions(Record, frozen=True, kw_only=True):
     recent_mfa: timedelta = timedelta(minutes=15)
     sessions: SessionRules = SessionRules()
     risk: RiskPolicy = RiskPolicy()
+    access: AccessOptions = AccessOptions()
 
     @classmethod
-    def from_settings(cls, settings: Settings, **overrides: Any) -> AuthOptions:
-        """The options that the settings of an installation stand for."""
+    def from_settings(cls, settings: Settings, policy: Policy | None = None, **overrides: Any) -> AuthOptions:
+        """The options that settings and policy of an installation stand for."""
         options = cls(
             issuer=settings.issuer,
             audience=settings.audience,
@@ -46,5 +49,6 @@ class AuthOptions(Record, frozen=True, kw_only=True):
             revocation_window=settings.revocation_window_seconds,
             key_rotation=timedelta(days=settings.signing_key_rotation_days),
             recent_mfa=timedelta(seconds=settings.recent_mfa_seconds),
+            access=AccessOptions.from_settings(settings, policy),
         )
         return msgspec.structs.replace(options, **overrides) if overrides else options

@@ -1,0 +1,144 @@
+"""Throttles of sign-in by network, device and overall, and the detection of credential stuffing.
+
+Nothing here sleeps: whoever comes too often is told when to come again. The account's own limit is a *door*
+(see :mod:`gatewright.auth.lockout`).
+"""
+
+from __future__ import annotations
+
+from gatewright.auth.records import ClientInfo
+from gatewright.clock import Clock, SystemClock
+from gatewright.controls import Controls, network_of
+from gatewright.errors import RateLimitExceededError
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.records import Record
+from gatewright.storage.attempts import AttemptStore
+from gatewright.storage.throttle import Rate, Throttle
+
+
+class SignInLimits(Record, frozen=True, kw_only=True):
+    """The policy of sign-in. A failure costs ``failure_cost`` cells of the network's rate, any attempt one.
+
+    ``stuffing_accounts`` different accounts that fail from one network, or ``stuffing_networks`` different
+    networks that fail at one account, within ``stuffing_window`` seconds, are credential stuffing.
+    """
+
+    account: Rate = Rate(limit=300, period=900)
+    network: Rate = Rate(limit=2_000, period=600)
+    failure_cost: int = 40
+    device: Rate = Rate(limit=60, period=60)
+    everyone: Rate = Rate(limit=6_000, period=60)
+    mail: Rate = Rate(limit=5, period=3_600)
+    stuffing_accounts: int = 10
+    stuffing_networks: int = 10
+    stuffing_window: float = 3_600.0
+
+
+class SignInThrottle:
+    """Admits attempts and learns of failures.
+
+    Args:
+        throttle: shared by all processes: the cache, or the store where they share only that.
+        sightings: counts different accounts and networks.
+        controls: may tighten the limit called ``login``.
+    """
+
+    def __init__(
+        self,
+        throttle: Throttle,
+        sightings: AttemptStore,
+        *,
+        limits: SignInLimits | None = None,
+        controls: Controls | None = None,
+        events: EventSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.limits = limits or SignInLimits()
+        self._throttle = throttle
+        self._sightings = sightings
+        self._clock = clock or SystemClock()
+        self._controls = controls or Controls(clock=self._clock)
+        self._events = events or NullSink()
+
+    async def admit(
+        self, client: ClientInfo | None, *, account_key: str | None = None, device_id: str | None = None
+    ) -> None:
+        """Count one attempt. A trusted device has a rate of its own and meets no other.
+
+        Args:
+            account_key: keyed hash of the address that is tried, known or not.
+
+        Raises:
+            RateLimitExceededError: with the seconds to wait.
+        """
+        if device_id is not None:
+            await self._take(f"login:device:{device_id}", self.limits.device, client, "device")
+            return
+        network = network_of(client.ip_address) if client and client.ip_address else None
+        if network is not None:
+            await self._take(f"login:network:{network}", self.limits.network, client, "network")
+        if account_key is not None:
+            await self._take(f"login:account:{account_key}", self.limits.account, client, "account")
+
+    async def admit_to_hashing(self, client: ClientInfo | None, *, device_id: str | None = None) -> None:
+        """Count a password that is about to be checked, of everyone together; a trusted device is not held up."""
+        if device_id is None:
+            await self._take("login:everyone", self.limits.everyone, client, "everyone")
+
+    async def admit_mail(self, purpose: str, key: str) -> bool:
+        """Whether one more mail of this purpose may go to ``key`` (a keyed hash of an address) now."""
+        result = await self._throttle.throttle(f"mail:{purpose}:{key}", self.limits.mail)
+        return result.allowed
+
+    async def failed(self, client: ClientInfo | None, account_key: str) -> None:
+        """Charge a failure to its network, and look whether it is one of many.
+
+        Args:
+            account_key: keyed hash of the address that was tried, known or not.
+        """
+        network = network_of(client.ip_address) if client and client.ip_address else None
+        if network is None:
+            return
+        cost = max(0, self.limits.failure_cost - 1)
+        await self._throttle.throttle(f"login:network:{network}", self._tightened(self.limits.network), cost=cost)
+        await self._count(f"stuffing:network:{network}", account_key, self.limits.stuffing_accounts, network, client)
+        await self._count(f"stuffing:account:{account_key}", network, self.limits.stuffing_networks, None, client)
+
+    async def _count(
+        self, topic: str, member: str, threshold: int, network: str | None, client: ClientInfo | None
+    ) -> None:
+        window = self.limits.stuffing_window
+        seen = await self._sightings.count_distinct(topic, member, now=self._clock.now(), window=window)
+        if seen == threshold or (seen > threshold and seen % (threshold * 10) == 0):
+            self._events.emit(
+                event(
+                    "auth:stuffing:detected",
+                    severity=Severity.HIGH,
+                    timestamp=self._clock.now(),
+                    ip_address=client.ip_address if client else None,
+                    pattern="many_accounts" if network else "many_networks",
+                    network=network,
+                    distinct=seen,
+                    window=window,
+                )
+            )
+
+    async def _take(self, key: str, rate: Rate, client: ClientInfo | None, scope: str) -> None:
+        result = await self._throttle.throttle(key, self._tightened(rate))
+        if result.allowed:
+            return
+        self._events.emit(
+            event(
+                "auth:login:throttled",
+                severity=Severity.WARNING,
+                timestamp=self._clock.now(),
+                ip_address=client.ip_address if client else None,
+                scope=scope,
+                retry_after=round(result.retry_after, 3),
+            )
+        )
+        raise RateLimitExceededError("Too many attempts to sign in.", retry_after=result.retry_after)
+
+    def _tightened(self, rate: Rate) -> Rate:
+        factor = self._controls.limit_factor("login")
+        return rate if factor >= 1 else Rate(limit=max(1, int(rate.limit * factor)), period=rate.period)

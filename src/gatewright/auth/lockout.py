@@ -1,0 +1,152 @@
+"""Doors: how wrong passwords and codes slow down, lock, and never lock out a trusted device.
+
+The store counts (see :mod:`gatewright.storage.attempts`); here callers wait for their turn at a door, are
+refused with the time to wait, and the one attempt that locks it makes an event and a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from gatewright.clock import Clock, SystemClock
+from gatewright.errors import AccountLockedError, RateLimitExceededError, StoreUnavailableError
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.records import Record
+from gatewright.storage.attempts import AttemptDecision, AttemptPolicy, AttemptStore, Outcome
+
+AT_ONCE = 4
+"""Attempts of one process at one door at the same time; fewer than the first failures that cost no wait."""
+
+WAITING = 256
+"""Attempts that may wait for their turn at one door."""
+
+
+class Visitor(Record, frozen=True, kw_only=True):
+    """Who stands at a door, for events. An unknown address has no ids."""
+
+    manufacturer_id: str | None = None
+    account_id: str | None = None
+    ip_address: str | None = None
+    email: str | None = None
+
+
+class Attempt:
+    """One attempt that was let through. Set ``outcome`` before it ends; unset, it counts as wrong."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome = "wrong"
+
+
+LockListener = Callable[[Visitor, float], Awaitable[None]]
+"""Told once when a door locks, with the seconds until it opens again."""
+
+
+class Doors:
+    """Lets attempts through, one policy for all doors of a kind.
+
+    Args:
+        store: counts, for all processes together.
+        on_lock: told when a door locks (a message to the owner).
+    """
+
+    def __init__(
+        self,
+        store: AttemptStore,
+        *,
+        policy: AttemptPolicy | None = None,
+        events: EventSink | None = None,
+        clock: Clock | None = None,
+        on_lock: LockListener | None = None,
+    ) -> None:
+        self.policy = policy or AttemptPolicy()
+        self.on_lock = on_lock
+        self._store = store
+        self._events = events or NullSink()
+        self._clock = clock or SystemClock()
+        self._queues: dict[str, _Queue] = {}
+
+    @asynccontextmanager
+    async def attempt(self, door: str, visitor: Visitor) -> AsyncIterator[Attempt]:
+        """Check one secret at a door.
+
+        Raises:
+            RateLimitExceededError: it is too early after the last failure.
+            AccountLockedError: the door is locked.
+        """
+        async with self._turn(door):
+            decision = await self._store.reserve_attempt(door, self.policy, now=self._clock.now())
+            if not decision.allowed:
+                await self._refuse(decision, door, visitor)
+            attempt = Attempt()
+            try:
+                yield attempt
+            except StoreUnavailableError:
+                attempt.outcome = "neither"  # nothing was checked: the hashing pool was full, or the store away
+                raise
+            finally:
+                settled = await self._store.settle_attempt(door, self.policy, attempt.outcome, now=self._clock.now())
+                if settled.newly_locked:
+                    await self._tell(settled, door, visitor)
+
+    async def clear(self, door: str) -> None:
+        """Forget a door's failures and lock."""
+        await self._store.clear_attempts(door)
+
+    async def _refuse(self, decision: AttemptDecision, door: str, visitor: Visitor) -> None:
+        if decision.newly_locked:
+            await self._tell(decision, door, visitor)
+        self._emit("auth:attempt:refused", Severity.NOTICE, door, visitor, decision)
+        if decision.locked:
+            raise AccountLockedError(
+                "Too many failed attempts. The account is locked for a while.", retry_after=decision.retry_after
+            )
+        raise RateLimitExceededError("Too many failed attempts in a row.", retry_after=decision.retry_after)
+
+    async def _tell(self, decision: AttemptDecision, door: str, visitor: Visitor) -> None:
+        self._emit("auth:account:locked", Severity.HIGH, door, visitor, decision)
+        if self.on_lock is not None:
+            await self.on_lock(visitor, decision.retry_after)
+
+    def _emit(self, kind: str, severity: Severity, door: str, visitor: Visitor, decision: AttemptDecision) -> None:
+        self._events.emit(
+            event(
+                kind,
+                severity=severity,
+                timestamp=self._clock.now(),
+                manufacturer_id=visitor.manufacturer_id,
+                account_id=visitor.account_id,
+                ip_address=visitor.ip_address,
+                door=door.rpartition(":")[0],
+                locked=decision.locked,
+                retry_after=round(decision.retry_after, 3),
+            )
+        )
+
+    @asynccontextmanager
+    async def _turn(self, door: str) -> AsyncIterator[None]:
+        """Wait until fewer than ``AT_ONCE`` of this process are at the door."""
+        queue = self._queues.get(door)
+        if queue is None:
+            queue = self._queues[door] = _Queue()
+        if queue.present >= WAITING:
+            raise RateLimitExceededError("Too many attempts at once.", retry_after=1)
+        queue.present += 1
+        try:
+            async with queue.turns:
+                yield
+        finally:
+            queue.present -= 1
+            if not queue.present:
+                self._queues.pop(door, None)
+
+
+class _Queue:
+    """Those of this process at one door."""
+
+    __slots__ = ("present", "turns")
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(AT_ONCE)
+        self.present = 0

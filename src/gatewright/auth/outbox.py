@@ -1,0 +1,64 @@
+"""Outbox: mails go out beside the call that asked for them, so that its time tells nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from gatewright.clock import Clock, SystemClock
+from gatewright.errors import SecurityError
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.notify import Message, Notifier
+
+WAITING = 1_000
+"""Mails that may be under way at once; beyond that, one is dropped with an event."""
+
+
+class Outbox:
+    """Sends in the background and never fails its caller.
+
+    Args:
+        notifier: delivers; None: nothing is sent.
+    """
+
+    def __init__(
+        self, notifier: Notifier | None, *, events: EventSink | None = None, clock: Clock | None = None
+    ) -> None:
+        self._notifier = notifier
+        self._events = events or NullSink()
+        self._clock = clock or SystemClock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def post(self, to: str, subject: str, body: str, *, kind: str, data: Mapping[str, Any] | None = None) -> None:
+        """Send a message soon."""
+        if self._notifier is None:
+            return
+        if len(self._tasks) >= WAITING:
+            self._failed(kind, "OUTBOX_FULL")
+            return
+        message = Message(to=to, subject=subject, body=body, kind=kind, data=data or {})
+        task = asyncio.get_running_loop().create_task(self._send(self._notifier, message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.sleep(0)  # a notifier that has nothing to wait for is done now
+
+    async def drain(self) -> None:
+        """Wait until all that was posted is sent or has failed."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    async def _send(self, notifier: Notifier, message: Message) -> None:
+        try:
+            await notifier.send(message)
+        except SecurityError as error:
+            self._failed(message.kind, error.code)
+        except Exception as error:  # a caller's own notifier may raise anything
+            self._failed(message.kind, type(error).__name__)
+
+    def _failed(self, kind: str, code: str) -> None:
+        self._events.emit(
+            event(
+                "auth:mail:failed", severity=Severity.WARNING, timestamp=self._clock.now(), message_kind=kind, code=code
+            )
+        )

@@ -1,0 +1,107 @@
+"""The password policy of NIST SP 800-63B-4: length, and what is known, common or obvious is refused.
+
+No composition rules: they make passwords worse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable
+
+from gatewright.auth.passwords.common import is_common
+from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing
+from gatewright.errors import FieldError
+
+HINT = "Three or four unrelated words, or a password made by a password manager, are strong and need no symbols."
+
+BreachCheck = Callable[[str], Awaitable[bool]]
+"""Whether a password is known from a breach."""
+
+_LEET = str.maketrans("0134578@$!+", "oleastbasit")
+_WORD = re.compile(r"[^\W_]{4,}")
+
+
+def minimum_length(setting: int | None, *, mfa_required: bool, alone: bool) -> int:
+    """Characters at the least: the setting, or 8 where MFA is required, 12 for a manager built alone, else 15."""
+    if setting is not None:
+        return setting
+    if mfa_required:
+        return 8
+    return 12 if alone else 15
+
+
+class PasswordPolicy:
+    """Says what is wrong with a new password.
+
+    Args:
+        hashing: its pool reads the list of common passwords.
+        min_length: characters at the least, counted as the person sees them (code points after NFKC).
+        breached: an optional further source.
+    """
+
+    def __init__(self, hashing: PasswordHashing, *, min_length: int = 12, breached: BreachCheck | None = None) -> None:
+        self.min_length = min_length
+        self._hashing = hashing
+        self._breached = breached
+
+    async def check(self, password: object, *, words: Iterable[str] = (), field: str = "password") -> list[FieldError]:
+        """What is wrong, as errors of ``field``; nothing when the password is good.
+
+        Args:
+            password: anything; what is not text is an error.
+            words: the person's e-mail address, the company's name and the like.
+        """
+        if not isinstance(password, str) or not password:
+            return [_error(field, "PASSWORD_MISSING", "A password is required.")]
+        if len(password) > MAX_PASSWORD_LENGTH:
+            return [_error(field, "PASSWORD_TOO_LONG", f"A password has at most {MAX_PASSWORD_LENGTH} characters.")]
+        text = unicodedata.normalize("NFKC", password)
+        if len(text) < self.min_length:
+            return [_error(field, "PASSWORD_TOO_SHORT", f"Use at least {self.min_length} characters. {HINT}")]
+        if made_of(text, words):
+            message = f"Do not build the password from your e-mail address or company name. {HINT}"
+            return [_error(field, "PASSWORD_CONTEXT", message)]
+        if is_run(text):
+            return [_error(field, "PASSWORD_PATTERN", f"Repeated or consecutive characters are guessed first. {HINT}")]
+        if await self._hashing.run(lambda: is_common(text)):
+            return [_error(field, "PASSWORD_COMMON", f"This password is on the lists that attackers try first. {HINT}")]
+        if self._breached is not None and await self._breached(password):
+            return [_error(field, "PASSWORD_BREACHED", f"This password is known from a breach elsewhere. {HINT}")]
+        return []
+
+
+def made_of(password: str, words: Iterable[str]) -> bool:
+    """Whether hardly a letter is left of the password once the words, digits and punctuation are taken out."""
+    folded = password.casefold()
+    found = {word for text in words for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())}
+    joined = {"".join(_WORD.findall(text.casefold())) for text in words}
+    for spelling in (folded, folded.translate(_LEET)):
+        left, hit = spelling, False
+        for word in sorted(found | joined, key=len, reverse=True):
+            if len(word) >= 4 and word in left:
+                left, hit = left.replace(word, " "), True
+        if hit and sum(character.isalpha() for character in left) < 4:
+            return True
+    return False
+
+
+def is_run(password: str) -> bool:
+    """Whether it is a short piece over and over (``abcabcabc``) or one row of neighbours (``456789``)."""
+    text = password.casefold()
+    if any(text == (text[:size] * (len(text) // size + 1))[: len(text)] for size in range(1, 5)):
+        return True
+    steps = {ord(after) - ord(before) for before, after in itertools.pairwise(text)}
+    return steps in ({1}, {-1}) or _counts_round(text)
+
+
+def _counts_round(text: str) -> bool:
+    """Digits that count up and begin again: ``123456789012``."""
+    if not text.isdecimal() or not text.isascii():
+        return False
+    return all((int(after) - int(before)) % 10 == 1 for before, after in itertools.pairwise(text))
+
+
+def _error(field: str, error_type: str, message: str) -> FieldError:
+    return FieldError(field=field, error_type=error_type, message=message)

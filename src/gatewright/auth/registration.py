@@ -1,0 +1,331 @@
+"""Registration: a tenant with its owner. Over HTTP it goes on by mail, so that nobody learns who is known."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Protocol
+
+import msgspec
+
+from gatewright.auth.abuse import SignInThrottle
+from gatewright.auth.accounts import describe
+from gatewright.auth.challenges import Challenges
+from gatewright.auth.keyed import KeyedHash
+from gatewright.auth.outbox import Outbox
+from gatewright.auth.passwords import PasswordHashing, PasswordPolicy
+from gatewright.auth.records import ClientInfo, ManufacturerAccount
+from gatewright.business import canonical_email, validate_business_data
+from gatewright.clock import Clock, SystemClock
+from gatewright.encryption.box import SecretBox
+from gatewright.errors import DuplicateAccountError, FieldError, InvalidTokenError, ValidationError
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.records import Record
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredManufacturer, TenantStore
+
+VERIFY = "verify-email"
+LIFETIME = timedelta(hours=24)
+BUSINESS_FIELDS = ("business_email", "business_license", "tax_id", "website", "phone", "address", "bank_account")
+MAX_EXTRA = 16_384
+"""Bytes, as JSON, of what a library caller stores besides."""
+
+_OWN = frozenset({"email", "password", "company_name", "manufacturer_id", "tier"})
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_OLD_TIERS = {"paid": "professional"}
+
+
+class BusinessFindings(Protocol):
+    """What a validator found: errors, warnings, and the fields in their one spelling."""
+
+    @property
+    def errors(self) -> list[FieldError]: ...
+
+    @property
+    def warnings(self) -> list[FieldError]: ...
+
+    @property
+    def normalised(self) -> dict[str, Any]: ...
+
+
+BusinessValidator = Callable[[Mapping[str, Any]], Awaitable[BusinessFindings]]
+"""Checks ``company_name``, ``email`` and the business fields that are given."""
+
+
+class ProfileSealer(Protocol):
+    """Encrypts business data at rest."""
+
+    async def seal_profile(self, manufacturer_id: str, fields: Mapping[str, Any]) -> str:
+        """The fields as encrypted text."""
+        ...
+
+
+class BoxedProfiles:
+    """The sealer of a manager that is built alone: a :class:`SecretBox`."""
+
+    def __init__(self, box: SecretBox) -> None:
+        self._box = box
+
+    async def seal_profile(self, manufacturer_id: str, fields: Mapping[str, Any]) -> str:
+        sealed = self._box.seal(msgspec.json.encode(fields), f"profile\x00{manufacturer_id}".encode())
+        return base64.b64encode(sealed).decode()
+
+    def open_profile(self, manufacturer_id: str, profile: str) -> dict[str, Any]:
+        """The fields again."""
+        plain = self._box.open(base64.b64decode(profile), f"profile\x00{manufacturer_id}".encode())
+        return dict(msgspec.json.decode(plain))
+
+
+async def check_business(data: Mapping[str, Any]) -> BusinessFindings:
+    """The validator of a manager that is built alone."""
+    return validate_business_data(data)
+
+
+class _Applicant(Record, frozen=True, kw_only=True):
+    """A registration whose fields are right."""
+
+    email: str
+    company_name: str
+    manufacturer_id: str
+    tier: str
+    password_hash: str
+    profile: dict[str, Any]
+    warnings: list[FieldError] = []
+
+
+class Registration:
+    """Makes tenants.
+
+    Args:
+        box: seals registrations that wait for their mail.
+        tiers: the policy's tiers; ``default_tier`` is where a public registration starts.
+        validator: of company, address and business fields.
+        public_url: where the page that verifies an address is.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: TenantStore,
+        hashing: PasswordHashing,
+        policy: PasswordPolicy,
+        profiles: ProfileSealer,
+        challenges: Challenges,
+        throttle: SignInThrottle,
+        keyed: KeyedHash,
+        box: SecretBox,
+        outbox: Outbox,
+        tiers: tuple[str, ...] = ("free", "professional", "enterprise"),
+        default_tier: str = "free",
+        validator: BusinessValidator = check_business,
+        public_url: str | None = None,
+        events: EventSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._store = store
+        self._hashing = hashing
+        self._policy = policy
+        self._profiles = profiles
+        self._challenges = challenges
+        self._throttle = throttle
+        self._keyed = keyed
+        self._box = box
+        self._outbox = outbox
+        self._tiers = tiers
+        self._default_tier = default_tier
+        self._validator = validator
+        self._public_url = public_url
+        self._events = events or NullSink()
+        self._clock = clock or SystemClock()
+
+    async def register(self, data: Mapping[str, Any]) -> ManufacturerAccount:
+        """Make a manufacturer at once, for library callers, who may set its tier and id.
+
+        Raises:
+            ValidationError: every field's error.
+            DuplicateAccountError: the address or the id is known.
+        """
+        applicant = await self._checked(data, public=False)
+        if await self._store.find_account(canonical_email(applicant.email)) is not None:
+            raise DuplicateAccountError("An account with this e-mail address or manufacturer id exists already.")
+        return await self._create(applicant)
+
+    async def request(self, data: Mapping[str, Any], *, client: ClientInfo | None = None) -> None:
+        """Take a public registration; the same is done and answered for known and new addresses.
+
+        A new address gets a mail with a token, a known one a mail that says so.
+
+        Raises:
+            ValidationError: every field's error; none of them tells whether the address is known.
+            RateLimitExceededError: too many attempts from this network.
+        """
+        await self._throttle.admit(client)
+        applicant = await self._checked(data, public=True)
+        key = self._keyed.of("account", canonical_email(applicant.email))
+        known = await self._store.find_account(canonical_email(applicant.email)) is not None
+        admitted = await self._throttle.admit_mail("register", key)
+        sealed = self._box.seal(msgspec.json.encode(applicant), key.encode())
+        token = await self._challenges.create(
+            f"{VERIFY}-decoy" if known else VERIFY,
+            key,
+            lifetime=LIFETIME,
+            data={"sealed": base64.b64encode(sealed).decode()},
+        )
+        self._emit("auth:registration:requested", client, known=known, mailed=admitted)
+        if admitted:
+            await self._mail(applicant.email, None if known else token)
+
+    async def verify(self, token: object) -> ManufacturerAccount:
+        """Make the manufacturer whose address the token proves, on the default tier.
+
+        Raises:
+            InvalidTokenError: unknown, used or expired, or the address was taken meanwhile (code
+                ``INVALID_VERIFICATION_TOKEN``).
+        """
+        secret = await self._challenges.take(VERIFY, token)
+        if secret is None:
+            raise _invalid_token()
+        sealed = base64.b64decode(str(secret.data["sealed"]))
+        applicant = msgspec.json.decode(self._box.open(sealed, secret.subject.encode()), type=_Applicant)
+        try:
+            account = await self._create(applicant)
+        except DuplicateAccountError:
+            raise _invalid_token() from None
+        await self._challenges.drop(VERIFY, secret.subject)
+        return account
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    async def _checked(self, data: Mapping[str, Any], *, public: bool) -> _Applicant:
+        if not isinstance(data, Mapping):
+            raise ValidationError("Registration data is a mapping of field names to values.", code="INVALID_FIELD_TYPE")
+        email, company = data.get("email"), data.get("company_name")
+        business = {name: data[name] for name in BUSINESS_FIELDS if data.get(name) is not None}
+        given = {name: value for name, value in (("email", email), ("company_name", company)) if value is not None}
+        findings = await self._validator({**given, **business})
+        errors = list(findings.errors)
+        words = [word for word in (email, company) if isinstance(word, str)]
+        errors += await self._policy.check(data.get("password"), words=words)
+        extra = {} if public else {k: v for k, v in data.items() if k not in _OWN and k not in BUSINESS_FIELDS}
+        tier = self._default_tier if public else self._tier(data.get("tier"), errors)
+        manufacturer_id = None if public else data.get("manufacturer_id")
+        _check_id(manufacturer_id, errors)
+        _check_extra(extra, errors)
+        if errors:
+            raise ValidationError(errors[0].message, errors=errors)
+        normal = findings.normalised
+        return _Applicant(
+            email=str(normal.get("email", email)).strip(),
+            company_name=str(normal.get("company_name", company)),
+            manufacturer_id=str(manufacturer_id) if manufacturer_id is not None else f"mfr_{secrets.token_hex(10)}",
+            tier=tier,
+            password_hash=await self._hashing.hash(str(data["password"])),
+            profile={**{name: normal.get(name, value) for name, value in business.items()}, **extra},
+            warnings=list(findings.warnings),
+        )
+
+    async def _create(self, applicant: _Applicant) -> ManufacturerAccount:
+        now = self._clock.now()
+        profile = None
+        if applicant.profile:
+            profile = await self._profiles.seal_profile(applicant.manufacturer_id, applicant.profile)
+        manufacturer = StoredManufacturer(
+            manufacturer_id=applicant.manufacturer_id,
+            company_name=applicant.company_name,
+            tier=applicant.tier,
+            billing_day=min(now.day, 28),
+            profile=profile,
+            created_at=now,
+            updated_at=now,
+        )
+        owner = StoredAccount(
+            account_id=f"acc_{secrets.token_hex(12)}",
+            manufacturer_id=applicant.manufacturer_id,
+            email=applicant.email,
+            email_key=canonical_email(applicant.email),
+            password_hash=applicant.password_hash,
+            created_at=now,
+            updated_at=now,
+        )
+        await self._store.create_manufacturer(manufacturer, owner)
+        self._events.emit(
+            event(
+                "auth:manufacturer:registered",
+                severity=Severity.NOTICE,
+                timestamp=now,
+                manufacturer_id=manufacturer.manufacturer_id,
+                account_id=owner.account_id,
+                tier=manufacturer.tier,
+            )
+        )
+        return msgspec.structs.replace(describe(owner, manufacturer), warnings=applicant.warnings)
+
+    def _tier(self, given: Any, errors: list[FieldError]) -> str:
+        if given is None:
+            return self._default_tier
+        text = given.value if isinstance(given, Enum) else given
+        name = _OLD_TIERS.get(text, text) if isinstance(text, str) else text
+        if name not in self._tiers:
+            known = ", ".join(self._tiers)
+            errors.append(FieldError(field="tier", error_type="UNKNOWN_TIER", message=f"The tiers are {known}."))
+            return self._default_tier
+        return str(name)
+
+    async def _mail(self, to: str, token: str | None) -> None:
+        if token is None:
+            await self._outbox.post(
+                to,
+                "You have an account already",
+                "Somebody, perhaps you, registered with this address. It has an account already: sign in, or reset"
+                " the password if you do not know it.",
+                kind="already_registered",
+            )
+            return
+        link = f"{self._public_url.rstrip('/')}/account/verify#token={token}" if self._public_url else None
+        how = f"open {link}" if link else f"use this token: {token}"
+        await self._outbox.post(
+            to,
+            "Confirm your e-mail address",
+            f"To finish the registration, {how}\n\nIt works once, for 24 hours. If this was not you, do nothing.",
+            kind="verify_email",
+            data={"token": token, **({"link": link} if link else {})},
+        )
+
+    def _emit(self, kind: str, client: ClientInfo | None, **data: Any) -> None:
+        address = client.ip_address if client else None
+        self._events.emit(event(kind, timestamp=self._clock.now(), ip_address=address, **data))
+
+
+def _check_id(manufacturer_id: Any, errors: list[FieldError]) -> None:
+    if manufacturer_id is None:
+        return
+    if not isinstance(manufacturer_id, str) or not _ID.fullmatch(manufacturer_id) or manufacturer_id == PLATFORM_TENANT:
+        errors.append(
+            FieldError(
+                field="manufacturer_id",
+                error_type="INVALID_MANUFACTURER_ID",
+                message="A manufacturer id has 1 to 128 letters, digits, dots, colons, hyphens or underscores.",
+            )
+        )
+
+
+def _check_extra(extra: Mapping[str, Any], errors: list[FieldError]) -> None:
+    """What is stored beside must be JSON of bounded size."""
+    try:
+        fits = len(msgspec.json.encode(extra)) <= MAX_EXTRA
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        fits = False
+    if not fits:
+        message = f"Further fields must be JSON values of at most {MAX_EXTRA} bytes together."
+        errors.append(FieldError(field="*", error_type="INVALID_FIELD_TYPE", message=message))
+
+
+def _invalid_token() -> InvalidTokenError:
+    return InvalidTokenError(
+        "The verification token is invalid: unknown, used or expired.",
+        code="INVALID_VERIFICATION_TOKEN",
+        recommended_action="Register again to get another mail.",
+    )
