@@ -111,7 +111,7 @@ def signed_by(note: str, keys: Iterable[str]) -> bool:
 
 def _signed(text: bytes, line: str, key: str) -> bool:
     try:
-        name, key_id, encoded = key.rsplit("+", 2)
+        name, key_id, encoded = key.split("+", 2)
         public = base64.b64decode(encoded, validate=True)
         signer, _, signature = line.removeprefix(_DASH).partition(" ")
         raw = base64.b64decode(signature, validate=True)

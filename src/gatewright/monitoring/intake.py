@@ -29,7 +29,7 @@ _log = get_logger(__name__)
 BATCH = 2000
 _INLINE = 8
 """Up to this many events are encoded on the event loop (some 20 µs each); more go to a thread."""
-_RETRY_FIRST, _RETRY_MOST = 0.25, 5.0
+_RETRY_MOST = 5.0
 
 ROUTINE = ("web", "access", "usage", "request")
 """Sources whose events of severity ``info`` may be counted instead of kept when nothing can be kept any more."""
@@ -48,6 +48,7 @@ class Intake:
         spool: where they wait while the store is away; None keeps them in memory.
         capacity: events that may wait in memory.
         handle: called with each batch once it is kept; must not raise.
+        retry: seconds before the store is tried again; doubled each time, to 5 at the most.
         must_audit: decides what ``emit`` refuses rather than loses when everything is full.
     """
 
@@ -58,6 +59,7 @@ class Intake:
         handle: Callable[[Sequence[SecurityEvent]], Awaitable[None]],
         *,
         capacity: int = 50_000,
+        retry: float = 0.25,
         must_audit: Callable[[SecurityEvent], bool] = must_be_audited,
     ) -> None:
         self._store, self._spool, self._handle = store, spool, handle
@@ -72,7 +74,7 @@ class Intake:
         self._task: asyncio.Task[None] | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._closing = False
-        self._retry = _RETRY_FIRST
+        self._first_retry = self._retry = retry
         self._try_again = 0.0
         self.store_away = False
         self.stuck = False
@@ -236,7 +238,7 @@ class Intake:
         if self.store_away:
             _log.info("the store takes audit events again")
         self.store_away = False
-        self._retry = _RETRY_FIRST
+        self._retry = self._first_retry
         return True
 
     async def _drain(self) -> bool:

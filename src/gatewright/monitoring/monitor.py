@@ -63,6 +63,7 @@ class SecurityMonitor:
         checkpoint_file: see :class:`~gatewright.monitoring.audit.AuditLog`; best on another machine's disk.
         checkpoint_every: seconds between checkpoints while the log grows; one more is made at the end.
         capacity: events that may wait in memory.
+        retry: seconds before a store that is away is tried again, at first.
         posture_mode: ``suggest`` or ``enforce``.
         bounds: how far ``enforce`` goes by itself.
         facts: measured facts for :meth:`assess`, a mapping or a function, async or not.
@@ -84,6 +85,7 @@ class SecurityMonitor:
         checkpoint_file: str | Path | None = None,
         checkpoint_every: float = 600.0,
         capacity: int = 50_000,
+        retry: float = 0.25,
         posture_mode: Mode = "suggest",
         bounds: Bounds | None = None,
         facts: Facts | None = None,
@@ -97,7 +99,7 @@ class SecurityMonitor:
         self._sink: EventSink = sink if sink is not None else self
         self.controls = controls if controls is not None else Controls(clock=self._clock)
         spool = Spool(spool_dir, max_bytes=spool_bytes) if spool_dir is not None else None
-        self._intake = Intake(self._store, spool, self._handle, capacity=capacity)
+        self._intake = Intake(self._store, spool, self._handle, capacity=capacity, retry=retry)
         self.audit = AuditLog(
             self._store,
             self._intake.flush,

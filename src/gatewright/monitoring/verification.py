@@ -165,16 +165,22 @@ class _Reading:
         for at, (leaf, row) in enumerate(zip(leaves, rows, strict=True)):
             if leaf != row[2]:
                 raise Tampered(start + at, "entry_altered", f"Entry {start + at} was altered.")
-        self._grow(leaves)
-        blocks = [(index, node) for level, index, node in growth.finished if level == CACHED_LEVEL]
+        try:
+            self._grow(leaves)
+        finally:  # a checkpoint may disagree as well, but a subtree tells better where
+            self._compare_nodes(nodes)
+        if not whole:
+            reason = "entry_missing" if missing < self._head.stored else "tail_missing"
+            raise Tampered(missing, reason, f"Entry {missing} is missing.")
+
+    def _compare_nodes(self, nodes: list[bytes]) -> None:
+        """The subtrees that were finished in this chunk, against those that the store remembers."""
+        blocks = [(index, node) for level, index, node in self._growth.finished if level == CACHED_LEVEL]
         for (index, node), remembered in zip(blocks, nodes, strict=False):
             if node != remembered:
                 first = index << CACHED_LEVEL
                 detail = f"An entry from {first} to {first + _BLOCK - 1} was altered, with its hash."
                 raise Tampered(first, "entry_altered", detail)
-        if not whole:
-            reason = "entry_missing" if missing < self._head.stored else "tail_missing"
-            raise Tampered(missing, reason, f"Entry {missing} is missing.")
 
     def _grow(self, leaves: list[bytes]) -> None:
         """Add leaves block by block, and stop at every size that a checkpoint speaks of."""
