@@ -100,3 +100,7 @@ def main(arguments: list[str]) -> int:
 def run() -> None:
     """The ``gatewright`` command."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":  # `python -m gatewright.cli.main`, where the script is not installed
+    run()

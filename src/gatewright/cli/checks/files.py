@@ -56,7 +56,7 @@ def check_private(path: Path) -> Check | None:
     except OSError as error:
         return finding("files", f"{path}: {error.strerror}", "Give the path of a file that this user may read.")
     mode = stat.S_IMODE(facts.st_mode)
-    if not stat.S_ISDIR(facts.st_mode) and stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0:
+    if stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0:
         return None
     if mode & 0o077:
         wanted = "700" if stat.S_ISDIR(facts.st_mode) else "600"
