@@ -1,0 +1,223 @@
+"""The compliance report: what was checked, how it came out, and what to do. It claims nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography import __version__ as cryptography_version
+from cryptography.hazmat.backends.openssl import backend as openssl
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+from gatewright.encryption.core import EncryptionCore
+from gatewright.encryption.envelope import Algorithm, known_subkey, new_subkey
+from gatewright.encryption.providers import SecretProvider
+from gatewright.encryption.records import ComplianceFinding, ComplianceReport
+from gatewright.errors import DecryptionError, KeyUnavailableError
+from gatewright.storage.keys import GenerationStatus, StoredKeyGeneration
+
+# Known answers: NIST's GCM test case 14 (key, nonce and plaintext of zeros), and ChaCha20-Poly1305 of the same.
+_ZEROS = bytes(32)
+_KNOWN_ANSWERS = {
+    Algorithm.AES_256_GCM: "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919",
+    Algorithm.CHACHA20_POLY1305: "9f07e7be5551387a98ba977c732d080dc34a88047320f52aa2c6683ef8084d2f",
+}
+
+
+class Examination:
+    """The checks of one manager.
+
+    Args:
+        core: the manager.
+    """
+
+    def __init__(self, core: EncryptionCore) -> None:
+        self._core = core
+        self._findings: list[ComplianceFinding] = []
+
+    async def run(self) -> ComplianceReport:
+        """Make every check."""
+        generations = await (await self._core.sealer()).ring.generations()
+        newest = generations[-1]
+        self._algorithm()
+        self._commitment()
+        self._root()
+        self._age(newest)
+        self._revoked(generations)
+        await self._data_keys()
+        self._files(self._core.secret_files)
+        for provider in self._core.secret_providers:
+            await self._provider(provider)
+        self._legacy()
+        self._library()
+        return ComplianceReport(
+            compliant=not any(finding.status == "failed" for finding in self._findings),
+            findings=self._findings,
+            checked_at=self._core.clock.now(),
+            algorithm=self._core.algorithm.value,
+            key_version=newest.version,
+        )
+
+    def _algorithm(self) -> None:
+        """The cipher gives the answer that its standard says, and refuses a changed tag."""
+        algorithm = self._core.algorithm
+        ciphers: dict[Algorithm, type[AESGCM] | type[ChaCha20Poly1305]] = {
+            Algorithm.AES_256_GCM: AESGCM,
+            Algorithm.CHACHA20_POLY1305: ChaCha20Poly1305,
+        }
+        answer = ciphers[algorithm](_ZEROS).encrypt(bytes(12), bytes(16), None).hex()
+        right = answer == _KNOWN_ANSWERS[algorithm]
+        self._add(
+            "algorithm",
+            right,
+            f"{algorithm.value} with 256-bit keys {'gives' if right else 'does not give'} its published answer.",
+            "Reinstall the cryptography package; do not encrypt until this passes.",
+            severity="critical",
+        )
+
+    def _commitment(self) -> None:
+        """A payload of one key is refused under another before its ciphertext is looked at."""
+        prefix = new_subkey(os.urandom(32), self._core.algorithm, 0, remaining=0).prefix
+        try:
+            known_subkey(os.urandom(32), self._core.algorithm, prefix)
+            refused = False
+        except DecryptionError:
+            refused = True
+        self._add(
+            "key_commitment",
+            refused,
+            "A payload opens under the key that made it and no other.",
+            "Report this as a defect of Gatewright.",
+            severity="critical",
+        )
+
+    def _root(self) -> None:
+        made = self._core.key_made_for_process
+        self._add(
+            "root_key",
+            not made,
+            "The root key was made for this process: nothing can be opened after a restart."
+            if made
+            else "A root key of 256 bits was given.",
+            "Set GATEWRIGHT_ENCRYPTION_KEY (make one with `gatewright init`).",
+            severity="high",
+        )
+        self._add(
+            "key_rotation",
+            self._core.key_rotation_enabled,
+            f"Data keys {'rotate' if self._core.key_rotation_enabled else 'do not rotate'} by themselves.",
+            "Build the manager with key_rotation_enabled=True.",
+        )
+
+    def _age(self, newest: StoredKeyGeneration) -> None:
+        age, limit = self._core.clock.now() - newest.created_at, self._core.rotation_age
+        self._add(
+            "key_age",
+            age < limit,
+            f"The newest data keys ({newest.key_id}) are {age.days} days old, of at most {limit.days}.",
+            "Rotate them: `gatewright keys rotate`.",
+        )
+
+    def _revoked(self, generations: Iterable[StoredKeyGeneration]) -> None:
+        for generation in generations:
+            if generation.status == GenerationStatus.REVOKED:
+                self._info(
+                    "revoked_keys",
+                    f"The generation {generation.key_id} is revoked, and its keys are still kept for re-encryption.",
+                    "When nothing is left under them, destroy them: `gatewright keys revoke --destroy`.",
+                )
+
+    async def _data_keys(self) -> None:
+        """Where keys are kept: what wraps them, and how much they were used."""
+        store = self._core.key_store
+        if store is None:
+            self._info(
+                "key_store",
+                "Data keys are derived from the root: they cannot be destroyed one by one, and uses are counted"
+                " in this process only.",
+                "Give the manager a durable key store.",
+            )
+            return
+        root_ids = self._core.root_ids
+        foreign = total = most = 0
+        after: tuple[str, int] | None = None
+        while page := await store.list_data_keys(after=after):
+            after = (page[-1].manufacturer_id, page[-1].version)
+            total += len(page)
+            foreign += sum(key.root_id != root_ids[0] for key in page)
+            most = max(most, *(key.uses for key in page))
+        self._add(
+            "key_wrapping",
+            not foreign,
+            f"{total - foreign} of {total} data keys are wrapped by the present root key.",
+            "Finish the rotation of the root key: `gatewright keys rotate-root`.",
+        )
+        self._add(
+            "nonce_count",
+            most < self._core.max_messages,
+            f"The most messages reserved under one data key are {most}, of at most {self._core.max_messages}.",
+            "Rotate the data keys: `gatewright keys rotate`.",
+            severity="high",
+        )
+
+    def _files(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            try:
+                mode = path.stat().st_mode
+            except OSError as error:
+                self._add(
+                    "file_permissions", False, f"{path} cannot be looked at: {error.strerror}.", "Check the path."
+                )
+                continue
+            open_to_others = stat.S_IMODE(mode) & 0o077
+            self._add(
+                "file_permissions",
+                not open_to_others,
+                f"{path} has mode {stat.S_IMODE(mode):04o}.",
+                f"Close it to others: chmod {'700' if stat.S_ISDIR(mode) else '600'} {path}",
+                severity="high",
+            )
+
+    async def _provider(self, provider: SecretProvider) -> None:
+        try:
+            await provider.check()
+        except KeyUnavailableError as error:
+            self._add("secret_provider", False, str(error), error.recommended_action, severity="high")
+        else:
+            self._add("secret_provider", True, f"{provider.name} answers.", None)
+
+    def _legacy(self) -> None:
+        if self._core.legacy_keys:
+            self._info(
+                "legacy_payloads",
+                f"{self._core.legacy_keys} key(s) of version 1.0 are accepted; such payloads are bound to no owner.",
+                "Re-encrypt what is left, then remove GATEWRIGHT_LEGACY_FERNET_KEYS.",
+            )
+
+    def _library(self) -> None:
+        version = openssl.openssl_version_text()
+        fips = bool(getattr(openssl, "_fips_enabled", False))
+        detail = f"cryptography {cryptography_version} uses {version}; FIPS mode is {'on' if fips else 'off'}."
+        if self._core.require_fips:
+            remedy = "Build cryptography against an OpenSSL with a validated FIPS provider, and switch it on."
+            self._add("fips_mode", fips, detail, remedy, severity="high")
+        else:
+            self._info("fips_mode", detail, None)
+
+    def _add(self, check: str, passed: bool, detail: str, remedy: str | None, *, severity: str = "warning") -> None:
+        self._findings.append(
+            ComplianceFinding(
+                check=check,
+                status="passed" if passed else "failed",
+                severity="info" if passed else severity,
+                detail=detail,
+                remedy=None if passed else remedy,
+            )
+        )
+
+    def _info(self, check: str, detail: str, remedy: str | None) -> None:
+        self._findings.append(
+            ComplianceFinding(check=check, status="info", severity="info", detail=detail, remedy=remedy)
+        )

@@ -1,0 +1,202 @@
+"""ManufacturerEncryptionManager: how a manufacturer's data rests."""
+
+from __future__ import annotations
+
+import hmac
+import unicodedata
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from gatewright.encryption import masking
+from gatewright.encryption.compliance import Examination
+from gatewright.encryption.context import foreign, owner_of
+from gatewright.encryption.derivation import derive_key
+from gatewright.encryption.failure import decryption_failed
+from gatewright.encryption.keycalls import KeyCalls
+from gatewright.encryption.metadata import LONGEST_CLASSIFICATION, LONGEST_FIELD
+from gatewright.encryption.records import ComplianceReport, Envelope, ExportedRecord
+from gatewright.encryption.reencryption import RecordSource
+from gatewright.encryption.serialisation import serialise
+from gatewright.errors import DecryptionError, FieldError, ValidationError
+from gatewright.events import Severity
+from gatewright.performance import performance_monitor
+
+BUDGET = 0.1
+"""Seconds that encryption or decryption of a typical record may take."""
+
+
+class ManufacturerEncryptionManager(KeyCalls):
+    """Encrypts, decrypts, masks, rotates and destroys, with keys of each manufacturer's own.
+
+    Args:
+        encryption_key: the root: 32 bytes (raw, hex or base64), or a passphrase, which scrypt stretches; None
+            makes one for the process. Or a :class:`~gatewright.encryption.root.KeyWrapper`, with a store.
+        key_rotation_enabled: whether data keys rotate by themselves: by age, and before a key has sealed too many
+            messages. Rotation by hand always works.
+        algorithm: of new envelopes: ``AES-256-GCM`` or ``ChaCha20-Poly1305``.
+        store: where wrapped data keys live. Without a durable one, data keys are derived from the root.
+        previous_keys: roots that may still open, newest first.
+        legacy_fernet_keys: keys of payloads of version 1.0.
+        compress: compress new envelopes; off, because lengths tell where an attacker writes part of the data.
+        rotation_days: age at which data keys rotate, above 0.
+        max_messages_per_key: messages under one data key, at most 2^32.
+        cache_size: data keys in memory at the most.
+        secret_files: files and directories whose permissions the compliance report checks.
+        secret_providers: providers that it asks whether they answer.
+        require_fips: whether it counts a library without FIPS mode as a failure.
+        events: where events go.
+        clock: the time.
+    """
+
+    @performance_monitor(max_time=BUDGET)
+    async def encrypt_manufacturer_data(
+        self,
+        data: Any,
+        *,
+        manufacturer_id: Any = None,
+        classification: str | None = None,
+        field: str | None = None,
+    ) -> Envelope:
+        """Encrypt any JSON-like data; dates, decimals, bytes and integers of any size keep their types.
+
+        Args:
+            data: what to encrypt.
+            manufacturer_id: whose data it is (an id, or any object with ``manufacturer_id``); when missing, what
+                ``data["manufacturer_id"]`` says, and nobody's without that.
+            classification: a word for the data as a whole, kept in the metadata; up to 100 characters.
+            field: the path of the field that the envelope belongs to; decryption may insist on it.
+
+        Returns:
+            ``{"encrypted_payload": ..., "encryption_metadata": {...}}``, JSON-safe.
+
+        Raises:
+            ValidationError: the data holds a type that has no serialised form.
+            KeyUnavailableError: the manufacturer's keys were shredded, or the key store's root is not at hand.
+        """
+        if manufacturer_id is None and type(data) is dict:
+            manufacturer_id = data.get("manufacturer_id")
+            if type(manufacturer_id) is not str or not manufacturer_id:
+                manufacturer_id = None
+        owner = owner_of(manufacturer_id)
+        if classification is not None or field is not None:
+            _check_labels(classification, field)
+        sealer = self._sealer or await self.sealer()
+        return await sealer.seal(data, owner, classification=classification, field=field)
+
+    @performance_monitor(max_time=BUDGET)
+    async def decrypt_manufacturer_data(
+        self,
+        encrypted: Envelope,
+        *,
+        manufacturer_id: Any = None,
+        authorized_context: Any = None,
+        field: str | None = None,
+        minimum_key_version: int = 0,
+    ) -> Any:
+        """The data of an envelope.
+
+        Args:
+            encrypted: what :meth:`encrypt_manufacturer_data` gave, or an envelope of version 1.0.
+            manufacturer_id: who asks: an id, or any object with ``manufacturer_id``.
+            authorized_context: the same, under the name that older callers use.
+            field: the field that the envelope must belong to.
+            minimum_key_version: the oldest key version that is taken (version 1.0 counts as 0).
+
+        Raises:
+            InsufficientPermissionsError: the envelope is genuine, and another manufacturer's.
+            DecryptionError: for every other reason, and it says no more than that.
+        """
+        opened = await self._opened(encrypted)
+        for asking in (manufacturer_id, authorized_context):
+            if asking is not None:
+                wanted = owner_of(asking)
+                if wanted != opened.owner and not (opened.owner is None and opened.legacy):
+                    self._tell("encryption:data:refused", Severity.WARNING, manufacturer_id=wanted)
+                    raise foreign(opened.owner, str(wanted))
+        if field is not None and opened.metadata.get("field") != field:
+            raise decryption_failed()
+        if minimum_key_version and (opened.legacy or opened.metadata["key_version"] < minimum_key_version):
+            raise decryption_failed()
+        return opened.data
+
+    async def blind_index(self, manufacturer_id: Any, field: str, value: Any) -> str:
+        """A keyed hash by which encrypted values can be found: equal values of a field have equal hashes.
+
+        It tells nobody without the key what the value is, but it does tell which records of a manufacturer have
+        the same one. It stays as it is when data keys rotate, and is of no use after ``shred``. Text is
+        normalised (NFC); fold its case before where case does not matter.
+
+        Returns:
+            64 hexadecimal digits.
+        """
+        owner = owner_of(manufacturer_id)
+        sealer = await self.sealer()
+        key = derive_key(await sealer.ring.index_key(owner or ""), "gatewright blind index", field)
+        plain = unicodedata.normalize("NFC", value) if isinstance(value, str) else value
+        return hmac.digest(key, serialise(plain), "sha256").hex()
+
+    def mask(self, data: Any) -> Any:
+        """A copy of ``data`` with everything sensitive masked, for logs and pages; see
+        :func:`~gatewright.encryption.masking.mask`."""
+        return masking.mask(data)
+
+    async def export_manufacturer_data(
+        self, manufacturer: Any, sources: Sequence[RecordSource], *, batch_size: int = 200
+    ) -> AsyncIterator[ExportedRecord]:
+        """All data of a manufacturer in clear, record by record: the answer to a data subject's request.
+
+        Records that do not open are named with ``readable=False``, so that an export never hides a gap.
+        """
+        owner = owner_of(manufacturer)
+        count = 0
+        for source in sources:
+            after: str | None = None
+            while page := await source.page(after, batch_size):
+                after = page[-1].record_id
+                for record in page:
+                    metadata = record.envelope.get("encryption_metadata") or {}
+                    if metadata.get("manufacturer_id") == owner:
+                        count += 1
+                        yield await self._exported(source.name, record.record_id, record.envelope, metadata)
+        self._tell("encryption:data:exported", Severity.NOTICE, manufacturer_id=owner, records=count)
+
+    async def validate_encryption_compliance(self) -> ComplianceReport:
+        """Check algorithms, keys, counts, files and the cryptographic library; each finding has its remedy."""
+        report = await Examination(self).run()
+        for finding in report.findings:
+            if finding.status == "failed":
+                self._tell(
+                    "encryption:compliance:failed",
+                    Severity(finding.severity),
+                    check=finding.check,
+                    detail=finding.detail,
+                )
+        return report
+
+    async def _exported(
+        self, source: str, record_id: str, envelope: Envelope, metadata: dict[str, Any]
+    ) -> ExportedRecord:
+        try:
+            data, readable = (await self._opened(envelope)).data, True
+        except DecryptionError:
+            data, readable = None, False
+        return ExportedRecord(
+            source=source,
+            record_id=record_id,
+            field=metadata.get("field"),
+            classification=metadata.get("classification"),
+            encrypted_at=metadata.get("encrypted_at"),
+            readable=readable,
+            data=data,
+        )
+
+
+def _check_labels(classification: str | None, field: str | None) -> None:
+    for name, value, longest in (
+        ("classification", classification, LONGEST_CLASSIFICATION),
+        ("field", field, LONGEST_FIELD),
+    ):
+        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= longest):
+            message = f"{name} must be a text of 1 to {longest} characters."
+            error = FieldError(field=name, error_type="INVALID_LABEL", message=message)
+            raise ValidationError(message, errors=[error])

@@ -1,0 +1,200 @@
+"""Sealing: from data to envelope and back, with the keys of a ring."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from gatewright.clock import Clock
+from gatewright.encryption import metadata as envelope_metadata
+from gatewright.encryption.classification import classify
+from gatewright.encryption.datakey import BoundedCache, DataKey, KeyRing
+from gatewright.encryption.envelope import (
+    CHUNK_BYTES,
+    CHUNKED,
+    COMPRESSED,
+    PREFIX_CHARACTERS,
+    Algorithm,
+    Subkey,
+    new_subkey,
+)
+from gatewright.encryption.failure import decryption_failed
+from gatewright.encryption.records import Envelope
+from gatewright.encryption.serialisation import deserialise, serialise
+from gatewright.errors import EncryptionError
+
+THREAD_BYTES = 256 * 1024
+"""Payloads from here on are worked on in a thread, so that the event loop goes on."""
+
+LARGEST_PLAINTEXT = 256 * 2**20
+"""Bytes that a compressed payload may unfold to."""
+
+_OPENERS = 4096
+
+
+class Opened:
+    """An envelope that opened: its data, whose it is, and what it said of itself."""
+
+    __slots__ = ("data", "metadata", "owner")
+
+    def __init__(self, data: Any, owner: str | None, metadata: dict[str, Any]) -> None:
+        self.data = data
+        self.owner = owner
+        self.metadata = metadata
+
+    @property
+    def legacy(self) -> bool:
+        """Whether it was of version 1.0, whose envelopes do not say whose they are."""
+        return self.metadata.get("version") != envelope_metadata.VERSION
+
+
+class Sealer:
+    """Makes and opens envelopes.
+
+    Args:
+        ring: gives out data keys.
+        algorithm: what new envelopes use.
+        compress: whether new envelopes are compressed. Leave it off where one envelope mixes secrets with text
+            that an attacker chooses: the length would tell (CRIME).
+        max_messages: messages under one data key.
+        exhausted: called when a key has sealed that many: rotates, or raises EncryptionError.
+    """
+
+    def __init__(
+        self,
+        ring: KeyRing,
+        *,
+        algorithm: Algorithm,
+        clock: Clock,
+        compress: bool,
+        max_messages: int,
+        exhausted: Callable[[DataKey], Awaitable[None]],
+    ) -> None:
+        self.ring = ring
+        self.algorithm = algorithm
+        self.max_messages = max_messages
+        self._exhausted = exhausted
+        self._clock = clock
+        self._flags = COMPRESSED if compress else 0
+        self._openers: BoundedCache[str, tuple[DataKey, Subkey]] = BoundedCache(_OPENERS)
+        self._second = -1
+        self._second_text = ""
+        ring.forgotten = self._openers.clear
+
+    # --- data to envelope ---------------------------------------------------------------------------------------
+
+    async def seal(
+        self, data: Any, owner: str | None, *, classification: str | None = None, field: str | None = None
+    ) -> Envelope:
+        """An envelope of ``data``."""
+        key = self.ring.ready(owner or "")
+        subkey = key.sealers.get(self._flags) if key is not None else None
+        if key is None or subkey is None or subkey.remaining < 1:
+            key, subkey = await self._sealer(owner or "")
+        subkey.remaining -= 1
+        findings = classify(data)
+        metadata = envelope_metadata.build(
+            algorithm=self.algorithm.value,
+            key_id=key.key_id,
+            key_version=key.version,
+            encrypted_at=self._now(),
+            sensitive_fields=list(findings),
+            sensitive_classes=list(findings.values()),
+            manufacturer_id=owner,
+            classification=classification,
+            field=field,
+        )
+        aad = envelope_metadata.canonical(metadata)
+        plaintext = serialise(data)
+        if len(plaintext) < CHUNK_BYTES and not self._flags:
+            payload = subkey.seal(plaintext, aad)
+        elif len(plaintext) < THREAD_BYTES:
+            payload = self._seal_large(key, subkey, plaintext, aad)
+        else:
+            payload = await asyncio.to_thread(self._seal_large, key, subkey, plaintext, aad)
+        return {"encrypted_payload": payload, "encryption_metadata": metadata}
+
+    def _seal_large(self, key: DataKey, subkey: Subkey, plaintext: bytes, aad: bytes) -> str:
+        if self._flags & COMPRESSED:
+            plaintext = zlib.compress(plaintext, 6)
+        if len(plaintext) < CHUNK_BYTES:
+            return subkey.seal(plaintext, aad)
+        return new_subkey(key.secret, self.algorithm, self._flags | CHUNKED, remaining=0).seal_chunks(plaintext, aad)
+
+    async def _sealer(self, owner: str) -> tuple[DataKey, Subkey]:
+        """A key and a subkey with messages left, reserved in the ring."""
+        for _ in range(3):
+            key = await self.ring.current(owner)
+            subkey = key.sealers.get(self._flags)
+            if subkey is not None and subkey.remaining > 0:
+                return key, subkey
+            count = key.next_lease(self.max_messages)
+            if await self.ring.reserve(key, count) <= self.max_messages:
+                return key, key.add_sealer(self.algorithm, self._flags, count)
+            await self._exhausted(key)
+        raise EncryptionError("No data key with messages left could be made.", code="KEY_EXHAUSTED")
+
+    def _now(self) -> str:
+        second = int(self._clock.timestamp())
+        if second != self._second:
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._second = second
+        return self._second_text
+
+    # --- envelope to data ---------------------------------------------------------------------------------------
+
+    async def open(self, payload: Any, metadata: Any, *, rescue: bool = False) -> Opened:
+        """The data of an envelope.
+
+        Args:
+            rescue: whether a key that was revoked may open it (re-encryption does that).
+
+        Raises:
+            DecryptionError: for whatever reason it does not open.
+        """
+        try:
+            key_id, owner = metadata["key_id"], metadata.get("manufacturer_id")
+            prefix = payload[:PREFIX_CHARACTERS]
+            known = self._openers.get(prefix)
+        except (KeyError, TypeError, AttributeError):
+            raise decryption_failed() from None
+        if known is None or known[0].key_id != key_id or known[0].owner != (owner or "") or rescue:
+            known = await self._opener(prefix, metadata, rescue=rescue)
+        subkey = known[1]
+        aad = envelope_metadata.canonical(metadata)
+        if len(payload) < THREAD_BYTES:
+            data = self._open(subkey, payload, aad)
+        else:
+            data = await asyncio.to_thread(self._open, subkey, payload, aad)
+        return Opened(data, owner, metadata)
+
+    def _open(self, subkey: Subkey, payload: str, aad: bytes) -> Any:
+        plaintext = subkey.open(payload, aad)
+        return deserialise(_decompressed(plaintext) if subkey.flags & COMPRESSED else plaintext)
+
+    async def _opener(self, prefix: Any, metadata: Any, *, rescue: bool) -> tuple[DataKey, Subkey]:
+        key_id, version = metadata["key_id"], metadata.get("key_version")
+        owner, algorithm = metadata.get("manufacturer_id", ""), metadata.get("algorithm")
+        texts = (prefix, key_id, owner, algorithm)
+        if type(version) is not int or not all(type(text) is str for text in texts):
+            raise decryption_failed()
+        epoch = self.ring.epoch
+        key = await self.ring.find(owner, key_id, version, rescue=rescue)
+        subkey = key.opener(algorithm, prefix)
+        if not rescue and not subkey.flags & CHUNKED and epoch == self.ring.epoch:
+            self._openers.put(prefix, (key, subkey))
+        return key, subkey
+
+
+def _decompressed(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        plain = inflater.decompress(data, LARGEST_PLAINTEXT)
+    except zlib.error:
+        raise decryption_failed() from None
+    if not inflater.eof or inflater.unused_data:
+        raise decryption_failed()
+    return plain

@@ -1,0 +1,46 @@
+"""Managers of both kinds: keys derived from the root, and keys in a store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gatewright.clock import ManualClock
+from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.events import ListSink
+from gatewright.storage.sqlite.store import SqliteStore
+
+ROOT = bytes(range(32))
+
+
+@pytest.fixture
+def sink() -> ListSink:
+    return ListSink()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def key_store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    async with SqliteStore(tmp_path / "keys.db", durable=False, poll_interval=0.1) as store:
+        yield store
+
+
+@pytest.fixture(params=["derived", "stored"])
+async def manager(
+    request: pytest.FixtureRequest, sink: ListSink, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[ManufacturerEncryptionManager]:
+    if request.param == "derived":
+        async with ManufacturerEncryptionManager(ROOT, events=sink, clock=clock) as made:
+            yield made
+        return
+    async with (
+        SqliteStore(tmp_path / "keys.db", durable=False) as store,
+        ManufacturerEncryptionManager(ROOT, store=store, events=sink, clock=clock) as made,
+    ):
+        yield made
