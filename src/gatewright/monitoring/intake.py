@@ -29,7 +29,8 @@ _log = get_logger(__name__)
 BATCH = 2000
 _INLINE = 8
 """Up to this many events are encoded on the event loop (some 20 µs each); more go to a thread."""
-_RETRY_MOST = 5.0
+_RETRY_GROWTH = 20
+"""The pause between two attempts grows to this many times the first."""
 
 ROUTINE = ("web", "access", "usage", "request")
 """Sources whose events of severity ``info`` may be counted instead of kept when nothing can be kept any more."""
@@ -48,7 +49,7 @@ class Intake:
         spool: where they wait while the store is away; None keeps them in memory.
         capacity: events that may wait in memory.
         handle: called with each batch once it is kept; must not raise.
-        retry: seconds before the store is tried again; doubled each time, to 5 at the most.
+        retry: seconds before the store is tried again; doubled each time, to twenty times that.
         must_audit: decides what ``emit`` refuses rather than loses when everything is full.
     """
 
@@ -233,7 +234,7 @@ class Intake:
                 _log.error("the store does not take audit events; they go to the spool", error=error)
             self.store_away = True
             self._try_again = now() + self._retry
-            self._retry = min(self._retry * 2, _RETRY_MOST)
+            self._retry = min(self._retry * 2, self._first_retry * _RETRY_GROWTH)
             return False
         if self.store_away:
             _log.info("the store takes audit events again")
@@ -257,11 +258,11 @@ class Intake:
         """Wait until the store may be tried again, or events for the spool come; False when it is time to close."""
         loop, wake = asyncio.get_running_loop(), self._wake
         while wake is not None and not self._closing and (left := self._try_again - loop.time()) > 0:
+            if self._queue and not self.stuck:
+                break
             wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), left)
-            if self._queue and not self.stuck:
-                break
         return not self._closing
 
     def _set_stuck(self, stuck: bool) -> None:
