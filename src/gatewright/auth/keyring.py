@@ -26,8 +26,8 @@ from gatewright.events import EventSink, Severity, event
 from gatewright.storage.changes import Changes
 from gatewright.storage.signing import SigningStore, StoredSigningKey
 
-_RELOAD_INTERVAL = 1.0
-"""Seconds between two looks for an unknown key id: garbage ids must not become a load on the store."""
+_LOOK_INTERVAL = 0.05
+"""Seconds between two looks for unknown key ids: garbage ids must not become a load on the store."""
 
 
 class KeyRing:
@@ -72,6 +72,7 @@ class KeyRing:
         self._header = b""
         self._stale = True
         self._looked = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
         self._stop: Callable[[], None] | None = None
 
     async def open(self) -> None:
@@ -117,14 +118,19 @@ class KeyRing:
         return key if key is not None and self._clock.timestamp() < self._ends[key.kid] else None
 
     async def find(self, kid: str) -> SigningKey | None:
-        """As :meth:`get`, after a look at the store (at most one a second) for a key that is not known yet."""
-        if self.get(kid) is None and (self._stale or self._clock.monotonic() - self._looked >= _RELOAD_INTERVAL):
-            await self.load()
+        """As :meth:`get`, after a look at the store for a key that another process made just now.
+
+        All who wait share one look, and there are at most twenty a second.
+        """
+        if self.get(kid) is None:
+            if self._looking is None:
+                self._looking = asyncio.get_running_loop().create_task(self._look_in_turn())
+            await asyncio.shield(self._looking)
         return self.get(kid)
 
     async def load(self) -> None:
         """Take the ring from the store."""
-        self._looked = self._clock.monotonic()
+        self._looked = asyncio.get_running_loop().time()
         self._stale = False
         now = self._clock.now()
         alive = [s for s in await self._store.list_signing_keys() if s.expires_at is None or s.expires_at > now]
@@ -168,6 +174,13 @@ class KeyRing:
         """The public halves of all keys that verify, as JWKs; secrets have none."""
         found = (key.public_jwk() for kid, key in self._keys.items() if self.get(kid) is not None)
         return [jwk for jwk in found if jwk is not None]
+
+    async def _look_in_turn(self) -> None:
+        try:
+            await asyncio.sleep(max(0.0, self._looked + _LOOK_INTERVAL - asyncio.get_running_loop().time()))
+        finally:
+            self._looking = None  # who comes from here on would miss what this look cannot see any more
+        await self.load()
 
     async def _make_first(self) -> None:
         if self._derived:

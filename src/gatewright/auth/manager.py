@@ -13,7 +13,7 @@ from gatewright.auth.calls.mfa import MFACalls
 from gatewright.auth.calls.sessions import SessionCalls
 from gatewright.auth.calls.signin import SignInCalls
 from gatewright.auth.calls.tokens import TokenCalls
-from gatewright.auth.clients import PlaceLookup
+from gatewright.auth.clients import PlaceLookup, read_agent
 from gatewright.auth.issue import SessionIssuer
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.keyring import KeyRing
@@ -112,6 +112,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             clock=self._clock,
         )
         self.issuer.rule = self.access.factors
+        self.risk.devices = self.access.devices
 
     def __repr__(self) -> str:
         return "ManufacturerAuthManager()"
@@ -129,6 +130,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
         await self.keys.open()
         await self._revocations.refresh()
         await asyncio.to_thread(self.access.warm)
+        await asyncio.to_thread(read_agent, "")  # the first look at a user agent loads its lists
         self._maintenance = asyncio.get_running_loop().create_task(self._maintain())
 
     async def close(self) -> None:

@@ -51,10 +51,17 @@ class RiskPolicy(Record, frozen=True, kw_only=True):
         return RiskAction.NOTE if score >= self.note else RiskAction.NONE
 
 
-class DeviceCheck(Protocol):
-    """Tells whether a token is that of a trusted device."""
+class KnownDevice(Protocol):
+    """A trusted device."""
 
-    async def is_device(self, device_id: str, device_token: str) -> bool: ...
+    @property
+    def device_id(self) -> str: ...
+
+
+class DeviceCheck(Protocol):
+    """Tells which trusted device a client shows the token of."""
+
+    async def recognise(self, client: ClientInfo | None) -> KnownDevice | None: ...
 
 
 class RiskAssessor:
@@ -164,7 +171,8 @@ class RiskAssessor:
     async def _is_bound_device(self, device_id: str, client: ClientInfo) -> bool:
         if self.devices is None or not client.device_token:
             return False
-        return await self.devices.is_device(device_id, client.device_token)
+        device = await self.devices.recognise(client)
+        return device is not None and device.device_id == device_id
 
     def _place(self, ip_address: str | None) -> Place | None:
         return self._places.place_of(ip_address) if self._places and ip_address else None

@@ -184,7 +184,7 @@ class SessionService:
         await self.flush()
         extended = await self._store.extend_session(session_id, now=now, expires_at=now + self._rules.lifetime)
         if extended is None:
-            _refuse_ended()
+            refuse_ended()
         self._states.put(extended)
         return self.describe(extended)
 
@@ -197,7 +197,7 @@ class SessionService:
         await self.flush()
         old = await self._store.get_session(session_id)
         if old is None or not is_alive(old, now.timestamp()):
-            _refuse_ended()
+            refuse_ended()
         changed: dict[str, Any] = {}
         if new_tier is not None:
             roles = [f"manufacturer_{new_tier}" if role == f"manufacturer_{old.tier}" else role for role in old.roles]
@@ -206,7 +206,7 @@ class SessionService:
             old, session_id=new_session_id(), last_activity=now, cookie_hash=None, **changed
         )
         if not await self._store.replace_session(session_id, successor, now=now):
-            _refuse_ended()
+            refuse_ended()
         self._states.put(successor)
         self._tell("auth:session:rotated", successor, previous=session_id)
         return self.describe(successor)
@@ -261,7 +261,7 @@ class SessionService:
         secret = secrets.token_urlsafe(32)
         hashed = bytes.fromhex(self._cookies.of("session cookie", session_id, secret))
         if not await self._store.set_session_cookie(session_id, now=self._clock.now(), cookie_hash=hashed):
-            _refuse_ended()
+            refuse_ended()
         return f"{session_id}.{secret}"
 
     async def verify_cookie(self, value: str) -> StoredSession | None:
@@ -347,5 +347,6 @@ def new_session_id() -> str:
     return secrets.token_hex(_ID_BYTES)
 
 
-def _refuse_ended() -> NoReturn:
+def refuse_ended() -> NoReturn:
+    """Raise the error for a session that is not alive."""
     raise AuthenticationError("The session is invalid or has ended.", code="SESSION_ENDED")

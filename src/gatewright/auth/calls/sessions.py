@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from gatewright.auth.access import Access
 from gatewright.auth.clients import client_info
 from gatewright.auth.options import AuthOptions
 from gatewright.auth.records import ClientInfo, ManufacturerSession, SessionRisk
 from gatewright.auth.risk import RiskAssessor
-from gatewright.auth.sessions import NewSession, SessionService
+from gatewright.auth.sessions import NewSession, SessionService, refuse_ended
 from gatewright.auth.tenants import TenantGate
 from gatewright.auth.tokens.claims import read, subject_claims
 from gatewright.auth.tokens.service import TokenService
+from gatewright.errors import InvalidCredentialsError
 from gatewright.storage.protocol import Store
 
 
@@ -25,6 +27,7 @@ class SessionCalls:
     tokens: TokenService
     tenants: TenantGate
     risk: RiskAssessor
+    access: Access
 
     async def create_session(self, data: Any) -> ManufacturerSession:
         """Begin a session for a manufacturer that the caller has authenticated by itself.
@@ -114,6 +117,26 @@ class SessionCalls:
     async def cleanup_expired_sessions(self) -> int:
         """End what has run out and delete what ended long ago; how many ran out."""
         return await self.sessions.delete_expired()
+
+    async def confirm_session_mfa(self, session_id: str, proof: object, *, client: Any = None) -> None:
+        """Show a second factor in a session, so that sensitive operations are allowed for a while.
+
+        Args:
+            proof: a TOTP or backup code, or a passkey assertion with its ``challenge_id``.
+
+        Raises:
+            AuthenticationError: the session is not alive (code ``SESSION_ENDED``).
+            InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``).
+            RateLimitExceededError, AccountLockedError: too many wrong ones.
+        """
+        session = await self.sessions.get_alive(session_id)
+        if session is None:
+            refuse_ended()
+        person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        if await self.access.factors.prove(person, proof, client=client_info(client)) is None:
+            raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
+        if not await self.sessions.note_mfa(session_id):
+            refuse_ended()
 
     async def require_recent_mfa(self, session_id: str, *, max_age: timedelta | float | None = None) -> None:
         """Raise unless a second factor was shown in this session lately.
