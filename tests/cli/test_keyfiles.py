@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.cli.keyfiles import NAMES, make_keys, write_private
+from gatewright.cli.keyfiles import NAMES, make_keys, prepare_new_root, write_private
 from gatewright.errors import ConfigurationError
 from gatewright.settings import key_bytes
 
@@ -46,3 +46,20 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="GATEWRIGHT_DATA_DIR"):
         make_keys(tmp_path / "file" / "keys")
+
+
+def test_a_new_root_keeps_the_old_one_among_the_previous(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    path, kept = tmp_path / NAMES[1], tmp_path / "gatewright_previous_encryption_keys"
+    first = path.read_text().strip()
+    prepare_new_root(tmp_path)
+    second = path.read_text().strip()
+    prepare_new_root(tmp_path)
+    assert len({first, second, path.read_text().strip()}) == 3
+    assert kept.read_text() == f"{second},{first}\n"
+    assert stat.S_IMODE(kept.stat().st_mode) == stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_root_that_is_kept_elsewhere_is_not_prepared_here(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS"):
+        prepare_new_root(tmp_path)

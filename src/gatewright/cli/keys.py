@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.opening import opened, run
+from gatewright.cli.keyfiles import prepare_new_root
+from gatewright.cli.opening import KEYS_DIRECTORY, data_directory, opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
+from gatewright.cli.posture import operator
+from gatewright.errors import KeyUnavailableError
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation
 
 app = typer.Typer(help="List, rotate and revoke keys.", no_args_is_help=True)
+
+Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
 
 
 class Which(StrEnum):
@@ -22,6 +28,9 @@ class Which(StrEnum):
     SIGNING = "signing"
     ENCRYPTION = "encryption"
     ALL = "all"
+
+
+# --- list -------------------------------------------------------------------------------------------------------
 
 
 @app.command("list")
@@ -34,7 +43,6 @@ def list_keys(json: Json = False) -> None:
     _print_keys("Keys that sign tokens", ("kid", "algorithm", "state", "created_at", "expires_at"), found["signing"])
     columns = ("key_id", "version", "status", "created_at", "retired_at", "reason")
     _print_keys("Generations of data keys", columns, found["encryption"])
-    _print_keys("Root keys", ("root_id", "created_at", "retired_at"), found["roots"])
 
 
 def _print_keys(title: str, columns: tuple[str, ...], keys: list[dict[str, Any]]) -> None:
@@ -43,7 +51,6 @@ def _print_keys(title: str, columns: tuple[str, ...], keys: list[dict[str, Any]]
 
 async def _list() -> dict[str, list[dict[str, Any]]]:
     async with opened() as foundation:
-        store = foundation.store
         return {
             "signing": [
                 {
@@ -54,20 +61,23 @@ async def _list() -> dict[str, list[dict[str, Any]]]:
                     "retired_at": key.retired_at,
                     "expires_at": key.expires_at,
                 }
-                for key in await store.list_signing_keys()
+                for key in await foundation.store.list_signing_keys()
             ],
-            "encryption": [generation.to_dict() for generation in await store.list_key_generations()],
-            "roots": [root.to_dict() for root in await store.list_root_keys()],
+            "encryption": [key.to_dict() for key in await foundation.encryption.list_keys()],
         }
+
+
+# --- rotate -----------------------------------------------------------------------------------------------------
 
 
 @app.command()
 def rotate(
-    which: Annotated[Which, typer.Argument(help="Which ring.")] = Which.ALL,
+    which: Annotated[Which, typer.Argument(help="Which keys.")] = Which.ALL,
+    reason: Reason = "by the operator",
     json: Json = False,
 ) -> None:
     """Make new keys from now on. Old ones still verify and open; nobody is signed out."""
-    done = run(_rotate(which))
+    done = run(_rotate(which, reason))
     if json:
         print_json(done)
         return
@@ -78,16 +88,94 @@ def rotate(
         print_line(f"encryption  {changed['new_key_id']} seals from now on, {changed['old_key_id']} still opens")
 
 
-async def _rotate(which: Which) -> dict[str, Any]:
-    async with opened() as foundation:
-        return await rotate_rings(foundation, which)
-
-
-async def rotate_rings(foundation: SecurityFoundation, which: Which) -> dict[str, Any]:
-    """Rotate one ring or both; what signs and seals from now on."""
+async def _rotate(which: Which, reason: str) -> dict[str, Any]:
     done: dict[str, Any] = {}
-    if which in (Which.SIGNING, Which.ALL):
-        done["signing"] = await foundation.auth.rotate_signing_key()
-    if which in (Which.ENCRYPTION, Which.ALL):
-        done["encryption"] = (await foundation.encryption.rotate_encryption_key()).to_dict()
+    async with opened() as foundation:
+        if which in (Which.SIGNING, Which.ALL):
+            done["signing"] = await foundation.auth.rotate_signing_key()
+        if which in (Which.ENCRYPTION, Which.ALL):
+            done["encryption"] = (await foundation.encryption.rotate_encryption_key(reason=reason)).to_dict()
     return done
+
+
+@app.command("rotate-root")
+def rotate_root(
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Make a new root key in the key files; the old one still unwraps.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Wrap every data key with the present GATEWRIGHT_ENCRYPTION_KEY. Records stay as they are.
+
+    Three steps, without an outage: `keys rotate-root --prepare` (or set the new key, and the old one in
+    GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS), restart the service, `keys rotate-root`. May be repeated after a fault.
+    """
+    if prepare:
+        directory = data_directory() / KEYS_DIRECTORY
+        prepare_new_root(directory)
+        done: dict[str, Any] = {"prepared": str(directory)}
+        text = f"A new root key is in {directory}. Restart the service, then run `gatewright keys rotate-root`."
+    else:
+        done = run(_rotate_root())
+        text = f"{done['rewrapped']:,} data keys were wrapped anew by {done['new_root_id']}."
+    if json:
+        print_json(done)
+    else:
+        print_line(text)
+
+
+async def _rotate_root() -> dict[str, Any]:
+    async with opened() as foundation:
+        present = foundation.settings.secret("encryption_key")
+        if present is None:
+            raise KeyUnavailableError("GATEWRIGHT_ENCRYPTION_KEY is missing.")
+        return (await foundation.encryption.rotate_root_key(present)).to_dict()
+
+
+# --- revoke -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The id of a compromised key, as `keys list` shows it.")],
+    reason: Annotated[str, typer.Option(help="What happened; it stands in the audit log.")],
+    destroy: Annotated[
+        bool, typer.Option("--destroy", help="Delete data keys as well: what is sealed under them is lost for good.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """A key is compromised: let it verify, or open, nothing any more. A new one takes its place first.
+
+    Of the keys that sign tokens all old ones end with it: everybody refreshes, nobody signs in anew. A revoked
+    generation of data keys can still be re-encrypted until it is destroyed.
+    """
+    done = run(_revoke(key_id, reason, destroy=destroy))
+    if json:
+        print_json(done)
+    elif done["kind"] == "signing":
+        print_line(f"{len(done['ended'])} keys verify no more; {done['signs']} signs.")
+    else:
+        print_line(f"The generation {key_id} is {'destroyed' if destroy else 'revoked'} ({done['keys']} data keys).")
+
+
+async def _revoke(key_id: str, reason: str, *, destroy: bool) -> dict[str, Any]:
+    async with opened() as foundation:
+        signing = {key.kid: key for key in await foundation.store.list_signing_keys()}
+        if key_id in signing:
+            return await _revoke_signing(foundation, key_id, reason, current=signing[key_id].retired_at is None)
+        known = [key.key_id for key in await foundation.encryption.list_keys()]
+        if key_id not in known:
+            raise KeyUnavailableError(f"No key has the id {key_id!r}; see `gatewright keys list`.", code="UNKNOWN_KEY")
+        keys = await foundation.encryption.revoke_key(key_id, reason=reason, destroy=destroy)
+        return {"kind": "encryption", "key_id": key_id, "keys": keys, "destroyed": destroy}
+
+
+async def _revoke_signing(foundation: SecurityFoundation, kid: str, reason: str, *, current: bool) -> dict[str, Any]:
+    from gatewright.events import Severity, event
+
+    signs = await foundation.auth.rotate_signing_key() if current else foundation.auth.keys.current.kid
+    ended = await foundation.store.delete_signing_keys(now=datetime.max.replace(tzinfo=UTC))
+    foundation.sink.emit(
+        event("auth:signing_key:revoked", severity=Severity.HIGH, actor=operator(), kid=kid, ended=ended, reason=reason)
+    )
+    return {"kind": "signing", "key_id": kid, "ended": ended, "signs": signs}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gatewright.cli.checks.machine import check_clock
-from gatewright.cli.checks.result import Check, finding, ok
+from gatewright.cli.checks.result import Check, finding, note, ok
 from gatewright.errors import SecurityError
 
 if TYPE_CHECKING:
@@ -46,12 +46,14 @@ async def _clock(foundation: SecurityFoundation) -> Check:
 
 async def _encryption(foundation: SecurityFoundation) -> AsyncIterator[Check]:
     report = await foundation.encryption.validate_encryption_compliance()
-    for check in report.checks:
-        subject = f"encryption: {check.name}"
-        if check.passed:
-            yield ok(subject, check.detail)
+    for found in report.findings:
+        subject = f"encryption: {found.check}"
+        if found.status == "failed":
+            yield finding(subject, found.detail, found.remedy or "")
+        elif found.status == "info":
+            yield note(subject, found.detail, found.remedy or "")
         else:
-            yield finding(subject, check.detail, check.remedy)
+            yield ok(subject, found.detail)
 
 
 def _detector(foundation: SecurityFoundation) -> Check:
