@@ -24,7 +24,8 @@ from gatewright.storage.tenants import TenantStore
 PREFIX = "gwr_"
 """How a refresh token begins, so that secret scanners can find one."""
 
-_MAX_LENGTH = 128
+_RANDOM_BYTES = 32
+_LENGTH = len(PREFIX) + 43
 
 
 class RefreshStore(SessionStore, TenantStore, Protocol):
@@ -189,11 +190,11 @@ def is_refresh_token(token: object) -> bool:
 
 
 def _new_token() -> str:
-    return PREFIX + secrets.token_urlsafe(32)
+    return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
 
 
 def _checked(token: object) -> str:
-    if not isinstance(token, str) or not is_refresh_token(token) or len(token) > _MAX_LENGTH:
+    if not isinstance(token, str) or not is_refresh_token(token) or len(token) != _LENGTH:
         _refuse()
     return token
 
