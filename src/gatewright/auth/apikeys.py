@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
 
+from gatewright.auth.bounds import bounded_text
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.people import Person
 from gatewright.auth.records import ApiKeyInfo, ClientInfo
@@ -181,7 +182,7 @@ class ApiKeys:
         """
         if not timedelta(0) <= overlap <= timedelta(days=90):
             raise ValidationError("The overlap is from 0 to 90 days.", code="INVALID_OVERLAP")
-        old = await self._store.get_api_key(key_id) if isinstance(key_id, str) else None
+        old = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if old is None or old.manufacturer_id != manufacturer_id:
             raise _unknown()
         key, stored = self._new(
@@ -203,7 +204,7 @@ class ApiKeys:
 
     async def revoke(self, key_id: str, *, manufacturer_id: str | None = None) -> bool:
         """End a key at once, in every process; False when there is none (of this manufacturer) to end."""
-        stored = await self._store.get_api_key(key_id) if isinstance(key_id, str) else None
+        stored = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if stored is None or (manufacturer_id is not None and stored.manufacturer_id != manufacturer_id):
             return False
         revoked = await self._store.revoke_api_key(key_id, now=self._clock.now())
@@ -358,8 +359,8 @@ def _random(length: int) -> str:
 
 
 def _checked_name(name: object) -> str:
-    text = name.strip() if isinstance(name, str) else ""
-    if not 0 < len(text) <= MAX_NAME_LENGTH or not text.isprintable():
+    text = bounded_text(name, MAX_NAME_LENGTH).strip()
+    if not text or not text.isprintable():
         raise ValidationError(f"A key's name has 1 to {MAX_NAME_LENGTH} printable characters.", code="INVALID_NAME")
     return text
 

@@ -10,6 +10,7 @@ import base64
 import secrets
 from datetime import timedelta
 
+from gatewright.auth.bounds import bounded_text
 from gatewright.auth.clients import read_agent
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.people import Person
@@ -24,6 +25,7 @@ KEEP = 20
 """Devices of one account; beyond that, the one unused for longest is trusted no more."""
 
 MAX_TOKEN_LENGTH = 256
+MAX_NAME_LENGTH = 100
 
 
 class TrustedDevices:
@@ -54,7 +56,7 @@ class TrustedDevices:
         device = StoredDevice(
             device_id=secrets.token_hex(16),
             account_id=person.account_id,
-            name=(name or _kind(client))[:100],
+            name=bounded_text(name, MAX_NAME_LENGTH).strip() or _kind(client)[:MAX_NAME_LENGTH],
             binding=self._binding(person.account_id, client),
             ip_address=client.ip_address if client else None,
             created_at=now,
@@ -70,7 +72,7 @@ class TrustedDevices:
         The account it belongs to is for the caller to compare.
         """
         token = client.device_token if client else None
-        if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_LENGTH:
+        if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             return None
         prefix, _, rest = token.partition("_")
         device_id, _, signature = rest.partition("_")
@@ -99,7 +101,7 @@ class TrustedDevices:
 
     async def revoke(self, person: Person, device_id: str) -> bool:
         """Trust a device no longer; False when it was not trusted."""
-        if not isinstance(device_id, str):
+        if not bounded_text(device_id, MAX_TOKEN_LENGTH):
             return False
         revoked = await self._store.delete_device(person.account_id, device_id)
         if revoked:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gatewright.auth.bounds import bounded_text
 from gatewright.auth.challenges import Challenges
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.people import Person
@@ -135,7 +136,7 @@ class Passkeys:
             account_id=secret.subject,
             public_key=verified.credential_public_key,
             sign_count=verified.sign_count,
-            name=str(name).strip()[:100] or "passkey",
+            name=bounded_text(name, 100).strip() or "passkey",
             device_type=verified.credential_device_type.value,
             backed_up=verified.credential_backed_up,
             created_at=self._clock.now(),
@@ -151,7 +152,7 @@ class Passkeys:
 
     async def remove(self, person: Person, passkey_id: str) -> bool:
         """Remove a passkey; False when the person has none of that id."""
-        passkey = await self._store.get_passkey(passkey_id) if isinstance(passkey_id, str) else None
+        passkey = await self._store.get_passkey(bounded_text(passkey_id, 4_096))
         if passkey is None or not await self._store.delete_passkey(person.account_id, passkey_id):
             return False
         self._emit("auth:passkey:removed", Severity.NOTICE, passkey, person.manufacturer_id)

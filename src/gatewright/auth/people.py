@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gatewright.auth.bounds import bounded_text
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import AuthorizationError, ValidationError
 from gatewright.records import Record
@@ -52,7 +53,7 @@ class People:
             AuthorizationError: unknown or disabled, where that is refused (code ``UNKNOWN_MANUFACTURER``), or
                 the account is not of this manufacturer.
         """
-        if not isinstance(manufacturer_id, str) or not 0 < len(manufacturer_id) <= MAX_ID_LENGTH:
+        if not bounded_text(manufacturer_id, MAX_ID_LENGTH):
             raise ValidationError("A manufacturer id is text of 1 to 128 characters.", code="INVALID_MANUFACTURER_ID")
         manufacturer = await self._store.get_manufacturer(manufacturer_id)
         if manufacturer is None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from gatewright.auth.abuse import SignInThrottle
+from gatewright.auth.bounds import bounded_text
 from gatewright.auth.challenges import Challenges
 from gatewright.auth.devices import TrustedDevices
 from gatewright.auth.keyed import KeyedHash
@@ -77,7 +78,7 @@ class Passwords:
             RateLimitExceededError: too many attempts from this network.
         """
         await self._throttle.admit(client)
-        address = email if isinstance(email, str) and len(email) <= MAX_ADDRESS_LENGTH else ""
+        address = bounded_text(email, MAX_ADDRESS_LENGTH)
         key = self._keyed.of("account", canonical_email(address))
         admitted = await self._throttle.admit_mail("reset", key)
         person = await self._people.by_address(canonical_email(address))
@@ -142,9 +143,7 @@ class Passwords:
             ValidationError: what is wrong with the new one.
             RateLimitExceededError, AccountLockedError: too many wrong passwords.
         """
-        given = current_password if isinstance(current_password, str) else ""
-        if len(given) > MAX_PASSWORD_LENGTH:
-            given = ""
+        given = bounded_text(current_password, MAX_PASSWORD_LENGTH)
         visitor = Visitor(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
         async with self._doors.attempt(f"change:account:{person.account_id}", visitor) as attempt:
             check = await self._hashing.verify(person.account.password_hash, given)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from gatewright.auth.abuse import SignInThrottle
+from gatewright.auth.bounds import bounded_text
 from gatewright.auth.challenges import Challenges
 from gatewright.auth.devices import TrustedDevices
 from gatewright.auth.keyed import KeyedHash
@@ -149,9 +150,8 @@ class SignIn:
     async def begin_passkey(self, email: object = None, *, client: ClientInfo | None = None) -> PasskeyChallenge:
         """Begin to sign in with a passkey alone. The answer is alike for known and unknown addresses."""
         await self._throttle.admit(client)
-        subject = ""
-        if isinstance(email, str) and email.strip():
-            subject = self.account_key(email[:MAX_ADDRESS_LENGTH])
+        address = bounded_text(email, MAX_ADDRESS_LENGTH).strip()
+        subject = self.account_key(address) if address else ""
         return await self._passkeys.begin_login(subject, client)
 
     async def finish_passkey(
@@ -301,9 +301,7 @@ class SignIn:
 
 def _bounded(email: object, password: object) -> tuple[str, str]:
     """Both as text within bounds; what is out of bounds can belong to nobody, and is checked all the same."""
-    address = email if isinstance(email, str) and len(email) <= MAX_ADDRESS_LENGTH else ""
-    given = password if isinstance(password, str) and len(password) <= MAX_PASSWORD_LENGTH else ""
-    return address, given
+    return bounded_text(email, MAX_ADDRESS_LENGTH), bounded_text(password, MAX_PASSWORD_LENGTH)
 
 
 def _visitor(person: Person | None, client: ClientInfo | None) -> Visitor:

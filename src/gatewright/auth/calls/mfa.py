@@ -9,6 +9,8 @@ from gatewright.auth.access import Access
 from gatewright.auth.clients import client_info
 from gatewright.auth.passkeys import PasskeyChallenge
 from gatewright.auth.records import ClientInfo, MFAEnrolment, PasskeyInfo, TrustedDevice
+from gatewright.auth.sessions import SessionService
+from gatewright.errors import InvalidCredentialsError
 from gatewright.performance import performance_monitor
 
 
@@ -16,6 +18,7 @@ class MFACalls:
     """What proves a person besides the password."""
 
     access: Access
+    sessions: SessionService
 
     async def setup_mfa(self, manufacturer_id: str, *, account_id: str | None = None) -> MFAEnrolment:
         """Begin with an authenticator app: a secret, its QR code and ten backup codes, shown once.
@@ -98,6 +101,28 @@ class MFACalls:
         """
         person = await self.access.people.of(manufacturer_id, account_id)
         await self.access.enrolment.reset_by_staff(person, actor=actor, reason=reason)
+
+    async def note_mfa(self, session_id: str) -> bool:
+        """Note that a second factor was shown in this session just now; False when it is not alive."""
+        return await self.sessions.note_mfa(session_id)
+
+    async def step_up(self, session_id: str, proof: Any, *, client: Any = None) -> None:
+        """Show a second factor again within a session, so that :meth:`require_recent_mfa` lets it pass.
+
+        Args:
+            proof: a code of the app, a backup code, or ``{"challenge_id": ..., "assertion": ...}`` of a passkey.
+
+        Raises:
+            InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``), or the session has ended.
+            RateLimitExceededError, AccountLockedError: too many wrong codes.
+        """
+        session = await self.sessions.get_alive(session_id)
+        if session is None:
+            raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
+        person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        if await self.access.factors.prove(person, proof, client=client_info(client)) is None:
+            raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
+        await self.sessions.note_mfa(session_id)
 
     # --- trusted devices ----------------------------------------------------------------------------------------
 

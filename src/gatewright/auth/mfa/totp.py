@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+from collections.abc import Callable
+from typing import Any
 
 import pyotp
 import segno
@@ -39,9 +42,9 @@ def step_of(timestamp: float) -> int:
     return int(timestamp // STEP_SECONDS)
 
 
-def code_of(secret: str, step: int) -> str:
-    """The code of a time step."""
-    return pyotp.HOTP(secret, digits=DIGITS).at(step)
+def code_of(secret: str, step: int, *, digits: int = DIGITS, digest: Callable[..., Any] = hashlib.sha1) -> str:
+    """The code of a time step (RFC 4226 §5.3); apps know no other digest than SHA-1, which HMAC keeps safe."""
+    return pyotp.HOTP(secret, digits=digits, digest=digest).at(step)
 
 
 def is_totp_shaped(code: object) -> bool:
