@@ -6,23 +6,24 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from gatewright.storage.audit import AuditQuery, StoredAuditEntry, StoredCheckpoint
-from gatewright.storage.merkle import EMPTY_ROOT, Growth, leaf_hash
+from gatewright.storage.audit import (
+    AuditBody,
+    AuditFields,
+    AuditQuery,
+    StoredAuditEntry,
+    StoredCheckpoint,
+    decode_body,
+    encode_body,
+    stored_entry,
+)
+from gatewright.storage.merkle import EMPTY_ROOT, Growth
 from gatewright.storage.protocol import Store
 
 
 def entry(number: int, **fields: Any) -> StoredAuditEntry:
-    at = datetime.fromtimestamp(1_000_000 + number, UTC)
-    values = {"kind": "a:b:c", "manufacturer_id": "m", **fields}
-    shown = "".join(f',"{name}":"{value}"' for name, value in values.items() if name != "severity")
-    body = f'{{"event_id":"e{number:06}","severity":"info","timestamp":"{at.isoformat()}"{shown}}}'.encode()
-    return StoredAuditEntry(
-        event_id=f"e{number:06}",
-        at=at.timestamp(),
-        body=body,
-        leaf_hash=leaf_hash(body),
-        **{"severity": 0, **values},
-    )
+    values: dict[str, Any] = {"severity": 0, "kind": "a:b:c", "manufacturer_id": 'm"\\é', **fields}
+    found_by = AuditFields(at=1_000_000_000_000 + number * 1_000_001, event_id=f"e{number:06}", **values)
+    return stored_entry(encode_body(AuditBody(found_by, data={"n": number})), found_by)
 
 
 def root_of(entries: list[StoredAuditEntry]) -> bytes:
@@ -71,6 +72,14 @@ async def test_writers_at_the_same_time_take_turns(store: Store) -> None:
     assert (await store.audit_head()).root == root_of(kept)
     for start in range(0, 600, 20):  # each batch stayed together
         assert len({one.event_id[:5] for one in kept[start : start + 20]}) == 1
+
+
+def test_a_body_is_canonical_and_begins_with_its_fields() -> None:
+    fields = AuditFields(1, 2, "e", "k", None, "a\u00e9")
+    body = encode_body(AuditBody(fields, data={"b": 1, "a": [1.5, None]}))
+    expected = '{"fields":[1,2,"e","k",null,"a\u00e9",null,null],"data":{"a":[1.5,null],"b":1}}'
+    assert body.decode() == expected
+    assert decode_body(body) == AuditBody(fields, data={"a": [1.5, None], "b": 1})
 
 
 async def test_nodes_of_finished_subtrees(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,8 @@ def test_an_event_is_always_kept_and_always_bounded() -> None:
     assert len(odd.kind) < 300
     assert len(odd.manufacturer_id or "") == 256
     assert odd.severity == 1
+    naive = entry_of(event("a:b:c", timestamp=datetime(2026, 1, 1)))
+    assert naive.at == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 
 async def rebuilt(connection: sqlite3.Connection) -> None:

@@ -83,7 +83,7 @@ async def test_events_wait_in_memory_where_there_is_no_spool(store: SqliteStore)
 
 async def test_when_nothing_can_be_kept_the_must_be_audited_is_refused(store: SqliteStore, tmp_path: Path) -> None:
     async with SecurityMonitor(
-        store, root_secret=ROOT, spool_dir=tmp_path / "spool", spool_bytes=2000, capacity=10, retry=0.01
+        store, root_secret=ROOT, spool_dir=tmp_path / "spool", spool_bytes=1200, capacity=10, retry=0.01
     ) as monitor:
         await store.close()
         emit(monitor, 0, 5)

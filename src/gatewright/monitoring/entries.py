@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import msgspec
 
 from gatewright.events import SecurityEvent, Severity
 from gatewright.logs import may_hold_secret, needs_no_redaction, redact, redact_text
 from gatewright.records import Record
-from gatewright.storage.audit import StoredAuditEntry
-from gatewright.storage.merkle import leaf_hash
+from gatewright.storage.audit import AuditBody, AuditFields, StoredAuditEntry, decode_body, encode_body, stored_entry
 
 MAX_BODY = 64 * 1024
 """Bytes of one entry; the data of a larger one is left out, and the entry says so."""
 
 _MAX_FIELD = 256
-_OPTIONAL = ("manufacturer_id", "account_id", "session_id", "ip_address", "request_id", "actor")
-_OURS = frozenset({"timestamp", "severity"})
-SEVERITIES: dict[str, int] = {severity.value: rank for rank, severity in enumerate(Severity)}
-_encode = msgspec.json.Encoder(order="sorted").encode
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NAMES = tuple(severity.value for severity in Severity)
+SEVERITIES: dict[str, int] = {name: rank for rank, name in enumerate(_NAMES)}
 
 
 class AuditedEvent(Record, frozen=True, kw_only=True):
     """An event as the audit log has it; ``leaf_hash`` in hex."""
 
-    index: int = -1
-    leaf_hash: str = ""
+    index: int
+    leaf_hash: str
     kind: str
     event_id: str
     timestamp: datetime
@@ -42,44 +39,29 @@ class AuditedEvent(Record, frozen=True, kw_only=True):
     data: Mapping[str, Any] = {}
 
 
-_decode = msgspec.json.Decoder(AuditedEvent).decode
-
-
 def entry_of(event: SecurityEvent) -> StoredAuditEntry:
     """The entry for an event. Never fails: an event that cannot be read is kept without its data."""
-    fields: dict[str, Any] = {
-        "kind": event.kind,
-        "event_id": event.event_id,
-        "timestamp": event.timestamp.astimezone(UTC),
-        "severity": event.severity if event.severity in SEVERITIES else Severity.NOTICE.value,
-    }
-    for name in _OPTIONAL:
-        value = getattr(event, name)
-        if value is not None:
-            fields[name] = value
+    moment = event.timestamp if event.timestamp.tzinfo is not None else event.timestamp.replace(tzinfo=UTC)
+    at = (moment - _EPOCH) // _MICROSECOND
+    severity = SEVERITIES.get(event.severity, SEVERITIES[Severity.NOTICE])
+    texts = (event.event_id, event.kind, event.manufacturer_id, event.account_id, event.ip_address, event.request_id)
+    more = (event.session_id, event.actor)
     try:
-        body = _plain_body(event, fields)
-        if body is None:
-            fields = {k: v if k in _OURS else redact_text(str(v))[:_MAX_FIELD] for k, v in fields.items()}
-            body = _encode({**fields, "data": redact(event.data)})
+        if _is_plain(texts) and _is_plain(more) and type(event.data) is dict and needs_no_redaction(event.data):
+            fields = AuditFields(at, severity, *texts)
+            body = encode_body(AuditBody(fields, *more, data=event.data))
+            if not may_hold_secret(body.decode()) and len(body) <= MAX_BODY:
+                return stored_entry(body, fields)
+        data = redact(event.data)
     except Exception as error:  # the caller's object misbehaves, and the event must be kept all the same
-        fields = {k: v if k in _OURS else redact_text(str(v))[:_MAX_FIELD] for k, v in fields.items()}
-        body = _encode({**fields, "data": {"unreadable": type(error).__name__}})
+        data = {"unreadable": type(error).__name__}
+    event_id, kind, *others = (None if text is None else redact_text(str(text))[:_MAX_FIELD] for text in texts)
+    session_id, actor = (None if text is None else redact_text(str(text))[:_MAX_FIELD] for text in more)
+    fields = AuditFields(at, severity, event_id or "", kind or "", *others)
+    body = encode_body(AuditBody(fields, session_id, actor, data))
     if len(body) > MAX_BODY:
-        body = _encode({**fields, "data": {"left_out": f"{len(body)} bytes of data"}})
-    return _entry(body, fields)
-
-
-def _plain_body(event: SecurityEvent, fields: dict[str, Any]) -> bytes | None:
-    """The body of an event in which there is nothing to redact, as in most; None when a closer look is needed."""
-    data = event.data
-    if type(data) is not dict or not needs_no_redaction(data):
-        return None
-    for name, value in fields.items():
-        if name not in _OURS and (type(value) is not str or len(value) > _MAX_FIELD or not value.isprintable()):
-            return None
-    body = _encode({**fields, "data": data})
-    return None if may_hold_secret(body.decode()) else body
+        body = encode_body(AuditBody(fields, session_id, actor, {"left_out": f"{len(body)} bytes of data"}))
+    return stored_entry(body, fields)
 
 
 def entry_from(body: bytes) -> StoredAuditEntry:
@@ -88,25 +70,30 @@ def entry_from(body: bytes) -> StoredAuditEntry:
     Raises:
         ValueError: the body is no entry.
     """
-    event = _decode(body)
-    return _entry(body, {name: getattr(event, name) for name in AuditedEvent.__struct_fields__})
+    return stored_entry(body, decode_body(body).fields)
 
 
 def event_of(entry: StoredAuditEntry) -> AuditedEvent:
     """The event in an entry."""
-    return msgspec.structs.replace(_decode(entry.body), index=entry.index, leaf_hash=entry.leaf_hash.hex())
-
-
-def _entry(body: bytes, fields: Mapping[str, Any]) -> StoredAuditEntry:
-    return StoredAuditEntry(
-        event_id=fields["event_id"],
-        at=fields["timestamp"].timestamp(),
-        kind=fields["kind"],
-        severity=SEVERITIES[fields["severity"]],
-        manufacturer_id=fields.get("manufacturer_id"),
-        account_id=fields.get("account_id"),
-        ip_address=fields.get("ip_address"),
-        request_id=fields.get("request_id"),
-        body=body,
-        leaf_hash=leaf_hash(body),
+    body = decode_body(entry.body)
+    fields = body.fields
+    return AuditedEvent(
+        index=entry.index,
+        leaf_hash=entry.leaf_hash.hex(),
+        kind=fields.kind,
+        event_id=fields.event_id,
+        timestamp=_EPOCH + fields.at * _MICROSECOND,
+        severity=_NAMES[min(max(fields.severity, 0), len(_NAMES) - 1)],
+        manufacturer_id=fields.manufacturer_id,
+        account_id=fields.account_id,
+        session_id=body.session_id,
+        ip_address=fields.ip_address,
+        request_id=fields.request_id,
+        actor=body.actor,
+        data=body.data,
     )
+
+
+def _is_plain(texts: tuple[str | None, ...]) -> bool:
+    """Whether they are short and printable, so that only their look is left to judge."""
+    return all(text is None or (type(text) is str and len(text) <= _MAX_FIELD and text.isprintable()) for text in texts)

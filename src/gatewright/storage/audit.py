@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from gatewright.records import Record
+from gatewright.storage.merkle import leaf_hash
+
+
+class AuditFields(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What an entry can be found by, in this order: microseconds since the epoch, the severity's rank, ids."""
+
+    at: int
+    severity: int
+    event_id: str
+    kind: str
+    manufacturer_id: str | None = None
+    account_id: str | None = None
+    ip_address: str | None = None
+    request_id: str | None = None
+
+
+class AuditBody(msgspec.Struct, omit_defaults=True, frozen=True):
+    """An entry as it is hashed: canonical JSON, members in this order, the keys of ``data`` sorted.
+
+    ``fields`` is an array at the very beginning, so that a store compares it with its search columns without
+    reading the rest: ``{"fields":[1767225600000000,2,"0195…","auth:login:failed","mfr_1",null,"192.0.2.1",null],…``.
+    Texts hold no control characters.
+    """
+
+    fields: AuditFields
+    session_id: str | None = None
+    actor: str | None = None
+    data: Mapping[str, Any] = {}
+
+
+encode_body = msgspec.json.Encoder(order="deterministic").encode
+decode_body = msgspec.json.Decoder(AuditBody).decode
+"""Raises ValueError (``msgspec.DecodeError``) for what is no body."""
 
 
 class StoredAuditEntry(Record, frozen=True, kw_only=True):
-    """One event in the log. ``body`` is its canonical JSON and alone counts: the other fields repeat parts of
-    it for searching, and ``leaf_hash`` is the RFC 9162 hash of it. ``index`` is assigned by the store."""
+    """One event in the log. ``body`` (see :class:`AuditBody`) alone counts: the other fields repeat parts of it
+    for searching, and ``leaf_hash`` is the RFC 9162 hash of it. ``index`` is assigned by the store."""
 
     index: int = -1
     event_id: str
@@ -24,6 +59,22 @@ class StoredAuditEntry(Record, frozen=True, kw_only=True):
     request_id: str | None = None
     body: bytes
     leaf_hash: bytes
+
+
+def stored_entry(body: bytes, fields: AuditFields) -> StoredAuditEntry:
+    """The entry of an encoded body and the fields in it."""
+    return StoredAuditEntry(
+        event_id=fields.event_id,
+        at=fields.at / 1e6,
+        kind=fields.kind,
+        severity=fields.severity,
+        manufacturer_id=fields.manufacturer_id,
+        account_id=fields.account_id,
+        ip_address=fields.ip_address,
+        request_id=fields.request_id,
+        body=body,
+        leaf_hash=leaf_hash(body),
+    )
 
 
 class AuditHead(Record, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from gatewright.events import Severity
 from gatewright.storage.audit import AuditHead, AuditQuery, StoredAuditEntry, StoredCheckpoint
 from gatewright.storage.merkle import Growth
 from gatewright.storage.sqlite.base import SqliteBase
@@ -17,16 +16,12 @@ from gatewright.storage.sqlite.base import SqliteBase
 _COLUMNS = "idx, event_id, at, kind, severity, manufacturer_id, account_id, ip_address, request_id, body, leaf_hash"
 _HASH = 32
 
-_DISGUISED = f"""
-SELECT idx FROM (SELECT *, CAST(body AS TEXT) AS json FROM audit_entries WHERE idx >= ? AND idx < ?)
-WHERE event_id IS NOT json ->> '$.event_id' OR kind IS NOT json ->> '$.kind'
-   OR manufacturer_id IS NOT json ->> '$.manufacturer_id' OR account_id IS NOT json ->> '$.account_id'
-   OR ip_address IS NOT json ->> '$.ip_address' OR request_id IS NOT json ->> '$.request_id'
-   OR severity IS NOT CASE json ->> '$.severity'
-      {" ".join(f"WHEN '{severity.value}' THEN {rank}" for rank, severity in enumerate(Severity))} END
-   OR abs(at - (julianday(json ->> '$.timestamp') - 2440587.5) * 86400) > 0.01
-ORDER BY idx LIMIT 1
-"""  # noqa: S608 - constants of the enumeration
+# The columns as the array at the beginning of the body; comparing texts is a third of the cost of parsing JSON.
+_DISGUISED = """
+SELECT idx FROM audit_entries WHERE idx >= ? AND idx < ? AND instr(body, CAST('{"fields":' || json_array(
+    CAST(round(at * 1000000) AS INTEGER), severity, event_id, kind, manufacturer_id, account_id, ip_address, request_id
+) AS BLOB)) IS NOT 1 ORDER BY idx LIMIT 1
+"""
 
 
 class SqliteAudit(SqliteBase):
