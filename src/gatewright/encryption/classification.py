@@ -1,7 +1,6 @@
 """Which fields of a record are sensitive, and in which way: by their names, and by what stands in them.
 
-Only paths and classes are found and kept, never values. Record shapes are remembered, so that a record like
-the one before costs one look-up and one scan of its text for ``@`` and long runs of digits.
+Only paths and classes are found and kept, never values.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MOST_FIELDS = 256
 
 _DEEPEST = 16
 _WIDEST_SHAPE = 64
-_CARD_DIGITS = 10**12
+CARD_DIGITS = 10**12
 """Integers from here on may be card numbers."""
 
 Findings = dict[str, str]
@@ -77,7 +76,7 @@ def _record(data: dict[Any, Any], path: str, found: Findings, depth: int) -> Non
         held = type(value)
         if held is str:
             texts.append(value)
-        elif held is dict or held is list or held is tuple or (held is int and value >= _CARD_DIGITS):
+        elif held is dict or held is list or held is tuple or (held is int and value >= CARD_DIGITS):
             _value(value, path + name, found, depth + 1)
     if texts and may_be_sensitive("\n".join(texts)):
         for name in shape.open:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -60,13 +60,21 @@ _CIPHERS: dict[int, type[AESGCM] | type[ChaCha20Poly1305]] = {1: AESGCM, 2: ChaC
 _FLAGS = frozenset(range(4))
 
 
+class Stamp(NamedTuple):
+    """Metadata of the last message under a subkey, and what it was made of."""
+
+    label: tuple[Any, ...]
+    metadata: dict[str, Any]
+    aad: bytes
+
+
 class Subkey:
     """What seals and opens the payloads of one header.
 
     ``remaining`` is how many more it may seal (0 for one that only opens).
     """
 
-    __slots__ = ("aead", "flags", "header", "prefix", "remaining")
+    __slots__ = ("_encrypt", "aead", "flags", "header", "prefix", "remaining", "stamp")
 
     def __init__(self, aead: _Aead, header: bytes, *, remaining: int = 0) -> None:
         self.aead = aead
@@ -74,11 +82,13 @@ class Subkey:
         self.prefix = to_base64(header)
         self.flags = header[2]
         self.remaining = remaining
+        self.stamp: Stamp | None = None
+        self._encrypt = aead.encrypt
 
     def seal(self, plaintext: bytes, aad: bytes) -> str:
         """One message as a payload; ``aad`` is the canonical metadata."""
         nonce = os.urandom(NONCE_BYTES)
-        return self.prefix + to_base64(nonce + self.aead.encrypt(nonce, plaintext, aad))
+        return self.prefix + to_base64(nonce + self._encrypt(nonce, plaintext, aad))
 
     def open(self, payload: str, aad: bytes) -> bytes:
         """The plaintext of a payload of this header.
@@ -161,10 +171,8 @@ def chunk_nonce(index: int, last: bool) -> bytes:
     return bytes(7) + index.to_bytes(4, "big") + bytes((last,))
 
 
-def to_base64(data: bytes) -> str:
-    """Base64 (RFC 4648 §4), padded."""
-    text: str = msgspec.to_builtins(data)
-    return text
+to_base64: Callable[[bytes], str] = msgspec.to_builtins
+"""Base64 (RFC 4648 §4), padded; msgspec's is the fastest at hand."""
 
 
 def from_base64(text: str) -> bytes:

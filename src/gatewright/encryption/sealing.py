@@ -10,7 +10,6 @@ from typing import Any
 
 from gatewright.clock import Clock
 from gatewright.encryption import metadata as envelope_metadata
-from gatewright.encryption.classification import classify
 from gatewright.encryption.datakey import BoundedCache, DataKey, KeyRing
 from gatewright.encryption.envelope import (
     CHUNK_BYTES,
@@ -18,12 +17,14 @@ from gatewright.encryption.envelope import (
     COMPRESSED,
     PREFIX_CHARACTERS,
     Algorithm,
+    Stamp,
     Subkey,
     new_subkey,
 )
 from gatewright.encryption.failure import decryption_failed
 from gatewright.encryption.records import Envelope
-from gatewright.encryption.serialisation import deserialise, serialise
+from gatewright.encryption.serialisation import deserialise, serialise_surveyed
+from gatewright.encryption.survey import Survey, survey
 from gatewright.errors import EncryptionError
 
 THREAD_BYTES = 256 * 1024
@@ -86,6 +87,31 @@ class Sealer:
 
     # --- data to envelope ---------------------------------------------------------------------------------------
 
+    def seal_now(self, data: Any, owner: str | None, classification: str | None, field: str | None) -> Envelope | None:
+        """:meth:`seal` without waiting; None where that needs a key, or more work than the event loop should do.
+
+        The hot path: what does not change between two records of one shape in one second is kept with the key.
+        """
+        key = self.ring.ready(owner or "")
+        subkey = key.sealers.get(0) if key is not None else None
+        if key is None or subkey is None or subkey.remaining < 1:
+            return None
+        seen = survey(data)
+        plaintext = serialise_surveyed(data, seen.plain)
+        if len(plaintext) >= CHUNK_BYTES:
+            return None
+        subkey.remaining -= 1
+        label = (int(self._clock.timestamp()), seen, owner, classification, field)
+        stamp = subkey.stamp
+        if stamp is None or stamp.label != label:
+            metadata = self._metadata(key, seen, owner, classification, field)
+            stamp = subkey.stamp = Stamp(label, metadata, envelope_metadata.canonical(metadata))
+        metadata = stamp.metadata.copy()
+        metadata["sensitive_fields"] = seen.fields.copy()
+        if seen.classes:
+            metadata["sensitive_classes"] = seen.classes.copy()
+        return {"encrypted_payload": subkey.seal(plaintext, stamp.aad), "encryption_metadata": metadata}
+
     async def seal(
         self, data: Any, owner: str | None, *, classification: str | None = None, field: str | None = None
     ) -> Envelope:
@@ -95,20 +121,10 @@ class Sealer:
         if key is None or subkey is None or subkey.remaining < 1:
             key, subkey = await self._sealer(owner or "")
         subkey.remaining -= 1
-        findings = classify(data)
-        metadata = envelope_metadata.build(
-            algorithm=self.algorithm.value,
-            key_id=key.key_id,
-            key_version=key.version,
-            encrypted_at=self._now(),
-            sensitive_fields=list(findings),
-            sensitive_classes=list(findings.values()),
-            manufacturer_id=owner,
-            classification=classification,
-            field=field,
-        )
+        seen = survey(data)
+        metadata = self._metadata(key, seen, owner, classification, field)
         aad = envelope_metadata.canonical(metadata)
-        plaintext = serialise(data)
+        plaintext = serialise_surveyed(data, seen.plain)
         if len(plaintext) < CHUNK_BYTES and not self._flags:
             payload = subkey.seal(plaintext, aad)
         elif len(plaintext) < THREAD_BYTES:
@@ -116,6 +132,21 @@ class Sealer:
         else:
             payload = await asyncio.to_thread(self._seal_large, key, subkey, plaintext, aad)
         return {"encrypted_payload": payload, "encryption_metadata": metadata}
+
+    def _metadata(
+        self, key: DataKey, seen: Survey, owner: str | None, classification: str | None, field: str | None
+    ) -> dict[str, Any]:
+        return envelope_metadata.build(
+            algorithm=self.algorithm.value,
+            key_id=key.key_id,
+            key_version=key.version,
+            encrypted_at=self._now(),
+            sensitive_fields=seen.fields.copy(),
+            sensitive_classes=seen.classes.copy(),
+            manufacturer_id=owner,
+            classification=classification,
+            field=field,
+        )
 
     def _seal_large(self, key: DataKey, subkey: Subkey, plaintext: bytes, aad: bytes) -> str:
         if self._flags & COMPRESSED:
@@ -145,6 +176,17 @@ class Sealer:
         return self._second_text
 
     # --- envelope to data ---------------------------------------------------------------------------------------
+
+    def open_now(self, payload: str, metadata: dict[str, Any]) -> Opened | None:
+        """:meth:`open` without waiting; None where that needs a key, or more work than the event loop should do."""
+        known = self._openers.get(payload[:PREFIX_CHARACTERS])
+        if known is None or len(payload) >= THREAD_BYTES:
+            return None
+        key, subkey = known
+        owner = metadata.get("manufacturer_id")
+        if key.key_id != metadata.get("key_id") or key.owner != (owner or ""):
+            return None
+        return Opened(self._open(subkey, payload, envelope_metadata.canonical(metadata)), owner, metadata)
 
     async def open(self, payload: Any, metadata: Any, *, rescue: bool = False) -> Opened:
         """The data of an envelope.

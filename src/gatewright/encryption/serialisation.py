@@ -42,8 +42,13 @@ def serialise(data: Any) -> bytes:
         ValidationError: a value of another type (``UNSUPPORTED_TYPE``), nested too deeply, or text that is no
             Unicode (a lone surrogate).
     """
+    return serialise_surveyed(data, is_plain(data))
+
+
+def serialise_surveyed(data: Any, plain: bool) -> bytes:
+    """:func:`serialise` of data for which :func:`is_plain` gave ``plain``."""
     try:
-        return _encode(data if _is_plain(data, 0) else _tagged(data, 0))
+        return _encode(data if plain else _tagged(data, 0))
     except OverflowError:
         return _encode(_tagged(data, 0))
     except UnicodeEncodeError:
@@ -58,7 +63,7 @@ def deserialise(payload: bytes) -> Any:
         raise decryption_failed() from None
 
 
-def _is_plain(value: Any, depth: int) -> bool:
+def is_plain(value: Any, depth: int = 0) -> bool:
     """Whether MessagePack alone keeps every type in ``value``."""
     kind = type(value)
     if kind is dict:
@@ -74,7 +79,7 @@ def _is_plain(value: Any, depth: int) -> bool:
         return True
     if not kinds <= _PLAIN_OR_CONTAINER or depth >= MAXIMUM_DEPTH:
         return False
-    return all(_is_plain(member, depth + 1) for member in members if type(member) in (dict, list))
+    return all(is_plain(member, depth + 1) for member in members if type(member) in (dict, list))
 
 
 def _tagged(value: Any, depth: int) -> Any:
