@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,6 @@ def test_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, f"{page}:\n{done.stderr[-3000:]}"
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
-    """A demo server whose data directory has the name that the README uses."""
-    server = DemoServer(tmp_path_factory.mktemp("readme") / "gatewright-data").start()
-    yield server
-    server.stop()
 
 
 def _shell(blocks_: list[str], server: DemoServer) -> list[str]:

@@ -134,10 +134,10 @@ def is_blocked(found: Inspection) -> bool:
 
 
 def threat_type(found: Inspection) -> str:
-    """The type of the surest finding; empty when there is none."""
-    if not found.threat_detected:
+    """The type of the worst finding; empty when there is none."""
+    if not found.findings:
         return "truncated" if found.truncated else ""
-    return str(max(found.findings, key=lambda f: f.confidence).threat_type) if found.findings else ""
+    return str(found.findings[0].threat_type)
 
 
 def read_rows(file: Path, lines: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[dict[str, Any], int]]:

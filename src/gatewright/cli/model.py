@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gatewright.cli.opening import opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
+from gatewright.cli.posture import operator
 
 if TYPE_CHECKING:
     from gatewright.threats import ModelVersion
@@ -24,8 +25,9 @@ def versions(json: Json = False) -> None:
     elif not found:
         print_line("Nothing was learned yet: the base model decides.")
     else:
-        rows = [(v.version, v.accepted, v.reason, _metrics(v.metrics)) for v in found]
-        print_table("Model versions", ("version", "accepted", "reason", "metrics"), rows)
+        rows = [(v.version, v.active, v.accepted, v.created_at, v.reason, _metrics(v.metrics)) for v in found]
+        columns = ("version", "decides", "accepted", "made", "reason", "metrics")
+        print_table("Model versions", columns, rows)
 
 
 async def _versions() -> list[ModelVersion]:
@@ -33,10 +35,8 @@ async def _versions() -> list[ModelVersion]:
         return list(await foundation.validator.list_model_versions())
 
 
-def _metrics(metrics: Any) -> str:
-    if not isinstance(metrics, dict):
-        return str(metrics or "")
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
+def _metrics(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 @app.command()
@@ -45,13 +45,13 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Let an earlier version decide, in every process within a second."""
-    result = run(_rollback(version))
+    active = run(_rollback(version))
     if json:
-        print_json(result)
+        print_json(active)
     else:
-        print_line(f"Version {version} decides now.")
+        print_line(f"Version {active.version} decides now.")
 
 
-async def _rollback(version: int) -> Any:
+async def _rollback(version: int) -> ModelVersion:
     async with opened() as foundation:
-        return await foundation.validator.rollback_model(version)
+        return await foundation.validator.rollback_model(version, actor=operator())
