@@ -6,6 +6,8 @@ Nothing here sleeps: whoever comes too often is told when to come again. The acc
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from gatewright.auth.records import ClientInfo
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls, network_of
@@ -14,6 +16,9 @@ from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.attempts import AttemptStore
 from gatewright.storage.throttle import Rate, Throttle
+
+NOTICED = 20_000
+"""Pairs of network and account that are remembered as counted."""
 
 
 class SignInLimits(Record, frozen=True, kw_only=True):
@@ -59,14 +64,10 @@ class SignInThrottle:
         self._clock = clock or SystemClock()
         self._controls = controls or Controls(clock=self._clock)
         self._events = events or NullSink()
+        self._noticed: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    async def admit(
-        self, client: ClientInfo | None, *, account_key: str | None = None, device_id: str | None = None
-    ) -> None:
+    async def admit(self, client: ClientInfo | None, *, device_id: str | None = None) -> None:
         """Count one attempt. A trusted device has a rate of its own and meets no other.
-
-        Args:
-            account_key: keyed hash of the address that is tried, known or not.
 
         Raises:
             RateLimitExceededError: with the seconds to wait.
@@ -77,12 +78,16 @@ class SignInThrottle:
         network = network_of(client.ip_address) if client and client.ip_address else None
         if network is not None:
             await self._take(f"login:network:{network}", self.limits.network, client, "network")
-        if account_key is not None:
-            await self._take(f"login:account:{account_key}", self.limits.account, client, "account")
 
-    async def admit_to_hashing(self, client: ClientInfo | None, *, device_id: str | None = None) -> None:
-        """Count a password that is about to be checked, of everyone together; a trusted device is not held up."""
+    async def admit_to_hashing(
+        self, client: ClientInfo | None, account_key: str, *, device_id: str | None = None
+    ) -> None:
+        """Count a password that is about to be checked: of this account, and of everyone together.
+
+        What a locked door refused does not count here; a trusted device is not held up.
+        """
         if device_id is None:
+            await self._take(f"login:account:{account_key}", self.limits.account, client, "account")
             await self._take("login:everyone", self.limits.everyone, client, "everyone")
 
     async def admit_mail(self, purpose: str, key: str) -> bool:
@@ -97,12 +102,29 @@ class SignInThrottle:
             account_key: keyed hash of the address that was tried, known or not.
         """
         network = network_of(client.ip_address) if client and client.ip_address else None
-        if network is None:
+        if network is not None:
+            cost = max(0, self.limits.failure_cost - 1)
+            await self._throttle.throttle(f"login:network:{network}", self._tightened(self.limits.network), cost=cost)
+            await self.notice(client, account_key)
+
+    async def notice(self, client: ClientInfo | None, account_key: str) -> None:
+        """Look whether an attempt that failed, or that a closed door refused, is one of many."""
+        network = network_of(client.ip_address) if client and client.ip_address else None
+        if network is None or not self._is_news(network, account_key):
             return
-        cost = max(0, self.limits.failure_cost - 1)
-        await self._throttle.throttle(f"login:network:{network}", self._tightened(self.limits.network), cost=cost)
         await self._count(f"stuffing:network:{network}", account_key, self.limits.stuffing_accounts, network, client)
         await self._count(f"stuffing:account:{account_key}", network, self.limits.stuffing_networks, None, client)
+
+    def _is_news(self, network: str, account_key: str) -> bool:
+        """Whether this pair was not counted lately: repeating an attempt must not become a load on the store."""
+        now, pair = self._clock.monotonic(), (network, account_key)
+        counted = self._noticed.get(pair)
+        if counted is not None and now - counted < self.limits.stuffing_window / 2:
+            return False
+        self._noticed[pair] = now
+        while len(self._noticed) > NOTICED:
+            self._noticed.popitem(last=False)
+        return True
 
     async def _count(
         self, topic: str, member: str, threshold: int, network: str | None, client: ClientInfo | None

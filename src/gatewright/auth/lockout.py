@@ -82,8 +82,8 @@ class Doors:
             attempt = Attempt()
             try:
                 yield attempt
-            except StoreUnavailableError:
-                attempt.outcome = "neither"  # nothing was checked: the hashing pool was full, or the store away
+            except (StoreUnavailableError, RateLimitExceededError):
+                attempt.outcome = "neither"  # nothing was checked: another limit, a full hashing pool, no store
                 raise
             finally:
                 settled = await self._store.settle_attempt(door, self.policy, attempt.outcome, now=self._clock.now())

@@ -21,7 +21,7 @@ from gatewright.auth.people import People, Person
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, Factor
 from gatewright.business import canonical_email
 from gatewright.clock import Clock, SystemClock
-from gatewright.errors import InvalidCredentialsError, MFARequiredError
+from gatewright.errors import AccountLockedError, InvalidCredentialsError, MFARequiredError, RateLimitExceededError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.factors import StoredDevice
 from gatewright.storage.onetime import OneTimeSecret
@@ -105,7 +105,7 @@ class SignIn:
         account_key = self.account_key(address)
         person = await self._people.by_address(canonical_email(address))
         device = await self._trusted(person, client)
-        await self._throttle.admit(client, account_key=account_key, device_id=device.device_id if device else None)
+        await self._throttle.admit(client, device_id=device.device_id if device else None)
         right = await self._check_password(person, given, account_key, device, client)
         if person is None or not right or not person.active:
             await self._failed(person, account_key, client)
@@ -194,10 +194,14 @@ class SignIn:
         device_id = device.device_id if device else None
         door = f"password:device:{device_id}" if device_id else f"password:account:{account_key}"
         stored = person.account.password_hash if person else None
-        async with self._doors.attempt(door, _visitor(person, client)) as attempt:
-            await self._throttle.admit_to_hashing(client, device_id=device_id)
-            check = await self._hashing.verify(stored, password)
-            attempt.outcome = "right" if check.right else "wrong"
+        try:
+            async with self._doors.attempt(door, _visitor(person, client)) as attempt:
+                await self._throttle.admit_to_hashing(client, account_key, device_id=device_id)
+                check = await self._hashing.verify(stored, password)
+                attempt.outcome = "right" if check.right else "wrong"
+        except (AccountLockedError, RateLimitExceededError):
+            await self._throttle.notice(client, account_key)
+            raise
         if person is not None and check.needs_rehash:
             await self._store.update_account(person.account_id, password_hash=await self._hashing.hash(password))
             self._emit("auth:password:rehashed", Severity.INFO, person, client)
