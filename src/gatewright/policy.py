@@ -71,7 +71,7 @@ class ThrottlePolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     each time up to ``longest_lock``.
     """
 
-    account: ActionRate = ActionRate(limit=30, period=900)
+    account: ActionRate = ActionRate(limit=300, period=900)
     network: ActionRate = ActionRate(limit=2_000, period=600)
     device: ActionRate = ActionRate(limit=60, period=60)
     everyone: ActionRate = ActionRate(limit=6_000, period=60)
