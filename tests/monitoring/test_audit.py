@@ -215,7 +215,9 @@ async def test_tampering_is_found_and_located(
     result = await monitor.audit.verify()
     assert not result
     assert (result.first_bad_index, result.reason) == (index, reason)
-    assert result.detail
+    (incident,) = await monitor.list_incidents(kind="audit_tampered")
+    assert incident.severity == "critical"
+    assert result.detail in incident.summary
 
 
 async def recomputed(
@@ -269,6 +271,7 @@ async def test_a_checkpoint_of_another_key_counts_for_nothing(store: SqliteStore
     async with SecurityMonitor(store, root_secret=ROOT) as monitor:
         result = await monitor.audit.verify(forged)
         assert (result.valid, result.reason) == (False, "signature_invalid")
+        assert await monitor.list_incidents() == []  # a wrong note says nothing about the log
         assert (await monitor.audit.verify()).reason == "signature_invalid"
     before = [b"another root secret of an attacker"]
     async with SecurityMonitor(store, root_secret=ROOT, previous_root_secrets=before) as monitor:
@@ -276,7 +279,7 @@ async def test_a_checkpoint_of_another_key_counts_for_nothing(store: SqliteStore
     async with SecurityMonitor(store) as monitor:  # a key for this process: others' are compared, not believed
         result = await monitor.audit.verify()
         assert result.valid
-        assert result.unverified_checkpoints == 1
+        assert result.unverified_checkpoints == len(await store.list_checkpoints())
 
 
 async def test_inclusion_is_proved_to_anyone_with_the_key(monitor: SecurityMonitor) -> None:

@@ -38,6 +38,7 @@ class AuditLog:
         previous_seeds: keys whose signatures still count.
         checkpoint_file: a file, best on another machine's disk, to which every checkpoint is appended as a JSON
             string a line, and whose newest one :meth:`verify` holds the log against.
+        report: called with a verification that found something.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class AuditLog:
         signing_seed: bytes | None = None,
         previous_seeds: tuple[bytes, ...] = (),
         checkpoint_file: str | Path | None = None,
+        report: Callable[[AuditVerification], Awaitable[None]] | None = None,
     ) -> None:
-        self._store, self._flush, self._clock = store, flush, clock
+        self._store, self._flush, self._clock, self._report = store, flush, clock, report
         self._signer = CheckpointSigner(origin, signing_seed or secrets.token_bytes(32), previous=previous_seeds)
         self._own_key = signing_seed is None
         self._file = Path(checkpoint_file) if checkpoint_file is not None else None
@@ -123,7 +125,11 @@ class AuditLog:
         if self._file is not None:
             kept += await asyncio.to_thread(self._last_in_file)
         keys = self._signer.verifier_keys
-        return await verify_log(self._store, keys, kept=kept, strict=not self._own_key, progress=progress)
+        found = await verify_log(self._store, keys, kept=kept, strict=not self._own_key, progress=progress)
+        wrong_note = bool(kept) and found.reason == "signature_invalid"  # says nothing about the log
+        if not found.valid and not wrong_note and self._report is not None:
+            await self._report(found)
+        return found
 
     async def checkpoint(self) -> Checkpoint:
         """Sign the log as it is now; keep the result elsewhere."""

@@ -25,7 +25,8 @@ class Rule(Record, frozen=True, kw_only=True):
 
     ``by`` is ``account``, ``manufacturer``, ``network`` (/24, /64) or ``platform`` (all together). With
     ``distinct``, it is not events that count but different values of it: ``account``, ``network``, or a key of
-    the event's data. ``where`` names keys of the data and the values that count.
+    the event's data. ``where`` names keys of the data and the values that count, for
+    events that have the key.
     """
 
     name: str
@@ -138,13 +139,40 @@ RULES = (
     ),
     Rule(
         name="quota_abuse",
-        kinds=("web:request:refused",),
+        kinds=("rbac:quota:exceeded", "threats:rate_limit:exceeded", "web:request:refused"),
         by="manufacturer",
         threshold=50,
         window=600,
         severity=Severity.WARNING,
         summary="One manufacturer went on far beyond its limits.",
-        where={"code": ("QUOTA_EXCEEDED", "RATE_LIMIT_EXCEEDED")},
+        where={"code": ("RATE_LIMIT_EXCEEDED",)},  # a quota is reported by rbac itself
+    ),
+    Rule(
+        name="foreign_data",
+        kinds=("encryption:data:refused",),
+        by="manufacturer",
+        threshold=3,
+        window=600,
+        severity=Severity.HIGH,
+        summary="Encrypted data of another manufacturer was asked for again and again.",
+    ),
+    Rule(
+        name="mfa_bypass",
+        kinds=("auth:mfa:bypass_refused",),
+        by="account",
+        threshold=1,
+        window=600,
+        severity=Severity.HIGH,
+        summary="Something tried to sign in past the second factor.",
+    ),
+    Rule(
+        name="passkey_cloned",
+        kinds=("auth:passkey:cloned",),
+        by="account",
+        threshold=1,
+        window=600,
+        severity=Severity.HIGH,
+        summary="The counter of a passkey went backwards: there may be a copy of it.",
     ),
 )
 
@@ -254,7 +282,7 @@ def _incident(rule: Rule, key: str, events: list[SecurityEvent]) -> StoredIncide
 
 
 def _applies(rule: Rule, event: SecurityEvent) -> bool:
-    return not rule.where or all(event.data.get(name) in values for name, values in rule.where.items())
+    return not rule.where or all(event.data.get(name, values[0]) in values for name, values in rule.where.items())
 
 
 def _key(by: str, event: SecurityEvent) -> str | None:

@@ -23,6 +23,7 @@ from gatewright.monitoring.intake import Intake
 from gatewright.monitoring.metrics import Metrics
 from gatewright.monitoring.posture import Bounds, Facts, Mode, Posture, PostureStore, Proposal
 from gatewright.monitoring.spool import Spool
+from gatewright.monitoring.verification import AuditVerification
 from gatewright.performance import Report, timings
 from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
@@ -108,6 +109,7 @@ class SecurityMonitor:
             signing_seed=_seed(root_secret) if root_secret is not None else None,
             previous_seeds=tuple(_seed(secret) for secret in previous_root_secrets),
             checkpoint_file=checkpoint_file,
+            report=self._report_tampering,
         )
         self._incidents = Incidents(self._store, self._sink, self._clock, Correlator(rules))
         self.posture = Posture(
@@ -283,6 +285,19 @@ class SecurityMonitor:
             if changed:
                 await self.posture.react(changed)
             await asyncio.sleep(0)
+
+    async def _report_tampering(self, found: AuditVerification) -> None:
+        """The log is not what it was: the gravest incident there is, and it must not hide the finding itself."""
+        _log.error("the audit log is not what it was", index=found.first_bad_index, reason=found.reason)
+        with contextlib.suppress(SecurityError):
+            await self.create_security_incident(
+                "audit_tampered",
+                Severity.CRITICAL,
+                f"The audit log is not what it was. {found.detail}",
+                dedup_key="audit_tampered",
+                first_bad_index=found.first_bad_index,
+                reason=found.reason,
+            )
 
     def _measures_changed(self, _: str) -> None:
         self._start(self._load_measures())
