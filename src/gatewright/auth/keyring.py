@@ -29,6 +29,9 @@ from gatewright.storage.signing import SigningStore, StoredSigningKey
 _LOOK_INTERVAL = 0.05
 """Seconds between two looks for unknown key ids: garbage ids must not become a load on the store."""
 
+_SLACK = 60.0
+"""Seconds that a retired key verifies beyond its tokens' life: other processes sign with it until they hear."""
+
 
 class KeyRing:
     """The keys by id, and which of them signs.
@@ -163,12 +166,13 @@ class KeyRing:
         await self.rotate(reason="schedule")
         return True
 
-    async def keep_until(self, expires_at: datetime) -> None:
-        """Make sure that the current key verifies a token that lives longer than usual."""
-        stored = self._stored[self.current.kid]
-        if stored.latest_token is None or stored.latest_token < expires_at:
-            await self._store.note_token_expiry(stored.kid, expires_at)
-            self._stored[stored.kid] = msgspec.structs.replace(stored, latest_token=expires_at)
+    async def keep_until(self, kid: str, expires_at: datetime) -> None:
+        """Make sure that a key verifies a token that lives longer than usual, retired meanwhile or not."""
+        stored = self._stored.get(kid)
+        if stored is None or stored.latest_token is None or stored.latest_token < expires_at:
+            await self._store.note_token_expiry(kid, expires_at)
+            if (stored := self._stored.get(kid)) is not None:
+                self._stored[kid] = msgspec.structs.replace(stored, latest_token=expires_at)
 
     def public_keys(self) -> list[dict[str, Any]]:
         """The public halves of all keys that verify, as JWKs; secrets have none."""
@@ -205,7 +209,7 @@ class KeyRing:
             created_at=now,
         )
         await self._store.add_signing_key(
-            stored, replaces=replaces, now=now, verify_seconds=self._lifetime.total_seconds()
+            stored, replaces=replaces, now=now, verify_seconds=self._lifetime.total_seconds() + _SLACK
         )
 
     async def _open(self, stored: StoredSigningKey) -> SigningKey:

@@ -92,6 +92,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
         self._clock: Clock = clock or SystemClock()
         self._root = secrets.token_bytes(32) if secret_key is None else root_bytes(secret_key)
         self._maintenance: asyncio.Task[None] | None = None
+        self._closed = False
         self._compose_tokens(
             algorithm,
             timedelta(hours=token_expiry_hours),
@@ -124,25 +125,35 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             KeyUnavailableError: the store's signing keys were sealed under another secret key.
             StorageError: the store cannot be opened.
         """
+        if self._closed:
+            raise ConfigurationError("This manager was closed; build a new one.", code="MANAGER_CLOSED")
         if self._maintenance is not None:
             return
         await self.store.initialize()
-        await self.keys.open()
-        await self._revocations.refresh()
+        try:
+            await self.keys.open()
+            await self._revocations.refresh()
+        except BaseException:
+            if self._own_store:
+                await self.store.close()
+            raise
         await asyncio.to_thread(self.access.warm)
         await asyncio.to_thread(read_agent, "")  # the first look at a user agent loads its lists
         self._maintenance = asyncio.get_running_loop().create_task(self._maintain())
 
     async def close(self) -> None:
-        """End what runs in the background; a private store ends too."""
+        """End what runs in the background; a private store ends too. For good: a closed manager stays closed."""
         if self._maintenance is None:
             return
+        self._closed = True
         self._maintenance.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._maintenance
         self._maintenance = None
         await self.access.close()
         await self.sessions.close()
+        for listener in (self.keys, self._revocations, self._states, self.tenants):
+            listener.close()
         if self._own_store:
             await self.store.close()
 

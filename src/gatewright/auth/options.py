@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -38,7 +38,7 @@ class AuthOptions(Record, frozen=True, kw_only=True):
     access: AccessOptions = AccessOptions()
 
     @classmethod
-    def from_settings(cls, settings: Settings, policy: Policy | None = None, **overrides: Any) -> AuthOptions:
+    def from_settings(cls, settings: Settings, policy: Policy | None = None) -> AuthOptions:
         """The options that settings and policy of an installation stand for."""
         options = cls(
             issuer=settings.issuer,
@@ -51,4 +51,15 @@ class AuthOptions(Record, frozen=True, kw_only=True):
             recent_mfa=timedelta(seconds=settings.recent_mfa_seconds),
             access=AccessOptions.from_settings(settings, policy),
         )
-        return msgspec.structs.replace(options, **overrides) if overrides else options
+        if policy is None:
+            return options
+        rules = policy.sessions
+        return msgspec.structs.replace(
+            options,
+            sessions=SessionRules(
+                absolute=timedelta(seconds=rules.absolute),
+                idle=timedelta(seconds=rules.idle),
+                limit=rules.concurrent,
+            ),
+            risk=RiskPolicy(note=rules.note_at, require_mfa=rules.require_mfa_at, end=rules.end_at),
+        )

@@ -13,6 +13,7 @@ from gatewright.auth.clients import same_client_key
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, ManufacturerAccount
 from gatewright.auth.tokens.service import TokenService
+from gatewright.auth.uninterrupted import uninterrupted
 from gatewright.clock import Clock
 from gatewright.encryption.box import SecretBox
 from gatewright.encryption.derivation import derive_key
@@ -98,18 +99,17 @@ class RefreshService:
         """
         presented = _checked(token)
         now, successor = self._clock.now(), _new_token()
-        result = await self._store.rotate_refresh_token(
-            RefreshRotation(
-                token_hash=self._hash(presented),
-                successor_hash=self._hash(successor),
-                sealed=_box(presented).seal(successor.encode()),
-                client_key=same_client_key(client),
-                now=now,
-                grace_seconds=self._grace,
-                successor_expires_at=now + self._lifetime,
-                session_expires_at=now + self._lifetime,
-            )
+        rotation = RefreshRotation(
+            token_hash=self._hash(presented),
+            successor_hash=self._hash(successor),
+            sealed=_box(presented).seal(successor.encode()),
+            client_key=same_client_key(client),
+            now=now,
+            grace_seconds=self._grace,
+            successor_expires_at=now + self._lifetime,
+            session_expires_at=now + self._lifetime,
         )
+        result = await uninterrupted(self._store.rotate_refresh_token(rotation))
         session, sealed = self._accept(result, client)
         if client is not None:
             await self._risk.enforce(session, client, since_refresh=result.seconds_since_rotation)

@@ -14,6 +14,7 @@ from gatewright.auth.clients import PlaceLookup, network_key, read_agent
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.records import ClientInfo, ManufacturerSession
 from gatewright.auth.session_states import SessionStates, is_alive
+from gatewright.auth.uninterrupted import uninterrupted
 from gatewright.clock import Clock
 from gatewright.errors import AuthenticationError, MFARequiredError, StoreUnavailableError
 from gatewright.events import EventSink, Severity, event
@@ -131,7 +132,7 @@ class SessionService:
 
     async def get_alive(self, session_id: str) -> StoredSession | None:
         """The session, if it is alive."""
-        if not isinstance(session_id, str) or not 0 < len(session_id) <= _MAX_ID_LENGTH:
+        if not _plausible(session_id):
             return None
         session = await self._states.get_alive(session_id)
         if session is None and session_id in self._touches:
@@ -168,6 +169,8 @@ class SessionService:
 
     async def info(self, session_id: str) -> ManufacturerSession | None:
         """The session with its latest use, alive or ended; None when it is not known."""
+        if not _plausible(session_id):
+            return None
         await self.flush()
         stored = await self._store.get_session(session_id)
         return self.describe(stored) if stored else None
@@ -180,6 +183,8 @@ class SessionService:
 
     async def refresh(self, session_id: str) -> ManufacturerSession:
         """Move the end of a session up; raises AuthenticationError (``SESSION_ENDED``) when it is not alive."""
+        if not _plausible(session_id):
+            refuse_ended()
         now = self._clock.now()
         await self.flush()
         extended = await self._store.extend_session(session_id, now=now, expires_at=now + self._rules.lifetime)
@@ -195,7 +200,7 @@ class SessionService:
         """
         now = self._clock.now()
         await self.flush()
-        old = await self._store.get_session(session_id)
+        old = await self._store.get_session(session_id) if _plausible(session_id) else None
         if old is None or not is_alive(old, now.timestamp()):
             refuse_ended()
         changed: dict[str, Any] = {}
@@ -205,7 +210,7 @@ class SessionService:
         successor = msgspec.structs.replace(
             old, session_id=new_session_id(), last_activity=now, cookie_hash=None, **changed
         )
-        if not await self._store.replace_session(session_id, successor, now=now):
+        if not await uninterrupted(self._store.replace_session(session_id, successor, now=now)):
             refuse_ended()
         self._states.put(successor)
         self._tell("auth:session:rotated", successor, previous=session_id)
@@ -213,10 +218,10 @@ class SessionService:
 
     async def end(self, session_id: str, *, reason: str) -> bool:
         """End a session and its refresh family; whether it was alive."""
-        session = await self._store.get_session(session_id)
+        session = await self._store.get_session(session_id) if _plausible(session_id) else None
         if session is None:
             return False
-        ended = await self._store.end_session(session_id, now=self._clock.now(), reason=reason)
+        ended = await uninterrupted(self._store.end_session(session_id, now=self._clock.now(), reason=reason))
         if ended:
             self._tell_ended(session_id, session.manufacturer_id, reason)
         return ended
@@ -225,9 +230,10 @@ class SessionService:
         self, manufacturer_id: str, *, reason: str, account_id: str | None = None, except_session: str | None = None
     ) -> int:
         """End all sessions of a manufacturer, or of one account in it; how many there were."""
-        ended = await self._store.end_sessions(
+        work = self._store.end_sessions(
             manufacturer_id, now=self._clock.now(), reason=reason, account_id=account_id, keep=except_session
         )
+        ended = await uninterrupted(work)
         for session_id in ended:
             self._tell_ended(session_id, manufacturer_id, reason)
         return len(ended)
@@ -345,6 +351,10 @@ class SessionService:
 def new_session_id() -> str:
     """A handle of 48 hex digits."""
     return secrets.token_hex(_ID_BYTES)
+
+
+def _plausible(session_id: object) -> bool:
+    return isinstance(session_id, str) and 0 < len(session_id) <= _MAX_ID_LENGTH
 
 
 def refuse_ended() -> NoReturn:

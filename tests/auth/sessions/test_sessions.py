@@ -12,8 +12,16 @@ import pytest
 from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager
 from gatewright.auth.sessions import SessionRules
 from gatewright.clock import ManualClock
-from gatewright.errors import AuthenticationError, MFARequiredError, TokenRevokedError, ValidationError
+from gatewright.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    MFARequiredError,
+    TokenRevokedError,
+    ValidationError,
+)
 from gatewright.events import ListSink
+from gatewright.policy import load_policy
+from gatewright.settings import Settings
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.auth.identity import ACME, CHROME, HOME, SECRET, START, known_account, sign_in
 
@@ -303,3 +311,35 @@ async def test_clients_of_any_shape(auth: ManufacturerAuthManager) -> None:
         assert await auth.detect_session_hijacking(session.session_id, client)
     assert not await auth.detect_session_hijacking(session.session_id, None)
     assert not await auth.detect_session_hijacking("unknown", HOME)
+
+
+def test_options_of_an_installation() -> None:
+    """Settings and policy together: lifetimes, limits, and what a score of risk leads to."""
+    policy = load_policy()
+    options = AuthOptions.from_settings(Settings(access_token_minutes=5, issuer="me"), policy)
+    assert options.issuer == "me" and options.access_lifetime == timedelta(minutes=5)
+    assert options.sessions.limit == policy.sessions.concurrent
+    assert options.sessions.idle == timedelta(seconds=policy.sessions.idle)
+    assert options.risk.end == policy.sessions.end_at
+    assert AuthOptions.from_settings(Settings()).sessions == SessionRules()
+
+
+async def test_a_cancelled_caller_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """Who goes away while a session is being ended, ends it all the same, and this process knows."""
+    async with SqliteStore(tmp_path / "a.db") as store, ManufacturerAuthManager(SECRET, store=store) as auth:
+        for turns in range(1, 6):
+            session = await auth.create_session(BOUND)
+            ending = asyncio.ensure_future(auth.sessions.end(session.session_id, reason="test"))
+            while (await store.get_session(session.session_id)).ended_at is None:  # type: ignore[union-attr]  # it is there
+                await asyncio.sleep(0)  # noqa: ASYNC110 - as soon as it is committed
+            ending.cancel()
+            await asyncio.sleep(0.002 * turns)
+            assert not await auth.validate_session(session.session_id)
+
+
+async def test_a_closed_manager_stays_closed() -> None:
+    auth = ManufacturerAuthManager()
+    await auth.initialize()
+    await auth.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        await auth.initialize()

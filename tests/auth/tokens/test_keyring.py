@@ -44,7 +44,7 @@ async def test_old_tokens_verify_until_they_expire_also_after_a_restart(path: Pa
         clock.advance(1)
         with pytest.raises(TokenExpiredError):
             await auth.validate_token(token)
-        clock.advance(hours=4)
+        clock.advance(hours=5)
         assert auth.keys.get(before) is None
         with pytest.raises(InvalidTokenError, match="no key of ours"):
             await auth.tokens.revoke(token)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from gatewright.auth.uninterrupted import uninterrupted
 from gatewright.clock import Clock
 from gatewright.storage.changes import ALL, Changes
 from gatewright.storage.signing import Revocation, RevocationKind, SigningStore
@@ -94,9 +95,8 @@ class Revocations:
 
     async def revoke_token(self, jti: str, expires_at: datetime) -> None:
         """Revoke one token, everywhere."""
-        await self._store.add_revocation(
-            Revocation(kind=RevocationKind.TOKEN.value, subject=jti, expires_at=expires_at)
-        )
+        revocation = Revocation(kind=RevocationKind.TOKEN.value, subject=jti, expires_at=expires_at)
+        await uninterrupted(self._store.add_revocation(revocation))
 
     async def cut_off(self, kind: RevocationKind, subject: str, *, longest: timedelta) -> None:
         """Revoke all sessionless tokens of a manufacturer or account made up to now, everywhere.
@@ -104,14 +104,10 @@ class Revocations:
         ``longest`` is how long any of them may still live.
         """
         now = self._clock.now()
-        await self._store.add_revocation(
-            Revocation(
-                kind=kind.value,
-                subject=subject,
-                before_ms=int(now.timestamp() * 1000),
-                expires_at=now + longest,
-            )
+        revocation = Revocation(
+            kind=kind.value, subject=subject, before_ms=int(now.timestamp() * 1000), expires_at=now + longest
         )
+        await uninterrupted(self._store.add_revocation(revocation))
 
     async def delete_expired(self) -> int:
         """Forget what no valid token can be named by any more."""

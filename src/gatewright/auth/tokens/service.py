@@ -106,16 +106,16 @@ class TokenService:
         await self._tenants.require_active(claims["manufacturer_id"])
         if self._ring.stale:
             await self._ring.load()
+        key, header = self._ring.current, self._ring.header
         now = self._clock.timestamp()
         times = time_claims(now, lifetime)
         if lifetime > self._longest:
             self._longest = lifetime
         if lifetime > self._lifetime:
-            await self._ring.keep_until(datetime.fromtimestamp(times["exp"], UTC))
+            await self._ring.keep_until(key.kid, datetime.fromtimestamp(times["exp"], UTC))
         issued_ms = self._revocations.next_millisecond(claims["manufacturer_id"], claims["sub"], int(now * 1000))
         claims |= {"iss": self._issuer, "aud": self._audience, **times, "jti": new_token_id(issued_ms)}
-        key = self._ring.current
-        signing_input = self._ring.header + b"." + encode_segment(msgspec.json.encode(claims))
+        signing_input = header + b"." + encode_segment(msgspec.json.encode(claims))
         if key.slow:
             signature = await asyncio.to_thread(key.sign, signing_input)
         else:
