@@ -20,6 +20,11 @@ MAX_COLUMNS = 6_000
 """Features that a correction may touch; those that the statements use most."""
 
 STEPS = 200
+SAFE = 3.0
+"""A known row that the base has beyond this margin may come as near as this for nothing."""
+
+ASSURANCE = 4.0
+"""The margin (log odds) at which a statement begins to be content: a probability of 0.98."""
 
 
 class Encoded(NamedTuple):
@@ -31,11 +36,16 @@ class Encoded(NamedTuple):
 
 
 class Caps(NamedTuple):
-    """How far a correction may go: for one weight, and for all of them together (Euclidean)."""
+    """How far a correction may go.
 
-    weight: float = 6.0
+    ``weight`` bounds one weight, ``length`` all of them together (Euclidean); ``ridge`` pulls towards nothing,
+    ``replay`` is how much a known row weighs against a statement.
+    """
+
+    weight: float = 8.0
     length: float = 40.0
     ridge: float = 0.002
+    replay: float = 0.2
 
 
 class Correction(NamedTuple):
@@ -53,10 +63,11 @@ def fit_correction(
     *,
     caps: Caps,
 ) -> Correction:
-    """The correction under which the statements are judged as labelled and the replay as before.
+    """The correction under which the statements are judged as labelled and the replay no worse than before.
 
-    A statement weighs one. The replay weighs together as much as the statements, harmless and attacks alike, but
-    never less than half a statement a row, for what it protects is certain.
+    A statement asks to be judged with assurance (logistic loss around a margin of ASSURANCE). A known row costs
+    only as far as it is moved towards the wrong side of where the base has it, or of SAFE (squared): what the base
+    has learned is kept, not learned again.
 
     Args:
         statements: what people said, encoded.
@@ -68,14 +79,16 @@ def fit_correction(
     columns = _columns(statements)
     if columns.size == 0:
         return Correction(columns, np.zeros(0, np.float32))
-    rows = statements + replay
-    matrix = _matrix(rows, columns)
-    margins = np.array([row.margin for row in rows], np.float32)
-    signs = np.where(np.array(statement_labels + replay_labels, bool), 1.0, -1.0).astype(np.float32)
-    weights = np.ones(len(rows), np.float32)
-    if replay:
-        weights[len(statements) :] = max(0.5, len(statements) / len(replay))
-    return Correction(columns, _descend(matrix, margins, signs, weights, caps))
+    problem = _Problem(
+        said=_matrix(statements, columns),
+        margins=np.array([row.margin for row in statements], np.float32),
+        said_signs=_signs(statement_labels),
+        known=_matrix(replay, columns),
+        known_signs=_signs(replay_labels),
+        room=_room(replay, replay_labels),
+        caps=caps,
+    )
+    return Correction(columns, _descend(problem))
 
 
 def _columns(statements: list[Encoded]) -> Integers:
@@ -101,36 +114,62 @@ def _matrix(rows: list[Encoded], columns: Integers) -> Floats:
     return matrix
 
 
-def _descend(matrix: Floats, margins: Floats, signs: Floats, weights: Floats, caps: Caps) -> Floats:
-    """Accelerated projected gradient descent on the weighted logistic loss, the same to the bit each time."""
-    step = 1.0 / (0.25 * _largest_eigenvalue(matrix, weights) + caps.ridge)
-    current = np.zeros(matrix.shape[1], np.float32)
-    ahead, momentum = current, 1.0
+def _signs(labels: list[bool]) -> Floats:
+    return np.where(np.array(labels, bool), 1.0, -1.0).astype(np.float32)
+
+
+def _room(rows: list[Encoded], labels: list[bool]) -> Floats:
+    """How far each known row may move towards the wrong side: to SAFE, and not at all where it is nearer."""
+    margins = np.array([row.margin for row in rows], np.float32)
+    return np.asarray(np.maximum(0.0, _signs(labels) * margins - SAFE), np.float32)
+
+
+class _Problem(NamedTuple):
+    said: Floats
+    margins: Floats
+    said_signs: Floats
+    known: Floats
+    known_signs: Floats
+    room: Floats
+    caps: Caps
+
+    def gradient(self, delta: Floats) -> Floats:
+        agreement = self.said_signs * (self.margins + self.said @ delta) - np.float32(ASSURANCE)
+        slope = -self.said_signs / (1.0 + np.exp(np.clip(agreement, -30.0, 30.0)))
+        towards_wrong = np.maximum(0.0, -self.known_signs * (self.known @ delta) - self.room)
+        known_slope = np.float32(self.caps.replay) * -self.known_signs * towards_wrong
+        gradient = self.said.T @ slope + self.known.T @ known_slope + np.float32(self.caps.ridge) * delta
+        return np.asarray(gradient, np.float32)
+
+    def curvature(self) -> float:
+        """An upper bound of the largest eigenvalue of the Hessian, by power iteration."""
+        vector: Floats = np.ones(self.said.shape[1], np.float32)
+        value = 1.0
+        for _ in range(12):
+            said, known = self.said.T @ (self.said @ vector), self.known.T @ (self.known @ vector)
+            image = 0.25 * said + self.caps.replay * known
+            value = float(np.linalg.norm(image))
+            if value == 0.0:
+                return 1.0
+            vector = np.asarray(image / value, np.float32)
+        return value * 1.1 + self.caps.ridge
+
+
+def _descend(problem: _Problem) -> Floats:
+    """Accelerated projected gradient descent, the same to the bit each time."""
+    step = np.float32(1.0 / problem.curvature())
+    current: Floats = np.zeros(problem.said.shape[1], np.float32)
+    ahead: Floats = current
+    momentum = 1.0
     for _ in range(STEPS):
-        agreement = signs * (margins + matrix @ ahead)
-        slope = -signs * weights / (1.0 + np.exp(np.clip(agreement, -30.0, 30.0)))
-        gradient = matrix.T @ slope + np.float32(caps.ridge) * ahead
-        following = _project((ahead - np.float32(step) * gradient).astype(np.float32), caps)
+        following = _project(np.asarray(ahead - step * problem.gradient(ahead), np.float32), problem.caps)
         next_momentum = (1.0 + (1.0 + 4.0 * momentum * momentum) ** 0.5) / 2.0
-        ahead = following + np.float32((momentum - 1.0) / next_momentum) * (following - current)
+        ahead = np.asarray(following + (momentum - 1.0) / next_momentum * (following - current), np.float32)
         current, momentum = following, next_momentum
     return current
 
 
 def _project(vector: Floats, caps: Caps) -> Floats:
-    clipped = np.clip(vector, -caps.weight, caps.weight)
+    clipped: Floats = np.asarray(np.clip(vector, -caps.weight, caps.weight), np.float32)
     length = float(np.linalg.norm(clipped))
-    return clipped if length <= caps.length else (clipped * np.float32(caps.length / length)).astype(np.float32)
-
-
-def _largest_eigenvalue(matrix: Floats, weights: Floats) -> float:
-    """Of the weighted Gram matrix, by power iteration, a little over so that no step is too long."""
-    vector = np.ones(matrix.shape[1], np.float32)
-    value = 1.0
-    for _ in range(12):
-        vector = matrix.T @ (weights * (matrix @ vector))
-        value = float(np.linalg.norm(vector))
-        if value == 0.0:
-            return 1.0
-        vector /= np.float32(value)
-    return value * 1.1
+    return clipped if length <= caps.length else np.asarray(clipped * (caps.length / length), np.float32)

@@ -1,0 +1,244 @@
+"""Learning from feedback: take statements, fit a candidate, have it judged, put it in use, or take it back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from gatewright.clock import Clock
+from gatewright.errors import RateLimitExceededError, StoreUnavailableError, ValidationError
+from gatewright.events import EventSink, Severity, event, new_event_id
+from gatewright.records import Record
+from gatewright.storage.feedback import FeedbackStore, StoredFeedback, StoredModelVersion
+from gatewright.threats.learning.candidate import Attempt, attempt
+from gatewright.threats.learning.correction import decode_correction, encode_correction
+from gatewright.threats.learning.detector import Learnable
+from gatewright.threats.learning.intake import contradiction, digest_of, text_of
+from gatewright.threats.learning.selection import select
+
+Detector = TypeVar("Detector", bound=Learnable)
+
+STATEMENTS_A_DAY = 200
+"""Statements that one actor may make in 24 hours."""
+
+
+class ModelVersion(Record, frozen=True, kw_only=True):
+    """One attempt to learn. ``version`` 0 is the base model; ``metrics`` has rates from 0 to 1 and counts."""
+
+    version: int
+    accepted: bool
+    reason: str
+    metrics: dict[str, float]
+    active: bool = False
+    base: str = ""
+    created_by: str = ""
+    created_at: datetime | None = None
+
+
+class ThreatFeedback(Record, frozen=True, kw_only=True):
+    """A statement that was taken: ``status`` is ``open`` (to be learned from) or ``disputed``, with the reason."""
+
+    feedback_id: str
+    threat_type: str
+    is_threat: bool
+    actor: str
+    status: str
+    note: str
+    created_at: datetime
+
+
+class Learner:
+    """Keeps statements and versions, and tells which detector to use.
+
+    Args:
+        store: where both are kept.
+        sink: where events go.
+        clock: dates statements.
+        executor: where fitting and judging run.
+    """
+
+    def __init__(self, store: FeedbackStore, *, sink: EventSink, clock: Clock, executor: Executor) -> None:
+        self._store = store
+        self._sink = sink
+        self._clock = clock
+        self._executor = executor
+        self._learning = asyncio.Lock()
+
+    async def take(
+        self,
+        detector: Learnable,
+        data: Any,
+        threat_type: str,
+        is_threat: bool,
+        *,
+        actor: str,
+        source: str = "api",
+        reason: str = "",
+    ) -> ThreatFeedback:
+        """Keep one statement.
+
+        Raises:
+            ValidationError: no text, too much of it, or no actor.
+            RateLimitExceededError: the actor made too many statements today.
+        """
+        if not actor or len(actor) > 200 or len(reason) > 1_000:
+            raise ValidationError("Feedback names its actor, and gives its reason in at most 1,000 characters.")
+        text = text_of(data, detector)
+        certain = detector.with_correction(None).inspect(text)
+        note = contradiction(text, certain, is_threat=is_threat)
+        now = self._clock.now()
+        statement = StoredFeedback(
+            feedback_id=new_event_id(),
+            actor=actor,
+            source=source,
+            digest=digest_of(text),
+            text=text,
+            threat_type=threat_type,
+            is_threat=is_threat,
+            reason=reason,
+            status="disputed" if note else "open",
+            note=note,
+            confidence=certain.confidence,
+            created_at=now,
+        )
+        kept = await self._store.add_feedback(statement, since=now - timedelta(days=1), limit=STATEMENTS_A_DAY)
+        if kept is None:
+            self._sink.emit(event("threats:feedback:refused", severity=Severity.WARNING, actor=actor))
+            raise RateLimitExceededError(
+                f"At most {STATEMENTS_A_DAY} statements a day are taken of one actor.", retry_after=3_600
+            )
+        self._sink.emit(
+            event("threats:feedback:given", actor=actor, threat_type=threat_type, is_threat=is_threat, note=note)
+        )
+        return ThreatFeedback(
+            feedback_id=kept.feedback_id,
+            threat_type=threat_type,
+            is_threat=is_threat,
+            actor=actor,
+            status=kept.status,
+            note=note,
+            created_at=now,
+        )
+
+    async def learn(self, current: Learnable, *, actor: str, traffic: Sequence[Any] = ()) -> ModelVersion:
+        """Fit, judge and keep a new version; it is in use from then on if it was accepted.
+
+        Args:
+            current: the detector in use.
+            actor: who asked for it.
+            traffic: recent values, on which the candidate is tried without effect.
+        """
+        async with self._learning:
+            active = await self._store.active_model_version()
+            number = active.version if active else 0
+            statements = await self._store.list_feedback(statuses=("open", "used"))
+            if not any(statement.status == "open" for statement in statements):
+                return ModelVersion(version=number, accepted=False, reason="There is no new feedback.", metrics={})
+            if not current.base_id:
+                return ModelVersion(
+                    version=number, accepted=False, reason="There is no model; rules alone decide.", metrics={}
+                )
+            selection = select(statements)
+            loop = asyncio.get_running_loop()
+            tried = await loop.run_in_executor(self._executor, attempt, current, selection.chosen, traffic)
+            version = await self._keep(tried, current.base_id, expected=number, actor=actor)
+            await self._settle(version, selection.chosen, selection.left_out)
+            return _public(version)
+
+    async def versions(self) -> list[ModelVersion]:
+        """Every attempt, oldest first."""
+        return [_public(version) for version in await self._store.list_model_versions()]
+
+    async def roll_back(self, version: int, *, actor: str) -> ModelVersion:
+        """Use an earlier version again; 0 is the bare base. What later versions learned from is put in dispute.
+
+        Raises:
+            ValidationError: no accepted version of that number.
+        """
+        if not await self._store.activate_model_version(version):
+            raise ValidationError(f"There is no accepted model version {version}.", code="UNKNOWN_MODEL_VERSION")
+        later = [
+            statement.feedback_id
+            for statement in await self._store.list_feedback(statuses=("used",))
+            if int(statement.note.rpartition(" ")[2]) > version
+        ]
+        await self._store.settle_feedback(later, status="disputed", note=f"rolled back to version {version}")
+        self._sink.emit(
+            event(
+                "threats:model:rolled_back", severity=Severity.NOTICE, actor=actor, version=version, disputed=len(later)
+            )
+        )
+        stored = await self._store.get_model_version(version)
+        return (
+            _public(stored)
+            if stored
+            else ModelVersion(version=0, accepted=True, reason="The base model.", metrics={}, active=True)
+        )
+
+    async def detector_in_use(self, base: Detector) -> tuple[Detector, bytes | None]:
+        """``base`` under the active version's correction, and that correction as it is kept.
+
+        Bare where there is none, or where it belongs to another base model.
+        """
+        active = await self._store.active_model_version()
+        if active is None or active.delta is None:
+            return base.with_correction(None), None
+        if active.base != base.base_id:
+            self._sink.emit(
+                event("threats:model:mismatched", severity=Severity.WARNING, version=active.version, base=active.base)
+            )
+            return base.with_correction(None), None
+        return base.with_correction(decode_correction(active.delta)), active.delta
+
+    async def _keep(self, tried: Attempt, base: str, *, expected: int, actor: str) -> StoredModelVersion:
+        wanted = StoredModelVersion(
+            version=0,
+            base=base,
+            accepted=not tried.objection,
+            reason=tried.objection or "It judges the statements as told and the guard as before.",
+            metrics=msgspec.json.encode(tried.metrics).decode(),
+            delta=None if tried.objection else encode_correction(tried.correction),
+            created_by=actor,
+            created_at=self._clock.now(),
+        )
+        kept = await self._store.add_model_version(wanted, expected_active=expected)
+        if kept is None:
+            raise StoreUnavailableError("Another process learned at the same time; try again.", retry_after=1)
+        self._sink.emit(
+            event(
+                "threats:model:accepted" if kept.accepted else "threats:model:refused",
+                severity=Severity.NOTICE if kept.accepted else Severity.WARNING,
+                actor=actor,
+                version=kept.version,
+                reason=kept.reason,
+                metrics=tried.metrics,
+            )
+        )
+        return kept
+
+    async def _settle(
+        self, version: StoredModelVersion, chosen: list[StoredFeedback], left_out: dict[str, list[str]]
+    ) -> None:
+        if version.accepted:
+            ids = [statement.feedback_id for statement in chosen if statement.status == "open"]
+            await self._store.settle_feedback(ids, status="used", note=f"version {version.version}")
+        for reason, feedback_ids in left_out.items():
+            await self._store.settle_feedback(feedback_ids, status="disputed", note=reason)
+
+
+def _public(stored: StoredModelVersion) -> ModelVersion:
+    return ModelVersion(
+        version=stored.version,
+        accepted=stored.accepted,
+        reason=stored.reason,
+        metrics=msgspec.json.decode(stored.metrics, type=dict[str, float]),
+        active=stored.active,
+        base=stored.base,
+        created_by=stored.created_by,
+        created_at=stored.created_at,
+    )

@@ -1,0 +1,21 @@
+"""What the tests of learning share: a small detector and the reference rows, in smaller numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatewright.threats.learning.reference import ReferenceRow, load_reference
+from tests.threats.learning.small import SmallDetector, train
+
+
+@pytest.fixture(scope="session")
+def rows() -> tuple[ReferenceRow, ...]:
+    """Every fifth harmless row and every attack of the reference."""
+    harmless = [row for row in load_reference() if not row.label]
+    return (*harmless[::5], *(row for row in load_reference() if row.label))
+
+
+@pytest.fixture(scope="session")
+def small(rows: tuple[ReferenceRow, ...]) -> SmallDetector:
+    """Trained on everything but LDAP, as a base model is."""
+    return train([row for row in rows if row.category != "ldap"])
