@@ -1,0 +1,21 @@
+"""What do they send? Detection, sanitising, validation, and learning from feedback."""
+
+from gatewright.threats.findings import Inspection, ThreatDetectionResult
+from gatewright.threats.learning.learner import ModelVersion, ThreatFeedback
+from gatewright.threats.results import PatternStatistics, RateLimitResult, ValidationResult
+from gatewright.threats.sanitise import SanitizedValue
+from gatewright.threats.types import ThreatType
+from gatewright.threats.validator import ManufacturerSecurityValidator
+
+__all__ = [
+    "Inspection",
+    "ManufacturerSecurityValidator",
+    "ModelVersion",
+    "PatternStatistics",
+    "RateLimitResult",
+    "SanitizedValue",
+    "ThreatDetectionResult",
+    "ThreatFeedback",
+    "ThreatType",
+    "ValidationResult",
+]

@@ -1,0 +1,51 @@
+"""What the validator answers, beside the findings of an inspection."""
+
+from __future__ import annotations
+
+from gatewright.errors import FieldError
+from gatewright.records import Record
+from gatewright.threats.findings import ThreatDetectionResult
+
+
+class ValidationResult(Record, frozen=True, kw_only=True):
+    """What was found in a manufacturer's data.
+
+    ``security_score`` is from 0 (bad) to 1, ``risk_level`` one of ``low``, ``medium``, ``high``, ``critical``.
+    ``is_valid``: no error and no attack; warnings are allowed.
+    """
+
+    is_valid: bool
+    errors: list[FieldError]
+    warnings: list[FieldError]
+    threats: list[ThreatDetectionResult]
+    security_score: float
+    risk_level: str
+
+
+class RateLimitResult(Record, frozen=True, kw_only=True):
+    """Whether an action is allowed now. Counts are those after the call; ``retry_after`` is in seconds."""
+
+    allowed: bool
+    remaining_requests: int
+    limit: int
+    retry_after: float
+
+
+class PatternStatistics(Record, frozen=True, kw_only=True):
+    """What inspections in this process found since it started, and what people said about it.
+
+    ``by_pattern`` counts findings by rule id, ``by_type`` by threat type, ``false_alarms`` the findings by rule
+    that people called harmless. ``drift`` compares the confidences of recent inspections with those of earlier
+    ones (population stability index: under 0.1 alike, over 0.25 other traffic or another attacker).
+    """
+
+    inspections: int
+    detections: int
+    by_pattern: dict[str, int]
+    by_type: dict[str, int]
+    false_alarms: dict[str, int]
+    feedback_false_alarms: int
+    feedback_missed: int
+    detection_rate: float
+    recent_detection_rate: float
+    drift: float

@@ -1,0 +1,324 @@
+"""ManufacturerSecurityValidator: what a manufacturer sends, inspected, sanitised, validated, and learned from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from gatewright.clock import Clock, SystemClock
+from gatewright.controls import Controls
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.policy import Policy, load_policy
+from gatewright.storage.cache.memory import MemoryCache
+from gatewright.storage.changes import Changes
+from gatewright.storage.feedback import FeedbackStore
+from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage.throttle import Throttle
+from gatewright.threats.actions import ActionLimits
+from gatewright.threats.detection import Detection, bounded_batch
+from gatewright.threats.findings import Inspection, ThreatDetectionResult
+from gatewright.threats.learning.learner import Learner, ModelVersion, ThreatFeedback
+from gatewright.threats.offload import Offload, size_of
+from gatewright.threats.results import PatternStatistics, RateLimitResult, ValidationResult
+from gatewright.threats.sanitise import SanitizedValue, sanitise
+from gatewright.threats.screening import Manufacturers, Screening
+from gatewright.threats.types import threat_type_of
+
+if TYPE_CHECKING:
+    from gatewright.threats.engine import DetectionEngine
+
+
+class LearningStore(FeedbackStore, Protocol):
+    """A store of feedback and model versions that tells of changes."""
+
+    changes: Changes
+
+
+class ManufacturerSecurityValidator:
+    """Everything about what manufacturers send. All arguments may be left out.
+
+    Args:
+        policy: action rates and the detection level.
+        engine: a detection engine that is loaded already.
+        store: keeps feedback and model versions; a private one in memory when missing.
+        cache: counts actions; in this process when missing.
+        sink: where events go.
+        controls: measures that raise the detection level or tighten limits.
+        clock: the time.
+        manufacturers: the registered ones, whose names a new one must not imitate.
+        rules_dir: rules to use in place of those that ship.
+        model_file: model to use in place of the one that ships.
+        processes: how many for large batches; as many as there are cores when missing, 0 for none.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        engine: DetectionEngine | None = None,
+        store: LearningStore | None = None,
+        cache: Throttle | None = None,
+        sink: EventSink | None = None,
+        controls: Controls | None = None,
+        clock: Clock | None = None,
+        manufacturers: Manufacturers | None = None,
+        rules_dir: Path | None = None,
+        model_file: Path | None = None,
+        processes: int | None = None,
+    ) -> None:
+        policy = policy or load_policy()
+        clock = clock or SystemClock()
+        controls = controls or Controls(clock=clock)
+        self._sink = sink or NullSink()
+        self._given_engine = engine
+        self._base: DetectionEngine | None = None
+        self._load_arguments = {"rules_dir": rules_dir, "model_file": model_file}
+        self._own_store = SqliteStore() if store is None else None
+        self._store: LearningStore = self._own_store or store  # type: ignore[assignment]  # one of them is there
+        self._offload = Offload(processes=processes)
+        self._detection = Detection(
+            level=policy.detection.level,
+            controls=controls,
+            sink=self._sink,
+            offload=self._offload,
+            load_arguments=None if engine is not None else self._load_arguments,
+        )
+        self._learner = Learner(self._store, sink=self._sink, clock=clock, executor=self._offload.threads)
+        self._screening = Screening(self._detection, manufacturers=manufacturers, sink=self._sink, clock=clock)
+        self._actions = ActionLimits(policy, cache or MemoryCache(clock=clock), controls)
+        self._starting = asyncio.Lock()
+        self._unsubscribe: Callable[[], None] | None = None
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Load rules and model, and the version that is in use; calling it again is harmless."""
+        async with self._starting:
+            if self._base is not None:
+                return
+            if self._own_store is not None:
+                await self._own_store.initialize()
+            base = self._given_engine or await self._load_engine()
+            await self._use_active_version(base)
+            self._base = base
+            self._unsubscribe = self._store.changes.subscribe("model", self._version_changed)
+            await asyncio.get_running_loop().run_in_executor(self._offload.threads, _warm_business_data)
+
+    async def close(self) -> None:
+        """End threads, processes and a private store; calling it again is harmless."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        for task in tuple(self._reloads):
+            task.cancel()
+        self._offload.close()
+        if self._own_store is not None and self._base is not None:
+            await self._own_store.close()
+        self._base = None
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def load_threat_patterns(self) -> int:
+        """Read the rules again (after a change of the rules directory); returns how many there are.
+
+        Raises:
+            ConfigurationError: a rule is wrong; the ones in use stay.
+        """
+        base = await self._load_engine()
+        await self._use_active_version(base)
+        self._base = base
+        return base.rule_count
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the model is missing or damaged, so that rules alone decide."""
+        return self._detection.loaded and self._detection.engine.degraded
+
+    # --- inspection -------------------------------------------------------------------------------------------------
+
+    async def inspect(self, data: Any, *, manufacturer_id: str | None = None, route: str | None = None) -> Inspection:
+        """Look for every type of attack in any JSON-like value, keys and values, in one pass.
+
+        Args:
+            data: the value.
+            manufacturer_id: whose it is, and ``route``, where it goes: measures may raise the level for either.
+        """
+        return await self._detection.inspect(data, manufacturer_id=manufacturer_id, route=route)
+
+    async def inspect_many(
+        self, items: Iterable[Any], *, manufacturer_id: str | None = None, route: str | None = None
+    ) -> list[Inspection]:
+        """Inspect a batch, in order; large batches use all cores.
+
+        A program that sends very large batches guards its entry by ``if __name__ == "__main__"``, as
+        :mod:`multiprocessing` asks.
+        """
+        return await self._detection.inspect_many(items, manufacturer_id=manufacturer_id, route=route)
+
+    async def detect_threat(self, threat_type: Any, data: Any) -> bool:
+        """Whether ``data`` shows an attack of this type, or of a neighbouring type of its family.
+
+        Raises:
+            UnknownThreatTypeError: no such type.
+        """
+        return (await self._detection.analyse(threat_type, data)).threat_detected
+
+    async def analyze_threat(self, threat_type: Any, data: Any) -> ThreatDetectionResult:
+        """What :meth:`detect_threat` found, with confidence, severity, evidence and place."""
+        return await self._detection.analyse(threat_type, data)
+
+    async def get_threat_confidence(self, threat_type: Any, data: Any) -> float:
+        """The confidence, 0 to 1, that ``data`` shows an attack of this type."""
+        return (await self._detection.analyse(threat_type, data)).confidence
+
+    # --- data -------------------------------------------------------------------------------------------------------
+
+    async def sanitize(self, data: Any, context: str = "text") -> SanitizedValue:
+        """Make a value harmless for ``html``, ``text``, ``filename``, ``identifier``, ``csv`` or ``log``.
+
+        Raises:
+            ValidationError: an unknown context, or a value that is not JSON-like or too large.
+        """
+        return await self._offload.run(lambda: sanitise(data, context), size=size_of(data))
+
+    async def validate_manufacturer_data(self, data: Mapping[str, Any]) -> ValidationResult:
+        """Check a manufacturer's business data, and look for attacks in all of it.
+
+        Raises:
+            ValidationError: ``data`` is not a mapping.
+        """
+        return await self._screening.validate(data)
+
+    async def validate_many(self, items: Iterable[Mapping[str, Any]]) -> list[ValidationResult]:
+        """Check a batch, in order; the event loop runs in between."""
+        results: list[ValidationResult] = []
+        for item in bounded_batch(items):
+            results.append(await self._screening.validate(item))
+            await asyncio.sleep(0)
+        return results
+
+    async def check_rate_limit(
+        self, manufacturer_id: str, action: str, current_usage: int | None = None
+    ) -> RateLimitResult:
+        """Take one of the allowance for ``action``, or, with ``current_usage``, only compare that with the limit."""
+        result = await self._actions.check(manufacturer_id, action, current_usage)
+        if not result.allowed:
+            self._sink.emit(
+                event(
+                    "threats:rate_limit:exceeded",
+                    severity=Severity.NOTICE,
+                    manufacturer_id=manufacturer_id,
+                    action=action,
+                    limit=result.limit,
+                )
+            )
+        return result
+
+    # --- learning ---------------------------------------------------------------------------------------------------
+
+    async def provide_threat_feedback(
+        self,
+        data: Any,
+        threat_type: Any,
+        is_threat: bool,
+        *,
+        actor: str,
+        source: str = "api",
+        reason: str = "",
+    ) -> ThreatFeedback:
+        """Say that a value is, or is not, an attack. Nothing changes until :meth:`retrain_ml_models`.
+
+        Args:
+            data: the value.
+            threat_type: what it is (or was taken for).
+            is_threat: what is true.
+            actor: who says so; what one actor can change is bounded.
+            source: ``api`` or ``console``.
+            reason: why, in at most 1,000 characters.
+
+        Raises:
+            UnknownThreatTypeError: no such type.
+            ValidationError: no text in it, or too much.
+            RateLimitExceededError: the actor said too much today.
+        """
+        wanted = threat_type_of(threat_type)
+        engine = self._detection.engine
+        given = await self._learner.take(
+            engine, data, wanted, bool(is_threat), actor=actor, source=source, reason=reason
+        )
+        if self._detection.watch.told(engine.inspect(data), is_threat=bool(is_threat)):
+            self._sink.emit(event("threats:model:false_alarms", severity=Severity.WARNING))
+        return given
+
+    async def retrain_ml_models(self, *, actor: str = "system") -> ModelVersion:
+        """Learn from the feedback given so far; the new version is in use at once if it was accepted."""
+        watch = self._detection.watch
+        version = await self._learner.learn(self._detection.engine, actor=actor, traffic=watch.traffic())
+        if version.accepted:
+            await self._reload()
+        return version
+
+    async def list_model_versions(self) -> list[ModelVersion]:
+        """Every attempt to learn, oldest first, the refused ones with their reason."""
+        return await self._learner.versions()
+
+    async def rollback_model(self, version: int, *, actor: str = "system") -> ModelVersion:
+        """Use an earlier version again, exactly as it was; 0 is the base model that ships.
+
+        Raises:
+            ValidationError: there is no accepted version of that number.
+        """
+        rolled_back = await self._learner.roll_back(version, actor=actor)
+        await self._reload()
+        return rolled_back
+
+    async def get_pattern_statistics(self) -> PatternStatistics:
+        """What was found in this process, what people said about it, and whether the traffic drifts."""
+        return self._detection.watch.statistics()
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    async def _load_engine(self) -> DetectionEngine:
+        def load() -> DetectionEngine:
+            from gatewright.threats.engine import DetectionEngine
+
+            return DetectionEngine.load(**self._load_arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._offload.threads, load)
+
+    async def _use_active_version(self, base: DetectionEngine) -> None:
+        engine, correction = await self._learner.detector_in_use(base)
+        self._detection.use(engine, correction)
+
+    async def _reload(self) -> None:
+        if self._base is not None:
+            await self._use_active_version(self._base)
+
+    def _version_changed(self, _: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+
+def _warm_business_data() -> None:
+    """Load the libraries and tables of business data, so that no first request waits for them."""
+    from gatewright.business import validate_business_data
+
+    validate_business_data(
+        {
+            "company_name": "Example",
+            "email": "info@example.com",
+            "tax_id": "12-3456789",
+            "phone": "+1 415 555 2671",
+            "website": "https://example.com",
+            "address": {"street": "1 Main St", "city": "Detroit", "state": "MI", "zip": "48201", "country": "US"},
+        }
+    )
