@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatewright.errors import FieldError, ValidationError
 from gatewright.records import Record
@@ -59,7 +58,7 @@ class CheckpointSigner:
         """A checkpoint of this size and root."""
         moment = at.astimezone(UTC)
         text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\ntime {moment.isoformat()}\n"
-        raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        raw = self._key.public_key().public_bytes_raw()
         signature = _key_id(self.origin, raw) + self._key.sign(text.encode())
         note = f"{text}\n{_DASH}{self.origin} {base64.b64encode(signature).decode()}\n"
         return Checkpoint(origin=self.origin, size=size, root=root.hex(), created_at=moment, note=note)
@@ -67,7 +66,7 @@ class CheckpointSigner:
 
 def verifier_key(origin: str, key: Ed25519PublicKey) -> str:
     """The public key as C2SP writes it: ``<origin>+<key id>+<base64>``; publish it beside the log."""
-    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    raw = key.public_bytes_raw()
     return f"{origin}+{_key_id(origin, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,31 +119,27 @@ class SecurityMonitor:
         self._add_gauges()
         self._checkpoint_every = checkpoint_every
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unsubscribe: list[Any] = []
-        self._open = False
+        self._unsubscribe: Callable[[], None] | None = None
 
     # --- opening and closing ------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
         """Open: load the measures in force and begin to write; calling twice is harmless."""
-        if self._open:
+        if self._unsubscribe is not None:
             return
         if self._owned is not None:
             await self._owned.initialize()
         await self._intake.start()
-        self._open = True
-        self._unsubscribe.append(self._store.changes.subscribe("controls", self._measures_changed))
+        self._unsubscribe = self._store.changes.subscribe("controls", self._measures_changed)
         await self._load_measures()
         self._start(self._upkeep())
 
     async def close(self) -> None:
         """Write what waits, sign a last checkpoint, and end."""
-        if not self._open:
+        if self._unsubscribe is None:
             return
-        self._open = False
-        for unsubscribe in self._unsubscribe:
-            unsubscribe()
-        self._unsubscribe.clear()
+        self._unsubscribe()
+        self._unsubscribe = None
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -331,7 +327,7 @@ class SecurityMonitor:
         except SecurityError as error:
             _log.warning("the audit log could not be signed now", error=error)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
