@@ -1,0 +1,73 @@
+"""Rules: one file a category, each rule with its tier, an explanation, and its own examples.
+
+Tiers say how far a hit can be trusted: ``certain`` rules decide nearly alone, ``strong`` ones with a little
+support of the model, ``weak`` ones are evidence among other evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gatewright.errors import ConfigurationError
+from gatewright.records import Record
+
+HERE = Path(__file__).parent
+
+Tier = Literal["certain", "strong", "weak"]
+
+
+class Rule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule. ``pattern`` is a linear-time expression (RE2 syntax), without case, the dot matching line ends."""
+
+    id: str
+    tier: Tier
+    severity: Literal["low", "medium", "high", "critical"]
+    explain: str
+    pattern: str
+    match: list[str]
+    harmless: list[str] = []
+    threat_type: str = ""
+    references: list[str] = []
+
+
+class _File(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    threat_type: str
+    references: list[str]
+    rules: list[Rule]
+
+
+class RuleSet(Record, frozen=True, kw_only=True):
+    """All rules in a fixed order (by id), and a digest of what they say."""
+
+    rules: tuple[Rule, ...]
+    digest: str
+
+
+def load_rules(directory: str | Path | None = None) -> RuleSet:
+    """Read every ``*.toml`` of a directory; the package's own without one.
+
+    Raises:
+        ConfigurationError: a file does not have the form, or an id stands twice.
+    """
+    found: dict[str, Rule] = {}
+    for path in sorted(Path(directory or HERE).glob("*.toml")):
+        try:
+            file = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError, OSError) as error:
+            raise ConfigurationError(f"{path}: not a file of rules: {error}; correct it, or remove it.") from None
+        for rule in file.rules:
+            if rule.id in found:
+                raise ConfigurationError(f"{path}: the rule id {rule.id} stands twice; give one another id.")
+            found[rule.id] = msgspec.structs.replace(
+                rule, threat_type=file.threat_type, references=file.references
+            )
+    rules = tuple(found[name] for name in sorted(found))
+    if not rules:
+        raise ConfigurationError(f"{directory}: no rules in this directory; name one with *.toml files of rules.")
+    said = "\n".join(f"{r.id}\t{r.tier}\t{r.threat_type}\t{r.pattern}" for r in rules)
+    return RuleSet(rules=rules, digest=hashlib.sha256(said.encode()).hexdigest())
