@@ -1,0 +1,1 @@
+"""How data rests: envelopes, key rings, field declarations, masking, secret providers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import unicodedata
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any
 
 from gatewright.encryption import masking
@@ -13,11 +13,12 @@ from gatewright.encryption.context import foreign, owner_of
 from gatewright.encryption.derivation import derive_key
 from gatewright.encryption.failure import decryption_failed
 from gatewright.encryption.keycalls import KeyCalls
-from gatewright.encryption.metadata import LONGEST_CLASSIFICATION, LONGEST_FIELD
+from gatewright.encryption.metadata import LONGEST_CLASSIFICATION, LONGEST_FIELD, canonical
 from gatewright.encryption.records import ComplianceReport, Envelope, ExportedRecord
 from gatewright.encryption.reencryption import RecordSource
 from gatewright.encryption.sealing import Opened
 from gatewright.encryption.serialisation import serialise
+from gatewright.encryption.stream import open_chunks, read_head, seal_chunks, stream_head
 from gatewright.errors import DecryptionError, FieldError, ValidationError
 from gatewright.events import Severity
 from gatewright.performance import performance_monitor
@@ -120,12 +121,9 @@ class ManufacturerEncryptionManager(KeyCalls):
             opened = await self._opened(encrypted)
         elif opened.owner == manufacturer_id and authorized_context is None and not field and not minimum_key_version:
             return opened.data
-        for asking in (manufacturer_id, authorized_context):
-            if asking is not None:
-                wanted = owner_of(asking)
-                if wanted != opened.owner and not (opened.owner is None and opened.legacy):
-                    self._tell("encryption:data:refused", Severity.WARNING, manufacturer_id=wanted)
-                    raise foreign(opened.owner, str(wanted))
+        if opened.owner is not None or not opened.legacy:
+            self._refuse_foreign(manufacturer_id, opened.owner)
+            self._refuse_foreign(authorized_context, opened.owner)
         if field is not None and opened.metadata.get("field") != field:
             raise decryption_failed()
         if minimum_key_version and (opened.legacy or opened.metadata["key_version"] < minimum_key_version):
@@ -141,6 +139,52 @@ class ManufacturerEncryptionManager(KeyCalls):
         if type(payload) is not str or type(metadata) is not dict:
             return None
         return sealer.open_now(payload, metadata)
+
+    async def encrypt_stream(
+        self,
+        source: AsyncIterable[bytes],
+        *,
+        manufacturer_id: Any = None,
+        classification: str | None = None,
+        field: str | None = None,
+    ) -> AsyncIterator[bytes]:
+        """Encrypt bytes of any length, piece by piece, with the memory of one chunk (128 KiB).
+
+        Args:
+            source: the bytes, in pieces of any size.
+            manufacturer_id: whose they are; ``classification`` and ``field`` as for records.
+
+        Yields:
+            What to write, in order.
+        """
+        _check_labels(classification, field)
+        sealer = await self.sealer()
+        metadata, subkey = await sealer.stream_key(owner_of(manufacturer_id), classification, field)
+        head, aad = stream_head(metadata, subkey)
+        yield head
+        async for chunk in seal_chunks(source, subkey, aad):
+            yield chunk
+
+    async def decrypt_stream(
+        self, source: AsyncIterable[bytes], *, manufacturer_id: Any = None, field: str | None = None
+    ) -> AsyncIterator[bytes]:
+        """The bytes of :meth:`encrypt_stream`. Each piece is genuine when it is yielded; that nothing is missing
+        is known only when the iteration ends without an error.
+
+        Raises:
+            InsufficientPermissionsError: the stream begins with another manufacturer's metadata.
+            DecryptionError: a changed, moved, missing or added byte.
+        """
+        pieces = aiter(source)
+        metadata, header, rest = await read_head(pieces)
+        sealer = await self.sealer()
+        subkey = await sealer.stream_opener(metadata, header)
+        opened = open_chunks(_with(rest, pieces), subkey, canonical(metadata))
+        async for chunk in opened:
+            self._refuse_foreign(manufacturer_id, metadata.get("manufacturer_id"))
+            if field is not None and metadata.get("field") != field:
+                raise decryption_failed()
+            yield chunk
 
     async def blind_index(self, manufacturer_id: Any, field: str, value: Any) -> str:
         """A keyed hash by which encrypted values can be found: equal values of a field have equal hashes.
@@ -196,6 +240,13 @@ class ManufacturerEncryptionManager(KeyCalls):
                 )
         return report
 
+    def _refuse_foreign(self, asking: Any, owner: str | None) -> None:
+        """Raise when a genuine envelope belongs to someone else than who asks."""
+        wanted = owner_of(asking)
+        if wanted is not None and wanted != owner:
+            self._tell("encryption:data:refused", Severity.WARNING, manufacturer_id=wanted)
+            raise foreign(owner, wanted)
+
     async def _exported(
         self, source: str, record_id: str, envelope: Envelope, metadata: dict[str, Any]
     ) -> ExportedRecord:
@@ -212,6 +263,12 @@ class ManufacturerEncryptionManager(KeyCalls):
             readable=readable,
             data=data,
         )
+
+
+async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def _check_labels(classification: str | None, field: str | None) -> None:

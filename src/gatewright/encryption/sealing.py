@@ -20,6 +20,7 @@ from gatewright.encryption.envelope import (
     Stamp,
     Subkey,
     new_subkey,
+    to_base64,
 )
 from gatewright.encryption.failure import decryption_failed
 from gatewright.encryption.records import Envelope
@@ -81,6 +82,7 @@ class Sealer:
         self._clock = clock
         self._flags = COMPRESSED if compress else 0
         self._openers: BoundedCache[str, tuple[DataKey, Subkey]] = BoundedCache(_OPENERS)
+        self._renewing = asyncio.Lock()
         self._second = -1
         self._second_text = ""
         ring.forgotten = self._openers.clear
@@ -157,15 +159,16 @@ class Sealer:
 
     async def _sealer(self, owner: str) -> tuple[DataKey, Subkey]:
         """A key and a subkey with messages left, reserved in the ring."""
-        for _ in range(3):
-            key = await self.ring.current(owner)
-            subkey = key.sealers.get(self._flags)
-            if subkey is not None and subkey.remaining > 0:
-                return key, subkey
-            count = key.next_lease(self.max_messages)
-            if await self.ring.reserve(key, count) <= self.max_messages:
-                return key, key.add_sealer(self.algorithm, self._flags, count)
-            await self._exhausted(key)
+        async with self._renewing:
+            for _ in range(5):  # other processes rotate and reserve at the same time
+                key = await self.ring.current(owner)
+                subkey = key.sealers.get(self._flags)
+                if subkey is not None and subkey.remaining > 0:
+                    return key, subkey
+                count = key.next_lease(self.max_messages)
+                if await self.ring.reserve(key, count) <= self.max_messages:
+                    return key, key.add_sealer(self.algorithm, self._flags, count)
+                await self._exhausted(key)
         raise EncryptionError("No data key with messages left could be made.", code="KEY_EXHAUSTED")
 
     def _now(self) -> str:
@@ -229,6 +232,23 @@ class Sealer:
         if not rescue and not subkey.flags & CHUNKED and epoch == self.ring.epoch:
             self._openers.put(prefix, (key, subkey))
         return key, subkey
+
+    # --- streams ------------------------------------------------------------------------------------------------
+
+    async def stream_key(
+        self, owner: str | None, classification: str | None, field: str | None
+    ) -> tuple[dict[str, Any], Subkey]:
+        """Metadata and a subkey for one stream."""
+        key, counted = await self._sealer(owner or "")
+        counted.remaining -= 1
+        metadata = self._metadata(key, Survey([], [], True), owner, classification, field)
+        return metadata, new_subkey(key.secret, self.algorithm, CHUNKED, remaining=0)
+
+    async def stream_opener(self, metadata: dict[str, Any], header: bytes) -> Subkey:
+        """The subkey of a stream with this beginning."""
+        if metadata.get("version") != envelope_metadata.VERSION or "key_id" not in metadata or header[2:3] != b"\x01":
+            raise decryption_failed()
+        return (await self._opener(to_base64(header), metadata, rescue=False))[1]
 
 
 def _decompressed(data: bytes) -> bytes:
