@@ -44,15 +44,38 @@ def _on(year: int, month: int, day: int) -> datetime:
 
 
 def window_of(limit: Limit, moment: datetime, billing_day: int) -> Window:
-    """The window of a limit at a moment. A rolling one frees its oldest hour when the next hour begins."""
-    if limit.window == "month":
-        start = month_start(moment, billing_day)
-        seconds = int(start.timestamp())
-        return Window(bucket=seconds, since=seconds, resets_at=next_month_start(moment, billing_day))
+    """The window of a limit at a moment.
+
+    Use is counted by UTC day, so a tier may count by month and another by day, and a billing day may change,
+    without anything being lost. A rolling window counts in sixtieths of its length, each until all of it has
+    left, so that the limit holds in every span of that length.
+    """
+    if limit.window == "rolling":
+        length = int((limit.hours or 1) * HOUR)
+        width = max(1, length // 60)
+        bucket = int(moment.timestamp()) // width * width
+        return Window(bucket=bucket, since=bucket - length, resets_at=datetime.fromtimestamp(bucket + width, UTC))
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     if limit.window == "day":
-        start = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-        seconds = int(start.timestamp())
-        return Window(bucket=seconds, since=seconds, resets_at=start + timedelta(days=1))
-    hour = int(moment.timestamp()) // HOUR * HOUR
-    span = int((limit.hours or 1) * HOUR)
-    return Window(bucket=hour, since=hour - span + HOUR, resets_at=datetime.fromtimestamp(hour + HOUR, UTC))
+        start, end = day, day + timedelta(days=1)
+    else:
+        start, end = month_start(moment, billing_day), next_month_start(moment, billing_day)
+    return Window(bucket=int(day.timestamp()), since=int(start.timestamp()), resets_at=end)
+
+
+class Windows:
+    """Remembers the present window of each kind of limit; a window changes with the bucket, once a day at least."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, float | None, int], tuple[float, float, Window]] = {}
+
+    def of(self, limit: Limit, moment: datetime, billing_day: int) -> Window:
+        """As :func:`window_of`."""
+        key = (limit.window, limit.hours, billing_day)
+        known, seconds = self._known.get(key), moment.timestamp()
+        if known is not None and known[0] <= seconds < known[1]:
+            return known[2]
+        window = window_of(limit, moment, billing_day)
+        width = max(1, int((limit.hours or 1) * HOUR) // 60) if limit.window == "rolling" else 24 * HOUR
+        self._known[key] = (window.bucket, window.bucket + width, window)
+        return window

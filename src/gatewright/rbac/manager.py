@@ -14,11 +14,12 @@ from gatewright.errors import ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.performance import performance_monitor
 from gatewright.policy import Policy, load_policy
+from gatewright.rbac.compiled import CompiledPolicy
 from gatewright.rbac.names import tier_name
 from gatewright.rbac.permissions import Permissions
-from gatewright.rbac.quotas import Quotas, amount_of
+from gatewright.rbac.quotas import Quotas
 from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, UsageResult
-from gatewright.rbac.standing import CompiledPolicy, Standings, id_of
+from gatewright.rbac.standing import Standings, id_of
 from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
@@ -51,12 +52,12 @@ class ManufacturerRBACManager:
         self._clock = clock or SystemClock()
         self._sink = sink or NullSink()
         self._own_store = SqliteStore() if store is None else None
-        self._store: Store = store if store is not None else self._own_store  # type: ignore[assignment]  # one of the two
+        self.store: Store = store if store is not None else self._own_store  # type: ignore[assignment]  # one of the two
         self._compiled = CompiledPolicy(self.policy)
-        self._standings = Standings(self._store, self._compiled, self._clock, strict=strict_tenants)
-        self._permissions = Permissions(self._store, self._standings, self._sink, self._clock)
+        self._standings = Standings(self.store, self._compiled, self._clock, strict=strict_tenants)
+        self._permissions = Permissions(self.store, self._standings, self._sink, self._clock)
         self._quotas = Quotas(
-            self._store, self._standings, self._sink, self._clock, controls or Controls(clock=self._clock)
+            self.store, self._standings, self._sink, self._clock, controls or Controls(clock=self._clock)
         )
 
     async def initialize(self) -> None:
@@ -110,7 +111,7 @@ class ManufacturerRBACManager:
         manufacturer_id: str,
         permission: Any,
         *,
-        until: datetime | timedelta | None,
+        until: datetime | timedelta,
         reason: str,
         author: str | None = None,
     ) -> StoredGrant:
@@ -133,15 +134,25 @@ class ManufacturerRBACManager:
             manufacturer_id, permission, until=until, reason=reason, author=author, effect="restrict"
         )
 
-    async def revoke_grant(self, grant_id: str, *, author: str | None = None) -> bool:
-        """End a grant or restriction; whether there was one to end."""
-        return await self._permissions.revoke(grant_id, author=author)
+    async def revoke_grant(self, grant: Any, permission: Any = None, *, author: str | None = None) -> bool:
+        """End a grant or restriction; whether there was one to end.
+
+        Args:
+            grant: a grant, its id, or a manufacturer whose grants of ``permission`` all end.
+            permission: a permission, or the id of one grant of that manufacturer.
+        """
+        return await self._permissions.revoke(grant, permission, author=author)
+
+    async def list_grants(self, manufacturer_id: Any) -> list[StoredGrant]:
+        """Grants and restrictions in force, oldest first."""
+        return await self._permissions.grants(manufacturer_id)
 
     # --- tiers --------------------------------------------------------------------------------------------------
 
     async def tier_of(self, manufacturer: Any) -> str:
         """The tier in force: the stored one where there is one."""
-        return (await self._standings.of(manufacturer)).tier
+        standing = await self._standings.of(manufacturer)
+        return standing.tier or self._compiled.tier(getattr(manufacturer, "tier", ""))
 
     async def update_manufacturer_tier(self, manufacturer_id: str, new_tier: Any, *, reason: str) -> str:
         """Move to another tier, in effect at once here and within a second elsewhere; usage is kept.
@@ -159,18 +170,16 @@ class ManufacturerRBACManager:
             )
         if not reason or not reason.strip():
             raise ValidationError("Give a `reason`; it is kept in the audit log.", code="MISSING_REASON")
-        before = await self._store.get_manufacturer(named)
-        if before is None:
+        if self._standings.strict and await self.store.get_manufacturer(named) is None:
             raise ValidationError("No manufacturer has this id.", code="UNKNOWN_MANUFACTURER")
-        await self._store.update_manufacturer(named, tier=tier)
-        self._standings.forget(named)
+        before = await self.store.set_tier(named, tier)
         self._sink.emit(
             event(
                 "rbac:tier:changed",
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=named,
-                before=before.tier,
+                before=before,
                 after=tier,
                 reason=reason[:300],
             )
@@ -211,16 +220,23 @@ class ManufacturerRBACManager:
     async def get_current_usage(self, manufacturer_id: Any, resource: Any = None) -> Any:
         """What is used of one resource in this cycle, or of all by name."""
         if resource is not None:
-            return (await self._quotas.check(manufacturer_id, resource)).current
+            return await self._quotas.current(manufacturer_id, resource)
         return {result.resource: result.current for result in await self._quotas.overview(manufacturer_id)}
 
     async def get_usage_overview(self, manufacturer: Any) -> list[UsageResult]:
         """Every quota of a manufacturer."""
         return await self._quotas.overview(manufacturer)
 
-    async def refund_usage(self, manufacturer_id: Any, resource: Any, amount: int = 1) -> int:
-        """Give units back; what is used now."""
-        return await self._quotas.refund(manufacturer_id, resource, amount_of(amount))
+    async def refund_usage(
+        self, manufacturer_id: Any, resource: Any, amount: int = 1, *, taken_at: datetime | None = None
+    ) -> int:
+        """Give units back; what is used now of the cycle they were taken in.
+
+        Args:
+            taken_at: when they were taken, where that was not just now: near the end of a cycle they go back to
+                the cycle they came from, so that the next one never has more than its limit.
+        """
+        return await self._quotas.refund(manufacturer_id, resource, amount, taken_at)
 
     async def get_overage_attempts(self, manufacturer_id: str, hours: float = 24) -> list[OverageAttempt]:
         """Refusals by quota of the last hours, newest first."""

@@ -26,52 +26,50 @@ class Permissions:
         self._sink = sink
         self._clock = clock
 
-    async def mask(self, manufacturer: Any) -> int:
-        """All that a manufacturer, and the person in its context, may do now, as bits."""
-        standing = await self._standings.of(manufacturer)
-        roles = getattr(manufacturer, "roles", None)
-        cut = self._standings.compiled.role_mask(tuple(roles)) if roles else -1
-        return (standing.tier_mask & cut | standing.granted) & ~standing.restricted
-
     async def has(self, manufacturer: Any, permission: Any) -> bool:
         """Whether it is granted; an unknown permission never is."""
-        bit = self._standings.compiled.bits.get(permission if type(permission) is str else plain(permission), 0)
-        return bool(await self.mask(manufacturer) & bit)
+        standings = self._standings
+        try:
+            bit = standings.compiled.bits[permission]
+        except (KeyError, TypeError):
+            bit = standings.compiled.bits.get(plain(permission), 0)
+        mask = standings.quick(manufacturer)
+        if mask is None:
+            mask = await standings.mask_of(manufacturer)
+        return mask & bit != 0
 
     async def has_each(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
         """The answer for each, from one look."""
-        mask, bits = await self.mask(manufacturer), self._standings.compiled.bits
+        mask, bits = await self._standings.mask_of(manufacturer), self._standings.compiled.bits
         return {name: bool(mask & bits.get(name, 0)) for name in map(plain, permissions)}
 
     async def names(self, manufacturer: Any) -> list[str]:
         """All that is granted, in the policy's order."""
-        mask = await self.mask(manufacturer)
-        return [name for name, bit in self._standings.compiled.bits.items() if mask & bit]
+        return self._standings.compiled.names(await self._standings.mask_of(manufacturer))
 
     async def check(self, manufacturer: Any, permission: Any) -> PermissionResult:
         """The answer with its reason."""
         compiled, name = self._standings.compiled, plain(permission)
         standing = await self._standings.of(manufacturer)
+        tier = standing.tier or compiled.tier(getattr(manufacturer, "tier", ""))
         bit = compiled.bits.get(name, 0)
-        roles = getattr(manufacturer, "roles", None)
-        cut = compiled.role_mask(tuple(roles)) if roles else -1
         if not bit:
             reason = "unknown_permission"
-        elif standing.restricted & bit:
+        elif not standing.active or (self._standings.strict and not standing.known) or standing.restricted & bit:
             reason = "restricted"
-        elif standing.tier_mask & cut & bit:
-            reason = "tier_permission_granted"
-        elif standing.granted & bit:
-            reason = "granted_temporarily"
-        elif standing.tier_mask & bit:
-            reason = "role_not_permitted"
-        else:
+        elif not (compiled.tiers[tier] | standing.granted) & bit:
             reason = "insufficient_tier"
+        elif not await self._standings.cut_of(manufacturer, standing) & bit:
+            reason = "role_not_permitted"
+        elif compiled.tiers[tier] & bit:
+            reason = "tier_permission_granted"
+        else:
+            reason = "granted_temporarily"
         return PermissionResult(
             granted=reason in ("tier_permission_granted", "granted_temporarily"),
             reason=reason,
             permission=name,
-            tier=standing.tier,
+            tier=tier,
             required_tier=compiled.policy.required_tier(name),
         )
 
@@ -84,6 +82,8 @@ class Permissions:
         if await self.has(manufacturer, permission):
             return
         result = await self.check(manufacturer, permission)
+        if result.granted:  # given between the two looks
+            return
         manufacturer_id, context = id_of(manufacturer), operation_context[:200]
         ip_address = getattr(manufacturer, "ip_address", None)
         await self._store.add_violation(
@@ -149,7 +149,8 @@ class Permissions:
                 code="UNKNOWN_PERMISSION",
             )
         end = now + until if isinstance(until, timedelta) else until
-        if end is not None and (end.tzinfo is None or end <= now):
+        endless = end is None and effect == "restrict"  # what is taken away may stay away; what is given must end
+        if not endless and (not isinstance(end, datetime) or end.tzinfo is None or end <= now):
             raise ValidationError("`until` must be a time to come, with its time zone.", code="INVALID_UNTIL")
         if not reason or not reason.strip():
             raise ValidationError("Give a `reason`; it is kept in the audit log.", code="MISSING_REASON")
@@ -167,13 +168,27 @@ class Permissions:
         self._emit(f"rbac:{effect}:made", made, author)
         return made
 
-    async def revoke(self, grant_id: str, *, author: str | None) -> bool:
-        """End a grant or restriction; whether there was one to end."""
-        ended = await self._store.revoke_grant(grant_id, self._clock.now())
-        if ended is None:
-            return False
-        self._emit(f"rbac:{ended.effect}:revoked", ended, author)
-        return True
+    async def grants(self, manufacturer: Any) -> list[StoredGrant]:
+        """Grants and restrictions in force, oldest first."""
+        return await self._store.grants_of(id_of(manufacturer), self._clock.now())
+
+    async def revoke(self, whose: Any, which: Any, *, author: str | None) -> bool:
+        """End a grant or restriction; whether there was one to end.
+
+        Args:
+            whose: a grant, its id, or (with ``which``) a manufacturer.
+            which: a grant's id, or a permission: all grants of it end. None where ``whose`` says it all.
+        """
+        if which is None:
+            ids = [str(getattr(whose, "grant_id", whose))]
+        else:
+            wanted = plain(getattr(which, "grant_id", which))
+            ids = [g.grant_id for g in await self.grants(whose) if wanted in (g.grant_id, g.permission)]
+        ended = [await self._store.revoke_grant(grant_id, self._clock.now()) for grant_id in ids]
+        for grant in ended:
+            if grant is not None:
+                self._emit(f"rbac:{grant.effect}:revoked", grant, author)
+        return any(grant is not None for grant in ended)
 
     def _emit(self, kind: str, grant: StoredGrant, author: str | None) -> None:
         self._sink.emit(

@@ -6,20 +6,31 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from gatewright.clock import Clock
 from gatewright.controls import Controls
 from gatewright.errors import QuotaExceededError, UnknownResourceError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.policy import UNLIMITED, Limit
-from gatewright.rbac.cycles import Window, month_start, next_month_start, window_of
+from gatewright.rbac.cycles import Windows, month_start, next_month_start
 from gatewright.rbac.names import plain
 from gatewright.rbac.records import UsagePeriod, UsageResult
 from gatewright.rbac.standing import Standing, Standings, id_of
+from gatewright.records import Record
 from gatewright.storage.protocol import Store
 from gatewright.storage.usage import OverageAttempt, UsageTake
 
 MOST = 10**12
 """Units of one take at the most: far over any limit, far under what a counter holds."""
+_NONE = Limit(limit=0)
+
+
+class Bound(Record, frozen=True, kw_only=True):
+    """One resource of one call: how much of it is wanted, what allows it, and where it counts."""
+
+    take: UsageTake
+    resets_at: datetime
 
 
 class Quotas:
@@ -31,48 +42,51 @@ class Quotas:
         self._sink = sink
         self._clock = clock
         self._controls = controls
+        self._windows = Windows()
 
-    async def check(self, manufacturer: Any, resource: Any, increment: int = 0) -> UsageResult:
+    async def check(
+        self, manufacturer: Any, resource: Any, increment: int = 0, operation_context: str = ""
+    ) -> UsageResult:
         """Take ``increment`` units, all or none; 0 tells whether one more would be allowed.
 
         Raises:
             UnknownResourceError, ValidationError: the resource or the amount is none.
         """
-        amount = amount_of(increment)
+        name, amount = self._resource(resource), amount_of(increment)
         if amount:
-            return (await self.take(manufacturer, {resource: amount}))[0]
-        name = self._resource(resource)
-        manufacturer_id = id_of(manufacturer)
-        standing = await self._standings.of(manufacturer)
-        limit, window = self._limit(manufacturer_id, standing, name)
-        used = (await self._store.read_usage(manufacturer_id, (_take(name, 0, limit, window),)))[0]
-        return _result(name, standing, limit, window, used, allowed=limit.limit == UNLIMITED or used < limit.limit)
+            return (await self.take(manufacturer, {name: amount}, operation_context))[0]
+        standing, tier = await self._standings.admitted(manufacturer)
+        return (await self._look(id_of(manufacturer), standing, tier, [name]))[0]
 
-    async def take(self, manufacturer: Any, amounts: Mapping[Any, int]) -> list[UsageResult]:
+    async def take(
+        self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str = ""
+    ) -> list[UsageResult]:
         """Take several resources, all of them or none."""
         manufacturer_id = id_of(manufacturer)
-        standing = await self._standings.of(manufacturer)
-        wanted = [(self._resource(resource), amount_of(amount)) for resource, amount in amounts.items()]
-        bounds = [self._limit(manufacturer_id, standing, name) for name, _ in wanted]
-        takes = tuple(
-            _take(name, amount, limit, window) for (name, amount), (limit, window) in zip(wanted, bounds, strict=True)
-        )
-        outcome = await self._store.take_usage(manufacturer_id, takes, self._clock.now())
-        results = []
-        for take, (limit, window), used in zip(takes, bounds, outcome.used, strict=True):
-            refused = not outcome.granted and take.resource == outcome.refused
-            results.append(_result(take.resource, standing, limit, window, used, allowed=not refused))
-            if outcome.granted:
-                self._warn(manufacturer_id, take, used)
+        wanted: dict[str, int] = {}
+        for resource, amount in amounts.items():
+            name = self._resource(resource)
+            wanted[name] = amount_of(wanted.get(name, 0) + amount_of(amount))
+        standing, tier = await self._standings.admitted(manufacturer)
+        now = self._clock.now()
+        bounds = [self._bound(manufacturer_id, standing, tier, name, wanted[name], now) for name in wanted]
+        takes = tuple(bound.take for bound in bounds)
+        outcome = await self._store.take_usage(manufacturer_id, takes, now, operation_context=operation_context)
         if not outcome.granted:
-            self._refused(manufacturer, takes, outcome.used, outcome.refused)
+            self._refused(manufacturer, takes, outcome.used, outcome.refused, operation_context)
+        results = []
+        for bound, used in zip(bounds, outcome.used, strict=True):
+            allowed = outcome.granted or bound.take.resource != outcome.refused
+            results.append(_result(bound, tier, used, allowed=allowed))
+            if outcome.granted:
+                self._warn(manufacturer_id, bound.take, used)
         return results
 
     async def enforce(
         self, manufacturer: Any, resource: Any, increment: int = 1, operation_context: str = ""
     ) -> UsageResult:
         """As :meth:`check`; raises QuotaExceededError where it is refused."""
-        result = await self.check(manufacturer, resource, increment)
+        result = await self.check(manufacturer, resource, increment, operation_context)
         if result.allowed:
             return result
         seconds = (result.resets_at - self._clock.now()).total_seconds()
@@ -93,31 +107,44 @@ class Quotas:
 
     async def add(self, manufacturer: Any, resource: Any, amount: int) -> int:
         """Count units that were used already, over the limit too; what is used now."""
-        name, manufacturer_id = self._resource(resource), id_of(manufacturer)
-        standing = await self._standings.of(manufacturer)
-        limit, window = self._limit(manufacturer_id, standing, name)
-        counted = _take(name, amount_of(amount), Limit(limit=UNLIMITED, window=limit.window, hours=limit.hours), window)
-        return (await self._store.take_usage(manufacturer_id, (counted,), self._clock.now())).used[0]
+        name, manufacturer_id, units = self._resource(resource), id_of(manufacturer), amount_of(amount)
+        standing, tier = await self._standings.admitted(manufacturer)
+        now = self._clock.now()
+        bound = self._bound(manufacturer_id, standing, tier, name, units, now)
+        counted = msgspec.structs.replace(bound.take, limit=UNLIMITED)
+        used = (await self._store.take_usage(manufacturer_id, (counted,), now)).used[0]
+        self._warn(manufacturer_id, bound.take, used)
+        return used
 
-    async def refund(self, manufacturer: Any, resource: Any, amount: int) -> int:
-        """Give units back; what is used now."""
-        name, manufacturer_id = self._resource(resource), id_of(manufacturer)
-        standing = await self._standings.of(manufacturer)
-        limit, window = self._limit(manufacturer_id, standing, name)
-        back = _take(name, amount_of(amount), limit, window)
-        return await self._store.refund_usage(manufacturer_id, back, self._clock.now())
+    async def refund(self, manufacturer: Any, resource: Any, amount: int, taken_at: datetime | None) -> int:
+        """Give units back to the cycle in which they were taken; what is used of that cycle now."""
+        name, manufacturer_id, units = self._resource(resource), id_of(manufacturer), amount_of(amount)
+        now = self._clock.now()
+        if taken_at is not None and (taken_at.tzinfo is None or taken_at > now):
+            raise ValidationError("`taken_at` must be a past time with its time zone.", code="INVALID_TIME")
+        standing, tier = await self._standings.admitted(manufacturer)
+        back = self._bound(manufacturer_id, standing, tier, name, units, (taken_at or now).astimezone(UTC))
+        return await self._store.refund_usage(manufacturer_id, back.take, now)
 
     async def overview(self, manufacturer: Any) -> list[UsageResult]:
-        """Every resource of the policy, as :meth:`check` with 0 tells it."""
-        manufacturer_id = id_of(manufacturer)
+        """Every resource of the tier, as :meth:`check` with 0 tells it."""
+        standing, tier = await self._standings.admitted(manufacturer)
+        return await self._look(id_of(manufacturer), standing, tier, sorted(self._standings.compiled.limits[tier]))
+
+    async def current(self, manufacturer: Any, resource: Any) -> int:
+        """What is used of a resource now, whoever asks."""
+        name, manufacturer_id = self._resource(resource), id_of(manufacturer)
         standing = await self._standings.of(manufacturer)
-        names = sorted(self._standings.compiled.limits[standing.tier])
-        bounds = [self._limit(manufacturer_id, standing, name) for name in names]
-        takes = tuple(_take(name, 0, limit, window) for name, (limit, window) in zip(names, bounds, strict=True))
-        used = await self._store.read_usage(manufacturer_id, takes)
+        tier = standing.tier or self._standings.compiled.tier(getattr(manufacturer, "tier", ""))
+        return (await self._look(manufacturer_id, standing, tier, [name]))[0].current
+
+    async def _look(self, manufacturer_id: str, standing: Standing, tier: str, names: list[str]) -> list[UsageResult]:
+        now = self._clock.now()
+        bounds = [self._bound(manufacturer_id, standing, tier, name, 0, now) for name in names]
+        used = await self._store.read_usage(manufacturer_id, tuple(bound.take for bound in bounds))
         return [
-            _result(name, standing, limit, window, now, allowed=limit.limit == UNLIMITED or now < limit.limit)
-            for name, (limit, window), now in zip(names, bounds, used, strict=True)
+            _result(bound, tier, count, allowed=bound.take.limit == UNLIMITED or count < bound.take.limit)
+            for bound, count in zip(bounds, used, strict=True)
         ]
 
     async def history(self, manufacturer: Any) -> list[UsagePeriod]:
@@ -137,9 +164,20 @@ class Quotas:
 
     async def reset(self, manufacturer_id: str | None = None) -> int:
         """Begin the present cycle anew; how many counters were not zero. What was used stays in the history."""
-        oldest = self._clock.now() - timedelta(days=31)
         named = None if manufacturer_id is None else id_of(manufacturer_id)
-        count = await self._store.reset_usage(named, since=int(oldest.timestamp()))
+        now = self._clock.now()
+        # No cycle is longer than 31 days. In what older cycles share these days nothing changes: their use is
+        # only history, which keeps what was reset.
+        since = now - timedelta(days=31)
+        if named is not None:
+            since = month_start(now, (await self._standings.of(named)).billing_day)
+        monthly = {
+            resource
+            for limits in self._standings.compiled.limits.values()
+            for resource, limit in limits.items()
+            if limit.window == "month"
+        }
+        count = await self._store.reset_usage(named, monthly, since=int(since.timestamp()))
         self._sink.emit(
             event(
                 "rbac:quota:reset",
@@ -164,13 +202,18 @@ class Quotas:
             raise UnknownResourceError(f"No resource is called {name!r}; the policy has {known}.")
         return name
 
-    def _limit(self, manufacturer_id: str, standing: Standing, resource: str) -> tuple[Limit, Window]:
+    def _bound(
+        self, manufacturer_id: str, standing: Standing, tier: str, resource: str, amount: int, now: datetime
+    ) -> Bound:
         """The limit now, tightened where a measure says so. A tier without the resource has none of it."""
-        limit = self._standings.compiled.limits[standing.tier].get(resource, Limit(limit=0))
+        limit = self._standings.compiled.limits[tier].get(resource, _NONE)
+        units = limit.limit
         factor = self._controls.limit_factor(resource, manufacturer_id)
-        if factor < 1.0 and limit.limit != UNLIMITED:
-            limit = Limit(limit=int(limit.limit * factor), window=limit.window, hours=limit.hours)
-        return limit, window_of(limit, self._clock.now(), standing.billing_day)
+        if factor < 1.0 and units != UNLIMITED:
+            units = int(units * factor)
+        window = self._windows.of(limit, now, standing.billing_day)
+        take = UsageTake(resource=resource, amount=amount, limit=units, bucket=window.bucket, since=window.since)
+        return Bound(take=take, resets_at=window.resets_at)
 
     def _warn(self, manufacturer_id: str, take: UsageTake, used: int) -> None:
         """An event when a take crosses a share that the policy warns at."""
@@ -193,7 +236,12 @@ class Quotas:
                 )
 
     def _refused(
-        self, manufacturer: Any, takes: tuple[UsageTake, ...], used: tuple[int, ...], resource: str | None
+        self,
+        manufacturer: Any,
+        takes: tuple[UsageTake, ...],
+        used: tuple[int, ...],
+        resource: str | None,
+        operation_context: str,
     ) -> None:
         take, now = next((t, u) for t, u in zip(takes, used, strict=True) if t.resource == resource)
         self._sink.emit(
@@ -208,6 +256,7 @@ class Quotas:
                 amount=take.amount,
                 current=now,
                 limit=take.limit,
+                operation_context=operation_context[:200],
             )
         )
 
@@ -222,21 +271,15 @@ def amount_of(value: Any) -> int:
     return value
 
 
-def _take(resource: str, amount: int, limit: Limit, window: Window) -> UsageTake:
-    return UsageTake(resource=resource, amount=amount, limit=limit.limit, bucket=window.bucket, since=window.since)
-
-
-def _result(
-    resource: str, standing: Standing, limit: Limit, window: Window, used: int, *, allowed: bool
-) -> UsageResult:
-    unlimited = limit.limit == UNLIMITED
+def _result(bound: Bound, tier: str, used: int, *, allowed: bool) -> UsageResult:
+    limit = bound.take.limit
     return UsageResult(
         allowed=allowed,
-        remaining=UNLIMITED if unlimited else max(0, limit.limit - used),
-        limit=limit.limit,
+        remaining=UNLIMITED if limit == UNLIMITED else max(0, limit - used),
+        limit=limit,
         current=used,
-        resource=resource,
-        tier=standing.tier,
-        resets_at=window.resets_at,
+        resource=bound.take.resource,
+        tier=tier,
+        resets_at=bound.resets_at,
         reason=None if allowed else "quota_exceeded",
     )

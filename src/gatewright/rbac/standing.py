@@ -1,4 +1,4 @@
-"""Standing: what the store knows of a manufacturer's tier, status, billing day and grants, in memory.
+"""Standing: what the store knows of a manufacturer's tier, status, billing day, grants and people, in memory.
 
 A standing is dropped the moment a change is heard of, from this process or another, so that checks cost no
 query. The memory is bounded.
@@ -7,151 +7,219 @@ query. The memory is bounded.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from gatewright.clock import Clock
 from gatewright.errors import AuthorizationError, ValidationError
-from gatewright.policy import EVERYTHING, Policy
-from gatewright.rbac.names import plain, role_name, tier_name
+from gatewright.rbac.compiled import CompiledPolicy
+from gatewright.rbac.names import plain
 from gatewright.storage.changes import ALL
 from gatewright.storage.grants import StoredGrant
 from gatewright.storage.protocol import Store
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount
 
 REMEMBERED = 20_000
+_STRANGERS = 64
+"""Unknown account ids that one standing remembers, so that asking for them again costs no query."""
 
 
 class Standing:
-    """A manufacturer's tier, billing day and grants as bits; ``until`` is when the first grant ends."""
+    """One manufacturer. ``tier`` is the stored one, None where only the caller's context says; ``until`` is when
+    the first grant ends; ``members`` maps account ids to what their role leaves, None where nothing is stored."""
 
-    __slots__ = ("billing_day", "granted", "known", "restricted", "tier", "tier_mask", "until")
+    __slots__ = (
+        "active",
+        "billing_day",
+        "by_tier",
+        "granted",
+        "known",
+        "members",
+        "restricted",
+        "strangers",
+        "tier",
+        "until",
+    )
 
-    def __init__(self, tier: str, tier_mask: int, billing_day: int, *, known: bool) -> None:
+    def __init__(self, tier: str | None, billing_day: int, *, known: bool, active: bool) -> None:
         self.tier = tier
-        self.tier_mask = tier_mask
         self.billing_day = billing_day
         self.known = known
+        self.active = active
         self.granted = 0
         self.restricted = 0
-        self.until = float("inf")
+        self.until: float | None = None
+        self.members: dict[str, int] | None = None
+        self.strangers: set[str] = set()
+        self.by_tier: dict[Any, int] = {}
 
-
-class CompiledPolicy:
-    """A policy as bit sets: one bit a permission, one mask a tier and a role."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.bits = {name: 1 << number for number, name in enumerate(policy.permissions)}
-        self.everything = (1 << len(self.bits)) - 1
-        self.tiers = {tier: self.mask(policy.permissions_of_tier(tier)) for tier in policy.tiers}
-        self.limits = {tier: policy.limits_of_tier(tier) for tier in policy.tiers}
-        self.resources = frozenset(resource for limits in self.limits.values() for resource in limits)
-        self._roles = {
-            name: self.everything if EVERYTHING in role.permissions else self.mask(frozenset(role.permissions))
-            for name, role in policy.roles.items()
-        }
-        self._role_masks: dict[tuple[Any, ...], int] = {}
-
-    def mask(self, names: frozenset[str]) -> int:
-        """The bits of these permissions."""
-        mask = 0
-        for name in names:
-            mask |= self.bits[name]
-        return mask
-
-    def role_mask(self, roles: tuple[Any, ...]) -> int:
-        """What these roles leave of the tier: everything, unless a person's role cuts it."""
-        mask = self._role_masks.get(roles)
+    def mask(self, compiled: CompiledPolicy, tier: Any) -> int:
+        """What the manufacturer as a whole may do, on its stored tier or else on ``tier``."""
+        mask = self.by_tier.get(tier)
         if mask is None:
-            own = [self._roles[name] for name in map(role_name, roles) if name in self._roles]
-            mask = self.everything if not own else 0
-            for bits in own:
-                mask |= bits
-            if len(self._role_masks) < 1_000:
-                self._role_masks[roles] = mask
+            gives = compiled.tiers[self.tier or compiled.tier(tier)] | self.granted
+            mask = gives & ~self.restricted if self.active else 0
+            if len(self.by_tier) < _STRANGERS:
+                self.by_tier[tier] = mask
         return mask
-
-    def tier(self, name: Any) -> str:
-        """The policy's name of a tier; the default tier where the name says nothing known."""
-        known = tier_name(name)
-        return known if known in self.tiers else self.policy.default_tier
 
 
 class Standings:
     """Looks standings up and remembers them.
 
     Args:
-        strict: refuse manufacturers that the store does not know; otherwise the caller's context counts.
+        strict: refuse manufacturers, and accounts in them, that the store does not know; otherwise the caller's
+            context counts for what is not stored.
     """
 
     def __init__(self, store: Store, compiled: CompiledPolicy, clock: Clock, *, strict: bool) -> None:
         self.compiled = compiled
+        self.strict = strict
+        self.known: OrderedDict[str, Standing] = OrderedDict()
         self._store = store
         self._clock = clock
-        self._strict = strict
-        self._known: OrderedDict[str, Standing] = OrderedDict()
+        self._owners: dict[str, str] = {}
         self._changes = 0
         self._stops: list[Callable[[], None]] = [
-            store.changes.subscribe(topic, self.forget) for topic in ("manufacturer", "grants")
+            store.changes.subscribe("manufacturer", self.forget),
+            store.changes.subscribe("grants", self.forget),
+            store.changes.subscribe("account", self._forget_account),
         ]
 
     def close(self) -> None:
+        """Stop listening."""
         for stop in self._stops:
             stop()
+        self._stops = []
+
+    def adopt(self, compiled: CompiledPolicy) -> None:
+        """Judge by another policy from now on."""
+        self.compiled = compiled
+        self.forget()
 
     def forget(self, manufacturer_id: str = ALL) -> None:
         """Drop what is remembered of one, or of all."""
         self._changes += 1
         if manufacturer_id == ALL:
-            self._known.clear()
+            self.known.clear()
+            self._owners.clear()
         else:
-            self._known.pop(manufacturer_id, None)
+            self.known.pop(manufacturer_id, None)
 
-    def remembered(self, manufacturer_id: str) -> Standing | None:
-        """The standing if it is known without a query."""
-        standing = self._known.get(manufacturer_id)
-        if standing is not None and standing.until <= self._clock.timestamp():
+    def _forget_account(self, account_id: str) -> None:
+        self.forget(ALL if account_id == ALL else self._owners.get(account_id, ""))
+
+    def quick(self, manufacturer: Any) -> int | None:
+        """The mask of a context from memory alone; None where that does not suffice. This is the hot path."""
+        try:
+            standing = self.known.get(manufacturer.manufacturer_id)
+            if standing is None or (standing.until is not None and standing.until <= self._clock.timestamp()):
+                return None
+            mask = standing.by_tier[None if standing.tier is not None else manufacturer.tier]
+            if standing.members is not None and (account := getattr(manufacturer, "account_id", None)) is not None:
+                return mask & standing.members[account]
+            roles = manufacturer.roles
+            return mask & self.compiled.role_masks[tuple(roles)] if roles else mask
+        except (AttributeError, KeyError, TypeError):
             return None
-        return standing
+
+    async def mask_of(self, manufacturer: Any) -> int:
+        """All that a manufacturer, and the person in its context, may do now, as bits; none for the unknown."""
+        mask = self.quick(manufacturer)
+        if mask is not None:
+            return mask
+        standing = await self.of(manufacturer)
+        if self.strict and not standing.known:
+            return 0
+        tier = None if standing.tier is not None else getattr(manufacturer, "tier", None)
+        gives = standing.mask(self.compiled, tier if isinstance(tier, Hashable) else None)
+        return gives & await self.cut_of(manufacturer, standing)
+
+    async def cut_of(self, manufacturer: Any, standing: Standing) -> int:
+        """What the person's role leaves of the manufacturer's permissions."""
+        account = getattr(manufacturer, "account_id", None)
+        if standing.members is not None and isinstance(account, str):
+            cut = standing.members.get(account)
+            if cut is None and account not in standing.strangers:
+                # Perhaps a person who joined since; asked once, then remembered as a stranger.
+                fresh = await self._look_up(id_of(manufacturer))
+                cut = (fresh.members or {}).get(account)
+                if cut is None and len(fresh.strangers) < _STRANGERS:
+                    fresh.strangers.add(account)
+            if cut is not None:
+                return cut
+            if self.strict:
+                return 0
+        roles = getattr(manufacturer, "roles", None)
+        if isinstance(roles, str) or not isinstance(roles, Iterable):
+            roles = (roles,) if roles else ()
+        return self.compiled.role_mask(tuple(role if isinstance(role, Hashable) else "" for role in roles))
 
     async def of(self, manufacturer: Any) -> Standing:
-        """The standing of a manufacturer id or context.
+        """The standing of a manufacturer id or context. Raises ValidationError when there is no id in it."""
+        manufacturer_id = id_of(manufacturer)
+        standing = self.known.get(manufacturer_id)
+        if standing is None or (standing.until is not None and standing.until <= self._clock.timestamp()):
+            standing = await self._look_up(manufacturer_id)
+        return standing
+
+    async def admitted(self, manufacturer: Any) -> tuple[Standing, str]:
+        """The standing, and the tier in force: the stored one, else that of the context.
 
         Raises:
-            ValidationError: no manufacturer id in it.
-            AuthorizationError: unknown or disabled, where that is refused.
+            AuthorizationError: the manufacturer is disabled, or unknown where that is refused.
         """
-        manufacturer_id = id_of(manufacturer)
-        standing = self.remembered(manufacturer_id)
-        if standing is None:
-            standing = await self._look_up(manufacturer_id)
-        if standing.known:
-            return standing
-        if self._strict:
-            raise _refused(manufacturer_id)
-        tier = self.compiled.tier(getattr(manufacturer, "tier", ""))
-        if tier == standing.tier:
-            return standing
-        own = Standing(tier, self.compiled.tiers[tier], standing.billing_day, known=False)
-        own.granted, own.restricted = standing.granted, standing.restricted
-        return own
+        standing = await self.of(manufacturer)
+        if not standing.active or (self.strict and not standing.known):
+            code = "MANUFACTURER_DISABLED" if standing.known else "UNKNOWN_MANUFACTURER"
+            raise AuthorizationError(
+                "This manufacturer is unknown or disabled.",
+                code=code,
+                context={"manufacturer_id": id_of(manufacturer)},
+            )
+        if self.strict and not await self.cut_of(manufacturer, standing) and self._is_stranger(manufacturer, standing):
+            raise AuthorizationError(
+                "This person is not a member of the manufacturer.",
+                code="NOT_A_MEMBER",
+                context={"manufacturer_id": id_of(manufacturer)},
+            )
+        return standing, standing.tier or self.compiled.tier(getattr(manufacturer, "tier", ""))
+
+    @staticmethod
+    def _is_stranger(manufacturer: Any, standing: Standing) -> bool:
+        account = getattr(manufacturer, "account_id", None)
+        return isinstance(account, str) and not (standing.members or {}).get(account)
 
     async def _look_up(self, manufacturer_id: str) -> Standing:
         changes = self._changes
         stored = await self._store.get_manufacturer(manufacturer_id)
         grants = await self._store.grants_of(manufacturer_id, self._clock.now())
-        if stored is not None and stored.status != "active":
-            raise _refused(manufacturer_id)
-        tier = self.compiled.tier(stored.tier if stored else "")
-        standing = Standing(
-            tier, self.compiled.tiers[tier], stored.billing_day if stored else 1, known=stored is not None
-        )
+        if stored is None:
+            tier = await self._store.tier_of_unregistered(manufacturer_id)
+            standing = Standing(tier and self.compiled.tier(tier), 1, known=False, active=True)
+        else:
+            active = stored.status == "active"
+            standing = Standing(self.compiled.tier(stored.tier), stored.billing_day, known=True, active=active)
+            standing.members = self._members(manufacturer_id, await self._store.list_accounts(manufacturer_id))
         self._apply(standing, grants)
+        standing.mask(self.compiled, None)
         if changes == self._changes:  # else something changed while the store was asked: use it once, keep nothing
-            self._known[manufacturer_id] = standing
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            self.known[manufacturer_id] = standing
+            if len(self.known) > REMEMBERED:
+                self.known.popitem(last=False)
         return standing
+
+    def _members(self, manufacturer_id: str, accounts: list[StoredAccount]) -> dict[str, int]:
+        staff = manufacturer_id == PLATFORM_TENANT
+        # Tokens that were made for the manufacturer as a whole carry its own id as the account's.
+        members = {manufacturer_id: self.compiled.everything}
+        for account in accounts:
+            active = account.status == "active"
+            members[account.account_id] = self.compiled.member_mask(account.role, staff=staff) if active else 0
+            self._owners[account.account_id] = manufacturer_id
+        if len(self._owners) > REMEMBERED * 10:
+            self.forget()
+        return members
 
     def _apply(self, standing: Standing, grants: list[StoredGrant]) -> None:
         for grant in grants:
@@ -161,7 +229,8 @@ class Standings:
             else:
                 standing.granted |= bit
             if grant.until is not None:
-                standing.until = min(standing.until, grant.until.timestamp())
+                ends = grant.until.timestamp()
+                standing.until = ends if standing.until is None else min(standing.until, ends)
 
 
 def id_of(manufacturer: Any) -> str:
@@ -173,11 +242,3 @@ def id_of(manufacturer: Any) -> str:
             code="INVALID_MANUFACTURER_ID",
         )
     return found
-
-
-def _refused(manufacturer_id: str) -> AuthorizationError:
-    return AuthorizationError(
-        "This manufacturer is unknown or disabled.",
-        code="UNKNOWN_MANUFACTURER",
-        context={"manufacturer_id": manufacturer_id},
-    )

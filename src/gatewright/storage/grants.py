@@ -33,7 +33,20 @@ class PermissionViolation(Record, frozen=True, kw_only=True):
 
 
 class GrantStore(Protocol):
-    """Grants and violations."""
+    """Grants, violations, and the tiers of manufacturers that are not registered in this store."""
+
+    async def set_tier(self, manufacturer_id: str, tier: str) -> str | None:
+        """Move a manufacturer to a tier and return the former one (None: there was none), in one step. One that
+        is not registered here is remembered all the same. A change of topic ``manufacturer``."""
+        ...
+
+    async def tier_of_unregistered(self, manufacturer_id: str) -> str | None:
+        """The tier that was set for a manufacturer that is not registered."""
+        ...
+
+    async def announce(self, topic: str, key: str) -> None:
+        """Tell every process that ``key`` of ``topic`` changed."""
+        ...
 
     async def add_grant(self, grant: StoredGrant) -> None:
         """Keep it; a change of topic ``grants``."""

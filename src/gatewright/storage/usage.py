@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
 
@@ -9,9 +10,8 @@ from gatewright.records import Record
 
 
 class UsageTake(Record, frozen=True, kw_only=True):
-    """Units of one resource. They count in ``bucket``; what counts towards ``limit`` are all buckets from
-    ``since`` on (the same one for a month or a day, several for a rolling window). Both in epoch seconds;
-    a limit of -1 is none."""
+    """Units of one resource. They count in ``bucket`` (a UTC day, or less for a rolling window); what counts
+    towards ``limit`` are all buckets from ``since`` on. Both in epoch seconds; a limit of -1 is none."""
 
     resource: str
     amount: int
@@ -29,7 +29,7 @@ class TakeOutcome(Record, frozen=True, kw_only=True):
 
 
 class StoredUsage(Record, frozen=True, kw_only=True):
-    """What was used of a resource in a bucket or on a day (epoch seconds of its start)."""
+    """What was used of a resource in a bucket (epoch seconds of its start)."""
 
     resource: str
     start: int
@@ -37,20 +37,23 @@ class StoredUsage(Record, frozen=True, kw_only=True):
 
 
 class OverageAttempt(Record, frozen=True, kw_only=True):
-    """Units that were asked for over a limit."""
+    """``amount`` units that were asked for over a limit, and what for."""
 
     manufacturer_id: str
     resource: str
     amount: int
     current: int
     limit: int
+    operation_context: str = ""
     timestamp: datetime
 
 
 class UsageStore(Protocol):
     """Counters of usage."""
 
-    async def take_usage(self, manufacturer_id: str, takes: tuple[UsageTake, ...], at: datetime) -> TakeOutcome:
+    async def take_usage(
+        self, manufacturer_id: str, takes: tuple[UsageTake, ...], at: datetime, *, operation_context: str = ""
+    ) -> TakeOutcome:
         """Take all or nothing, atomically across processes; a refusal is kept as an overage attempt."""
         ...
 
@@ -59,21 +62,18 @@ class UsageStore(Protocol):
         ...
 
     async def refund_usage(self, manufacturer_id: str, take: UsageTake, at: datetime) -> int:
-        """Give units back, never below zero; what is used now."""
+        """Give units back to ``take.bucket`` and then to those before it, as far as ``since`` and never below
+        zero; what is used now."""
         ...
 
-    async def reset_usage(self, manufacturer_id: str | None, *, since: int) -> int:
-        """Begin anew in buckets from ``since`` on, of one manufacturer or of all; counters that were not zero."""
+    async def reset_usage(self, manufacturer_id: str | None, resources: Collection[str], *, since: int) -> int:
+        """Begin anew in buckets from ``since`` on, of one manufacturer or of all; how many counters were not zero."""
         ...
 
-    async def usage_history(self, manufacturer_id: str) -> list[StoredUsage]:
-        """All buckets, oldest first, what was reset included."""
-        ...
-
-    async def usage_days(self, manufacturer_id: str, *, since: int) -> list[StoredUsage]:
-        """What was used by UTC day, oldest first."""
+    async def usage_history(self, manufacturer_id: str, *, since: int = 0) -> list[StoredUsage]:
+        """All buckets from ``since`` on, oldest first, what was reset included."""
         ...
 
     async def overage_attempts(self, manufacturer_id: str, *, since: datetime) -> list[OverageAttempt]:
-        """Refusals, newest first."""
+        """Refusals, newest first, a thousand at the most."""
         ...

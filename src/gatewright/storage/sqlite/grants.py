@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,11 +11,44 @@ from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.sqlite.base import SqliteBase
 
 _COLUMNS = "grant_id, manufacturer_id, permission, effect, until, reason, author, created_at"
+_UNREGISTERED = "SELECT tier FROM unregistered_tiers WHERE manufacturer_id = ?"
 VIOLATIONS_KEPT = timedelta(days=90)
 
 
 class SqliteGrants(SqliteBase):
     """The GrantStore slice."""
+
+    async def set_tier(self, manufacturer_id: str, tier: str) -> str | None:
+        def work(connection: sqlite3.Connection) -> str | None:
+            now = time.time()
+            former = connection.execute(
+                "SELECT tier FROM manufacturers WHERE manufacturer_id = ?", (manufacturer_id,)
+            ).fetchone()
+            if former is not None:
+                connection.execute(
+                    "UPDATE manufacturers SET tier = ?, updated_at = ? WHERE manufacturer_id = ?",
+                    (tier, now, manufacturer_id),
+                )
+            else:
+                former = connection.execute(_UNREGISTERED, (manufacturer_id,)).fetchone()
+                connection.execute(
+                    "INSERT OR REPLACE INTO unregistered_tiers (manufacturer_id, tier, updated_at) VALUES (?, ?, ?)",
+                    (manufacturer_id, tier, now),
+                )
+            self.poll.record(connection, "manufacturer", manufacturer_id)
+            return None if former is None else str(former[0])
+
+        former = await self.engine.write(work)
+        self.changes.publish("manufacturer", manufacturer_id)
+        return former
+
+    async def tier_of_unregistered(self, manufacturer_id: str) -> str | None:
+        row = await self.engine.read(lambda c: c.execute(_UNREGISTERED, (manufacturer_id,)).fetchone())
+        return None if row is None else str(row[0])
+
+    async def announce(self, topic: str, key: str) -> None:
+        await self.engine.write(lambda connection: self.poll.record(connection, topic, key))
+        self.changes.publish(topic, key)
 
     async def add_grant(self, grant: StoredGrant) -> None:
         row = (

@@ -1,84 +1,78 @@
-"""Usage in SQLite: each take is one step of the writer's transaction."""
+"""Usage in SQLite: the takes that wait are decided together, in one step of the writer's transaction."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
+from collections.abc import Collection
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
+from gatewright.errors import StoreUnavailableError
 from gatewright.storage.sqlite.base import SqliteBase
+from gatewright.storage.sqlite.counting import USED, Order, decide_all, give_back
 from gatewright.storage.usage import OverageAttempt, StoredUsage, TakeOutcome, UsageTake
 
-DAY = 86_400
-ATTEMPTS_KEPT = 90 * DAY
-"""Seconds for which refusals are kept."""
-
-_USED = "SELECT COALESCE(SUM(used), 0) FROM usage WHERE manufacturer_id = ? AND resource = ? AND bucket >= ?"
-_ADD = """
-INSERT INTO usage (manufacturer_id, resource, bucket, used) VALUES (?, ?, ?, ?)
-ON CONFLICT (manufacturer_id, resource, bucket) DO UPDATE SET used = used + excluded.used
-"""
-_ADD_DAY = """
-INSERT INTO usage_days (manufacturer_id, resource, day, used) VALUES (?, ?, ?, ?)
-ON CONFLICT (manufacturer_id, resource, day) DO UPDATE SET used = used + excluded.used
-"""
-_ATTEMPT = "INSERT INTO overage_attempts (manufacturer_id, resource, amount, used, quota, at) VALUES (?, ?, ?, ?, ?, ?)"
+TOGETHER = 512
+"""Takes in one step at the most, so that other writes are not held up."""
 
 
 class SqliteUsage(SqliteBase):
     """The UsageStore slice."""
 
-    async def take_usage(self, manufacturer_id: str, takes: tuple[UsageTake, ...], at: datetime) -> TakeOutcome:
-        moment = at.timestamp()
-        day = int(moment) // DAY * DAY
+    _takes: _TakeQueue | None = None
 
-        def work(connection: sqlite3.Connection) -> TakeOutcome:
-            used = _read(connection, manufacturer_id, takes)
-            for take, before in zip(takes, used, strict=True):
-                if take.limit >= 0 and before + take.amount > take.limit:
-                    row = (manufacturer_id, take.resource, take.amount, before, take.limit, moment)
-                    connection.execute(_ATTEMPT, row)
-                    _forget_old_attempts(connection, manufacturer_id, moment)
-                    return TakeOutcome(granted=False, used=used, refused=take.resource)
-            for take in takes:
-                connection.execute(_ADD, (manufacturer_id, take.resource, take.bucket, take.amount))
-                connection.execute(_ADD_DAY, (manufacturer_id, take.resource, day, take.amount))
-            after = tuple(before + take.amount for take, before in zip(takes, used, strict=True))
-            return TakeOutcome(granted=True, used=after)
-
-        return await self.engine.write(work)
+    async def take_usage(
+        self, manufacturer_id: str, takes: tuple[UsageTake, ...], at: datetime, *, operation_context: str = ""
+    ) -> TakeOutcome:
+        loop = asyncio.get_running_loop()
+        waiting = self._takes
+        if waiting is None or waiting.loop is not loop:
+            waiting = self._takes = _TakeQueue(self, loop)
+        order = Order(
+            manufacturer_id=manufacturer_id, takes=takes, at=at.timestamp(), operation_context=operation_context[:200]
+        )
+        return await waiting.put(order)
 
     async def read_usage(self, manufacturer_id: str, takes: tuple[UsageTake, ...]) -> tuple[int, ...]:
         return await self.engine.read(lambda connection: _read(connection, manufacturer_id, takes))
 
     async def refund_usage(self, manufacturer_id: str, take: UsageTake, at: datetime) -> int:
-        day = int(at.timestamp()) // DAY * DAY
-
         def work(connection: sqlite3.Connection) -> int:
-            lower = "SET used = MAX(0, used - ?) WHERE manufacturer_id = ? AND resource = ?"
-            key = (take.amount, manufacturer_id, take.resource)
-            connection.execute(f"UPDATE usage {lower} AND bucket = ?", (*key, take.bucket))
-            connection.execute(f"UPDATE usage_days {lower} AND day = ?", (*key, day))
+            give_back(connection, manufacturer_id, take)
             return _read(connection, manufacturer_id, (take,))[0]
 
         return await self.engine.write(work)
 
-    async def reset_usage(self, manufacturer_id: str | None, *, since: int) -> int:
-        sql = "UPDATE usage SET kept = kept + used, used = 0 WHERE used > 0 AND bucket >= ?"
-        values: tuple[int | str, ...] = (since,)
-        if manufacturer_id is not None:
-            sql, values = sql + " AND manufacturer_id = ?", (since, manufacturer_id)
-        return await self.engine.write(lambda connection: connection.execute(sql, values).rowcount)
+    async def reset_usage(self, manufacturer_id: str | None, resources: Collection[str], *, since: int) -> int:
+        names = tuple(resources)
+        where = (
+            f"used > 0 AND bucket >= ? AND resource IN ({', '.join('?' * len(names))})"
+            " AND (? IS NULL OR manufacturer_id = ?)"
+        )
+        values = (since, *names, manufacturer_id, manufacturer_id)
 
-    async def usage_history(self, manufacturer_id: str) -> list[StoredUsage]:
-        sql = "SELECT resource, bucket, used + kept FROM usage WHERE manufacturer_id = ? ORDER BY bucket, resource"
-        return await self._list(sql, (manufacturer_id,))
+        def work(connection: sqlite3.Connection) -> int:
+            count = connection.execute(
+                f"SELECT COUNT(*) FROM (SELECT DISTINCT manufacturer_id, resource FROM usage WHERE {where})",  # noqa: S608 - constant but for the number of marks
+                values,
+            ).fetchone()[0]
+            connection.execute(f"UPDATE usage SET kept = kept + used, used = 0 WHERE {where}", values)  # noqa: S608 - as above
+            return int(count)
 
-    async def usage_days(self, manufacturer_id: str, *, since: int) -> list[StoredUsage]:
-        sql = "SELECT resource, day, used FROM usage_days WHERE manufacturer_id = ? AND day >= ? ORDER BY day, resource"
-        return await self._list(sql, (manufacturer_id, since))
+        return await self.engine.write(work)
+
+    async def usage_history(self, manufacturer_id: str, *, since: int = 0) -> list[StoredUsage]:
+        sql = (
+            "SELECT resource, bucket, used + kept FROM usage WHERE manufacturer_id = ? AND bucket >= ?"
+            " ORDER BY bucket, resource"
+        )
+        rows = await self.engine.read(lambda c: c.execute(sql, (manufacturer_id, since)).fetchall())
+        return [StoredUsage(resource=resource, start=start, used=used) for resource, start, used in rows]
 
     async def overage_attempts(self, manufacturer_id: str, *, since: datetime) -> list[OverageAttempt]:
-        sql = """SELECT manufacturer_id, resource, amount, used, quota, at FROM overage_attempts
+        sql = """SELECT manufacturer_id, resource, amount, used, quota, operation_context, at FROM overage_attempts
                  WHERE manufacturer_id = ? AND at >= ? ORDER BY at DESC, id DESC LIMIT 1000"""
         rows = await self.engine.read(lambda c: c.execute(sql, (manufacturer_id, since.timestamp())).fetchall())
         return [
@@ -88,27 +82,76 @@ class SqliteUsage(SqliteBase):
                 amount=amount,
                 current=used,
                 limit=quota,
+                operation_context=context,
                 timestamp=datetime.fromtimestamp(at, UTC),
             )
-            for owner, resource, amount, used, quota, at in rows
+            for owner, resource, amount, used, quota, context, at in rows
         ]
 
-    async def _list(self, sql: str, values: tuple[int | str, ...]) -> list[StoredUsage]:
-        rows = await self.engine.read(lambda c: c.execute(sql, values).fetchall())
-        return [StoredUsage(resource=resource, start=start, used=used) for resource, start, used in rows]
+
+_Waiting = tuple[Order, "asyncio.Future[TakeOutcome]"]
+
+
+class _TakeQueue:
+    """Collects the takes of one event loop while a step is under way, and runs them as the next step."""
+
+    def __init__(self, store: SqliteBase, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._store = store
+        self._waiting: list[_Waiting] = []
+        self._busy = False
+
+    def put(self, order: Order) -> asyncio.Future[TakeOutcome]:
+        future: asyncio.Future[TakeOutcome] = self.loop.create_future()
+        self._waiting.append((order, future))
+        if not self._busy:
+            self._busy = True
+            self.loop.call_soon(self._start)
+        return future
+
+    def _start(self) -> None:
+        wanted = [one for one in self._waiting if not one[1].done()]  # the callers of the others were cancelled
+        batch, self._waiting = wanted[:TOGETHER], wanted[TOGETHER:]
+        orders = [order for order, _ in batch]
+        try:
+            done = self._store.engine.submit(lambda connection: decide_all(connection, orders))
+        except Exception as error:  # the store is closed: each caller is told
+            self._finish(batch, None, error)
+            return
+        done.add_done_callback(lambda future: self._answer(batch, future))
+
+    def _answer(self, batch: list[_Waiting], done: Future[list[TakeOutcome]]) -> None:
+        """On the writer's thread: hand all results to the loop in one go."""
+        problem = done.exception()
+        outcomes = done.result() if problem is None else None
+        try:
+            self.loop.call_soon_threadsafe(self._finish, batch, outcomes, problem)
+        except RuntimeError:
+            return  # the loop has ended; nobody waits any more
+
+    def _finish(self, batch: list[_Waiting], outcomes: list[TakeOutcome] | None, problem: BaseException | None) -> None:
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self.loop.call_soon(self._start)
+        for number, (order, future) in enumerate(batch):
+            if future.done():
+                if outcomes is not None and outcomes[number].granted:
+                    self._undo(order)
+            elif outcomes is not None:
+                future.set_result(outcomes[number])
+            elif problem is not None:
+                future.set_exception(problem)
+
+    def _undo(self, order: Order) -> None:
+        """Give back what was taken for a caller that was cancelled meanwhile."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for take in order.takes:
+                give_back(connection, order.manufacturer_id, take)
+
+        with contextlib.suppress(StoreUnavailableError):  # closed: the caller is gone as well
+            self._store.engine.submit(work)
 
 
 def _read(connection: sqlite3.Connection, manufacturer_id: str, takes: tuple[UsageTake, ...]) -> tuple[int, ...]:
-    return tuple(
-        connection.execute(_USED, (manufacturer_id, take.resource, take.since)).fetchone()[0] for take in takes
-    )
-
-
-def _forget_old_attempts(connection: sqlite3.Connection, manufacturer_id: str, now: float) -> None:
-    """Someone who asks in vain for ever must not fill the disk: a bounded number of recent refusals stays."""
-    connection.execute(
-        """DELETE FROM overage_attempts WHERE manufacturer_id = ?1 AND (at < ?2 OR id <= (
-               SELECT id FROM overage_attempts WHERE manufacturer_id = ?1
-               ORDER BY at DESC, id DESC LIMIT 1 OFFSET 5000))""",
-        (manufacturer_id, now - ATTEMPTS_KEPT),
-    )
+    return tuple(connection.execute(USED, (manufacturer_id, take.resource, take.since)).fetchone()[0] for take in takes)

@@ -1,6 +1,12 @@
 """Temporary grants and restrictions, and the permissions that were refused."""
 
 SQL = """
+CREATE TABLE unregistered_tiers (
+    manufacturer_id TEXT PRIMARY KEY,
+    tier            TEXT NOT NULL,
+    updated_at      REAL NOT NULL
+) STRICT;
+
 CREATE TABLE grants (
     grant_id        TEXT PRIMARY KEY,
     manufacturer_id TEXT NOT NULL,
