@@ -43,8 +43,10 @@ class Offload:
 
     async def run(self, work: Callable[[], Result], *, size: int) -> Result:
         """Run ``work``, at once or in a thread, by the size of what it looks at in characters."""
-        if size <= INLINE_CHARACTERS:
-            return work()
+        return work() if size <= INLINE_CHARACTERS else await self.in_thread(work)
+
+    async def in_thread(self, work: Callable[[], Result]) -> Result:
+        """Run ``work`` in a thread: it takes more than a millisecond, or reads files."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
     async def inspect_many(
@@ -69,13 +71,13 @@ class Offload:
             parts = await asyncio.gather(*(loop.run_in_executor(pool, _inspect_chunk, part, level) for part in chunks))
         except BrokenProcessPool:
             self._drop_pool()
-            return await loop.run_in_executor(self.threads, lambda: [inspect(item) for item in items])
+            return await self.in_thread(lambda: [inspect(item) for item in items])
         return [inspection for part in parts for inspection in part]
 
     def close(self) -> None:
         """End threads and processes."""
         self.threads.shutdown(wait=False, cancel_futures=True)
-        self._drop_pool()
+        self._drop_pool(cancel=True)
 
     def _pool_for(self, recipe: Recipe) -> ProcessPoolExecutor:
         if self._pool is None or self._pool_recipe != recipe:
@@ -88,9 +90,9 @@ class Offload:
             self._pool_recipe = recipe
         return self._pool
 
-    def _drop_pool(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+    def _drop_pool(self, *, cancel: bool = False) -> None:
+        if self._pool is not None:  # what another batch has in it is finished unless everything ends
+            self._pool.shutdown(wait=False, cancel_futures=cancel)
         self._pool = self._pool_recipe = None
 
 

@@ -13,6 +13,7 @@ from gatewright.events import EventSink, Severity, event
 from gatewright.storage.tenants import StoredManufacturer
 from gatewright.threats.detection import Detection
 from gatewright.threats.findings import ThreatDetectionResult
+from gatewright.threats.offload import Offload
 from gatewright.threats.results import ValidationResult
 
 KNOWN_NAMES_AGE = 300.0
@@ -35,15 +36,23 @@ class Screening:
 
     Args:
         detection: finds attacks.
+        offload: where the rules of business run, which read tables from files.
         manufacturers: the registered ones, whose names a new one must not imitate; None for nobody.
         sink: where refused data is told.
         clock: ages the names.
     """
 
     def __init__(
-        self, detection: Detection, *, manufacturers: Manufacturers | None, sink: EventSink, clock: Clock
+        self,
+        detection: Detection,
+        *,
+        offload: Offload,
+        manufacturers: Manufacturers | None,
+        sink: EventSink,
+        clock: Clock,
     ) -> None:
         self._detection = detection
+        self._offload = offload
         self._manufacturers = manufacturers
         self._sink = sink
         self._clock = clock
@@ -60,7 +69,7 @@ class Screening:
         if not isinstance(data, Mapping):
             raise ValidationError("Manufacturer data is a mapping of field names to values.", code="INVALID_FIELD_TYPE")
         await self._refresh_names()
-        report = validate_business_data(data, known_names=self._names)
+        report = await self._offload.in_thread(lambda: validate_business_data(data, known_names=self._names))
         inspection = await self._detection.inspect(data)
         attacks = [_attack_error(found) for found in inspection.findings]
         if inspection.truncated:

@@ -86,7 +86,9 @@ class ManufacturerSecurityValidator:
             load_arguments=None if engine is not None else self._load_arguments,
         )
         self._learner = Learner(self._store, sink=self._sink, clock=clock, executor=self._offload.threads)
-        self._screening = Screening(self._detection, manufacturers=manufacturers, sink=self._sink, clock=clock)
+        self._screening = Screening(
+            self._detection, offload=self._offload, manufacturers=manufacturers, sink=self._sink, clock=clock
+        )
         self._actions = ActionLimits(policy, cache or MemoryCache(clock=clock), controls)
         self._starting = asyncio.Lock()
         self._unsubscribe: Callable[[], None] | None = None
@@ -105,7 +107,7 @@ class ManufacturerSecurityValidator:
             await self._use_active_version(base)
             self._base = base
             self._unsubscribe = self._store.changes.subscribe("model", self._version_changed)
-            await asyncio.get_running_loop().run_in_executor(self._offload.threads, _warm_business_data)
+            await self._offload.in_thread(_warm_business_data)
 
     async def close(self) -> None:
         """End threads, processes and a private store; calling it again is harmless."""
@@ -198,12 +200,8 @@ class ManufacturerSecurityValidator:
         return await self._screening.validate(data)
 
     async def validate_many(self, items: Iterable[Mapping[str, Any]]) -> list[ValidationResult]:
-        """Check a batch, in order; the event loop runs in between."""
-        results: list[ValidationResult] = []
-        for item in bounded_batch(items):
-            results.append(await self._screening.validate(item))
-            await asyncio.sleep(0)
-        return results
+        """Check a batch, in order; raises ValidationError where an item is not a mapping."""
+        return [await self._screening.validate(item) for item in bounded_batch(items)]
 
     async def check_rate_limit(
         self, manufacturer_id: str, action: str, current_usage: int | None = None
@@ -292,7 +290,7 @@ class ManufacturerSecurityValidator:
 
             return DetectionEngine.load(**self._load_arguments)
 
-        return await asyncio.get_running_loop().run_in_executor(self._offload.threads, load)
+        return await self._offload.in_thread(load)
 
     async def _use_active_version(self, base: DetectionEngine) -> None:
         engine, correction = await self._learner.detector_in_use(base)

@@ -189,7 +189,7 @@ async def test_two_processes_do_not_learn_over_each_other(
 async def test_live_traffic_has_a_say(learner: Learner, small: SmallDetector, ldap: list[str]) -> None:
     """A candidate that would flag what passes today is refused, whatever the guard says."""
     await tell(learner, small, ldap[:20], True, "ann")
-    traffic: list[Any] = [text for text in ldap[20:] if not small.inspect(text).threat_detected] * 20
+    traffic: list[Any] = [text for text in ldap[:20] if not small.inspect(text).threat_detected] * 100
     version = await learner.learn(small, actor="ann", traffic=traffic)
     assert not version.accepted
     assert "live traffic" in version.reason
