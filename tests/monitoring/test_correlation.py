@@ -124,5 +124,13 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         correlator.take(at(0, "rbac:permission:denied", manufacturer_id=f"m{n}"))
     assert len(correlator._windows) == 100
     for n in range(2000):
-        correlator.take(at(n / 1000, "auth:login:failed", account_id="same", ip_address="192.0.2.1"))
-    assert all(window.weight(distinct=False) <= 512 for window in correlator._windows.values())
+        correlator.take(at(n / 1000, "auth:login:failed", account_id="same", ip_address="192.0.2.1", x="y" * 9999))
+    assert all(len(window) < 20 for window in correlator._windows.values())
+
+
+def test_a_flood_on_one_account_hides_no_other() -> None:
+    flood = [at(n / 100, "auth:login:failed", account_id="same", ip_address="192.0.2.1") for n in range(5000)]
+    others = [at(60 + n, "auth:login:failed", account_id=f"a{n}", ip_address="192.0.2.1") for n in range(9)]
+    found = [i for i in taken(*others[:5], *flood, *others[5:]) if i.kind == "credential_stuffing"]
+    assert len(found) == 1
+    assert found[0].event_count > 5000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gatewright.clock import ManualClock
@@ -100,3 +102,25 @@ async def test_incidents_of_an_outage_are_kept_until_the_store_is_back(
     await eventually(lambda: "audit_store_away 0.0" in monitor.metrics_text())
     monitor.emit(event("auth:login:succeeded", timestamp=clock.now()))
     assert [i.kind for i in await monitor.list_incidents()] == ["repeated_threats"]
+
+
+async def test_processes_count_together(store: SqliteStore, monitor: SecurityMonitor, tmp_path: Path) -> None:
+    def fail(where: SecurityMonitor, count: int, account: str = "a") -> None:
+        for _ in range(count):
+            where.emit(event("auth:login:failed", account_id=account, manufacturer_id="m"))
+
+    async with (
+        SqliteStore(tmp_path / "store.db", durable=False) as elsewhere,
+        SecurityMonitor(elsewhere) as other,
+    ):
+        fail(monitor, 5)
+        await monitor.flush()
+        fail(other, 4)
+        assert await other.list_incidents() == []
+        fail(other, 1)
+        (incident,) = await other.list_incidents()
+        assert (incident.kind, incident.account_id, incident.event_count) == ("brute_force", "a", 5)
+        fail(other, 4)
+        await other.flush()
+        (same,) = await monitor.list_incidents()
+        assert same.event_count == 5  # the count began anew

@@ -165,6 +165,43 @@ async def test_several_processes_write_one_log(store: SqliteStore, tmp_path: Pat
             assert of_one == list(reversed(range(400)))
 
 
+_KILLED = """
+import asyncio, sys
+from gatewright.events import event
+from gatewright.monitoring import SecurityMonitor
+from gatewright.storage.sqlite.store import SqliteStore
+
+async def main():
+    async with SqliteStore(sys.argv[1]) as store, SecurityMonitor(store, spool_dir=sys.argv[2]) as monitor:
+        for n in range(1_000_000):
+            monitor.emit(event("auth:login:succeeded", n=n))
+            if n % 50 == 49:
+                await monitor.flush()
+                print(n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_flushed_survives_kill(tmp_path: Path) -> None:
+    path = str(tmp_path / "killed.db")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _KILLED, path, str(tmp_path / "spool"), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    lines = [await process.stdout.readline() for _ in range(10)]
+    process.kill()
+    lines += (await process.stdout.read()).splitlines()
+    await process.wait()
+    promised = int([line for line in lines if line.strip()][-1])
+    async with SqliteStore(path) as store, SecurityMonitor(store, spool_dir=tmp_path / "spool") as monitor:
+        result = await monitor.audit.verify()
+        assert result, result.detail
+        assert result.size > promised
+        kept = await numbers(monitor)
+        assert kept == list(range(kept[0], kept[0] + len(kept)))
+
+
 def test_a_spool_gives_back_what_it_took_in_order(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     spool.open()

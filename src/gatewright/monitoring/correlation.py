@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+
+import msgspec
 
 from gatewright.controls import network_of
 from gatewright.events import SecurityEvent, Severity, new_event_id
 from gatewright.records import Record
 from gatewright.storage.incidents import StoredIncident
+from gatewright.storage.throttle import Rate, Throttle
 
-WINDOWS = 20_000
+WINDOWS = 10_000
 """Windows in memory; the one longest without an event goes first."""
-_MOST_IN_WINDOW = 512
+_MOST_OF_KEY = 128
 _EVIDENCE = 10
 
 EVERYONE = "*"
@@ -187,6 +191,7 @@ class Correlator:
     def __init__(self, rules: Iterable[Rule] = RULES) -> None:
         self._rules = tuple(rules)
         self._windows: OrderedDict[tuple[int, str], _Window] = OrderedDict()
+        self._fresh: dict[tuple[int, str], int] = {}
         self._matching = lru_cache(maxsize=1024)(self._match)
 
     def take(self, event: SecurityEvent) -> list[StoredIncident]:
@@ -202,6 +207,24 @@ class Correlator:
             incident = self._count(number, rule, key, event)
             if incident is not None:
                 found.append(incident)
+        return found
+
+    async def take_together(self, throttle: Throttle) -> list[StoredIncident]:
+        """The incidents that the events taken since the last call complete together with those that other
+        processes saw. They count in ``throttle``, one operation for each rule and key.
+
+        Raises:
+            StorageError: it cannot be asked now; what was to be counted is given up, this process counts on.
+        """
+        fresh, self._fresh = self._fresh, {}
+        counted = {
+            (number, key): throttle.throttle(_shared_key(self._rules[number], key), _rate(self._rules[number]), cost=n)
+            for (number, key), n in fresh.items()
+        }
+        results = await asyncio.gather(*counted.values())
+        full = [where for where, result in zip(counted, results, strict=True) if not result.allowed]
+        found = [self._fire(*where) for where in full if self._windows.get(where)]
+        await asyncio.gather(*(throttle.clear_throttle(_shared_key(self._rules[n], key)) for n, key in full))
         return found
 
     def _match(self, kind: str) -> tuple[tuple[int, Rule], ...]:
@@ -220,42 +243,49 @@ class Correlator:
         else:
             self._windows.move_to_end((number, key))
         window.add(event, _distinct(rule, event), rule.window)
-        if window.weight(distinct=rule.distinct is not None) < rule.threshold:
-            return None
-        return _incident(rule, key, window.take_all())
+        if len(window) >= rule.threshold:
+            self._fresh.pop((number, key), None)
+            return self._fire(number, key)
+        if rule.distinct is None:
+            self._fresh[number, key] = self._fresh.get((number, key), 0) + 1
+        return None
+
+    def _fire(self, number: int, key: str) -> StoredIncident:
+        window = self._windows[number, key]
+        count = window.seen
+        return _incident(self._rules[number], key, window.take_all(), count)
 
 
 class _Window:
-    """The newest events of one rule and key, and how often each distinct value is among them."""
+    """The newest events of one rule and key: the latest of each distinct value where these count, else all.
+    Never more than the rule's threshold, and without their data, which may be large."""
 
-    __slots__ = ("_entries", "_values")
+    __slots__ = ("_entries", "seen")
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[float, str, SecurityEvent]] = deque()
-        self._values: Counter[str] = Counter()
+        self._entries: OrderedDict[str, tuple[float, SecurityEvent]] = OrderedDict()
+        self.seen = 0
 
     def add(self, event: SecurityEvent, value: str, seconds: float) -> None:
         now = event.timestamp.timestamp()
-        self._entries.append((now, value, event))
-        self._values[value] += 1
-        oldest = now - seconds
-        while self._entries[0][0] < oldest or len(self._entries) > _MOST_IN_WINDOW:
-            _, gone, _ = self._entries.popleft()
-            self._values[gone] -= 1
-            if not self._values[gone]:
-                del self._values[gone]
+        self._entries[value] = (now, msgspec.structs.replace(event, data={}))
+        self._entries.move_to_end(value)
+        self.seen += 1
+        while next(iter(self._entries.values()))[0] < now - seconds:
+            self._entries.popitem(last=False)
+            self.seen = max(self.seen - 1, len(self._entries))
 
-    def weight(self, *, distinct: bool) -> int:
-        return len(self._values) if distinct else len(self._entries)
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def take_all(self) -> list[SecurityEvent]:
-        events = [event for _, _, event in self._entries]
+        events = [event for _, event in self._entries.values()]
         self._entries.clear()
-        self._values.clear()
+        self.seen = 0
         return events
 
 
-def _incident(rule: Rule, key: str, events: list[SecurityEvent]) -> StoredIncident:
+def _incident(rule: Rule, key: str, events: list[SecurityEvent], count: int) -> StoredIncident:
     first, last = events[0], events[-1]
     manufacturers = {event.manufacturer_id for event in events if event.manufacturer_id is not None}
     accounts = {event.account_id for event in events if event.account_id is not None}
@@ -270,7 +300,7 @@ def _incident(rule: Rule, key: str, events: list[SecurityEvent]) -> StoredIncide
         manufacturer_id=manufacturers.pop() if len(manufacturers) == 1 else None,
         account_id=accounts.pop() if len(accounts) == 1 else None,
         source=networks.pop() if len(networks) == 1 else None,
-        event_count=len(events),
+        event_count=count,
         first_seen=first.timestamp,
         last_seen=last.timestamp,
         timeline=tuple(
@@ -281,6 +311,15 @@ def _incident(rule: Rule, key: str, events: list[SecurityEvent]) -> StoredIncide
     )
 
 
+def _shared_key(rule: Rule, key: str) -> str:
+    return f"incident:{rule.name}:{rule.by}:{key}"
+
+
+def _rate(rule: Rule) -> Rate:
+    """What stays below the threshold."""
+    return Rate(limit=max(1, rule.threshold - 1), period=rule.window)
+
+
 def _applies(rule: Rule, event: SecurityEvent) -> bool:
     return not rule.where or all(event.data.get(name, values[0]) in values for name, values in rule.where.items())
 
@@ -289,7 +328,7 @@ def _key(by: str, event: SecurityEvent) -> str | None:
     if by == "platform":
         return EVERYONE
     if by == "manufacturer":
-        return event.manufacturer_id
+        return event.manufacturer_id[:_MOST_OF_KEY] if event.manufacturer_id else None
     if by == "network":
         return network_of(event.ip_address) if event.ip_address else None
     return _account(event) or event.manufacturer_id
@@ -297,20 +336,20 @@ def _key(by: str, event: SecurityEvent) -> str | None:
 
 def _distinct(rule: Rule, event: SecurityEvent) -> str:
     if rule.distinct is None:
-        return ""
+        return event.event_id
     if rule.distinct == "account":
         return _account(event) or event.manufacturer_id or ""
     if rule.distinct == "network":
         return (network_of(event.ip_address) if event.ip_address else None) or ""
-    return str(event.data.get(rule.distinct, ""))[:128]
+    return str(event.data.get(rule.distinct, ""))[:_MOST_OF_KEY]
 
 
 def _account(event: SecurityEvent) -> str | None:
     """The account that the event is about; for an unknown address, whatever handle of it the event carries."""
     if event.account_id is not None:
-        return event.account_id
+        return event.account_id[:_MOST_OF_KEY]
     for name in ("account", "account_key", "email_hash", "identifier"):
         value = event.data.get(name)
         if value is not None:
-            return str(value)[:128]
+            return str(value)[:_MOST_OF_KEY]
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,6 +16,7 @@ from gatewright.logs import redact, redact_text
 from gatewright.monitoring.correlation import Correlator
 from gatewright.monitoring.entries import SEVERITIES
 from gatewright.storage.incidents import IncidentStore, StoredIncident
+from gatewright.storage.throttle import Throttle
 
 Incident = StoredIncident
 """What callers get: the record as it is kept."""
@@ -30,10 +32,20 @@ class Incidents:
         sink: where ``monitoring:incident:*`` events go.
         clock: for the times of what is done by hand.
         correlator: turns events into incidents.
+        throttle: where several processes count their events together; None when there is but one.
     """
 
-    def __init__(self, store: IncidentStore, sink: EventSink, clock: Clock, correlator: Correlator) -> None:
+    def __init__(
+        self,
+        store: IncidentStore,
+        sink: EventSink,
+        clock: Clock,
+        correlator: Correlator,
+        *,
+        throttle: Throttle | None = None,
+    ) -> None:
         self._store, self._sink, self._clock, self._correlator = store, sink, clock, correlator
+        self._throttle = throttle
         self._waiting: deque[StoredIncident] = deque(maxlen=_WAITING)
 
     async def correlate(self, events: Iterable[SecurityEvent]) -> list[Incident]:
@@ -41,6 +53,9 @@ class Incidents:
         now are kept for the next call."""
         for one in events:
             self._waiting.extend(self._correlator.take(one))
+        if self._throttle is not None:
+            with contextlib.suppress(StorageError):
+                self._waiting.extend(await self._correlator.take_together(self._throttle))
         changed = []
         while self._waiting:
             try:

@@ -28,6 +28,7 @@ from gatewright.performance import Report, timings
 from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
 from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage.throttle import Throttle
 
 _log = get_logger(__name__)
 _AT_ONCE = 64
@@ -35,10 +36,13 @@ _AT_ONCE = 64
 _UPKEEP = 30.0
 
 
-class MonitorStore(AuditStore, PostureStore, Protocol):
+class MonitorStore(AuditStore, PostureStore, Throttle, Protocol):
     """What the monitor keeps."""
 
     changes: Changes
+
+    @property
+    def durable(self) -> bool: ...
 
     async def initialize(self) -> None: ...
 
@@ -111,7 +115,8 @@ class SecurityMonitor:
             checkpoint_file=checkpoint_file,
             report=self._report_tampering,
         )
-        self._incidents = Incidents(self._store, self._sink, self._clock, Correlator(rules))
+        together = self._store if self._store.durable else None
+        self._incidents = Incidents(self._store, self._sink, self._clock, Correlator(rules), throttle=together)
         self.posture = Posture(
             self._store, self.controls, self._sink, self._clock, mode=posture_mode, bounds=bounds, facts=facts
         )
