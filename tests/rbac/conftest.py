@@ -10,6 +10,8 @@ import pytest
 from gatewright.clock import ManualClock
 from gatewright.events import ListSink
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
+from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage.tenants import StoredAccount, StoredManufacturer
 
 
 @pytest.fixture
@@ -30,3 +32,35 @@ async def rbac(clock: ManualClock, sink: ListSink) -> AsyncIterator[Manufacturer
 
 def caller(tier: object = "free", *, of: str = "m1", roles: object = (), **more: object) -> ManufacturerContext:
     return ManufacturerContext(of, "Company", "a@example.com", tier, list(roles), **more)  # type: ignore[call-overload]  # any form a caller may bring
+
+
+async def register(store: SqliteStore, manufacturer_id: str, *, tier: str = "free", billing_day: int = 1) -> None:
+    """A registered manufacturer with an owner, ``<id>-owner``."""
+
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    await store.create_manufacturer(
+        StoredManufacturer(
+            manufacturer_id=manufacturer_id,
+            company_name=manufacturer_id,
+            tier=tier,
+            billing_day=billing_day,
+            created_at=now,
+            updated_at=now,
+        ),
+        account_of(manufacturer_id, "owner"),
+    )
+
+
+def account_of(manufacturer_id: str, role: str, *, status: str = "active") -> StoredAccount:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    address = f"{role}@{manufacturer_id}.example"
+    return StoredAccount(
+        account_id=f"{manufacturer_id}-{role}",
+        manufacturer_id=manufacturer_id,
+        email=address,
+        email_key=address,
+        role=role,
+        status=status,
+        created_at=now,
+        updated_at=now,
+    )

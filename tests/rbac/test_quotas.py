@@ -15,7 +15,7 @@ from gatewright.events import ListSink
 from gatewright.policy import load_policy, parse_policy
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage.sqlite.store import SqliteStore
-from tests.rbac.conftest import caller
+from tests.rbac.conftest import caller, register
 from tests.test_policy import TEXT
 
 LIMITS = {
@@ -203,16 +203,11 @@ async def test_usage_is_kept_when_the_tier_changes(rbac: ManufacturerRBACManager
 
 
 async def test_days_and_rolling_windows(clock: ManualClock) -> None:
-    text = TEXT.replace(
-        'data_exports = { limit = 5, window = "month" }', 'data_exports = { limit = 5, window = "day" }'
-    )
-    text = text.replace(
-        'api_calls = { limit = 1_000, window = "month" }', 'api_calls = { limit = 6, window = "rolling", hours = 1 }'
-    )
+    text = TEXT.replace('limit = 5, window = "month"', 'limit = 5, window = "day"')
+    text = text.replace('= { limit = 1_000, window = "month" }', '= { limit = 6, window = "rolling", hours = 1 }', 1)
     async with ManufacturerRBACManager(parse_policy(text), clock=clock) as rbac:
-        assert (await rbac.check_usage_limit(caller(), "data_exports", 5)).resets_at == datetime(
-            2026, 3, 11, tzinfo=UTC
-        )
+        taken = await rbac.check_usage_limit(caller(), "data_exports", 5)
+        assert taken.resets_at == datetime(2026, 3, 11, tzinfo=UTC)
         assert not (await rbac.check_usage_limit(caller(), "data_exports", 1)).allowed
         clock.set(datetime(2026, 3, 11, tzinfo=UTC))
         assert (await rbac.check_usage_limit(caller(), "data_exports", 5)).allowed
@@ -253,38 +248,3 @@ async def test_an_own_resource_of_a_policy(clock: ManualClock) -> None:
         assert (await rbac.check_usage_limit(caller("enterprise"), "sample_boxes", 2)).allowed
         assert not (await rbac.check_usage_limit(caller("enterprise"), "sample_boxes", 1)).allowed
     assert "sample_boxes" not in load_policy().tiers["free"].limits
-
-
-async def register(store: SqliteStore, manufacturer_id: str, *, tier: str = "free", billing_day: int = 1) -> None:
-    """A registered manufacturer with an owner, ``<id>-owner``."""
-    from gatewright.storage.tenants import StoredManufacturer
-
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    await store.create_manufacturer(
-        StoredManufacturer(
-            manufacturer_id=manufacturer_id,
-            company_name=manufacturer_id,
-            tier=tier,
-            billing_day=billing_day,
-            created_at=now,
-            updated_at=now,
-        ),
-        account_of(manufacturer_id, "owner"),
-    )
-
-
-def account_of(manufacturer_id: str, role: str, *, status: str = "active") -> Any:
-    from gatewright.storage.tenants import StoredAccount
-
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    address = f"{role}@{manufacturer_id}.example"
-    return StoredAccount(
-        account_id=f"{manufacturer_id}-{role}",
-        manufacturer_id=manufacturer_id,
-        email=address,
-        email_key=address,
-        role=role,
-        status=status,
-        created_at=now,
-        updated_at=now,
-    )
