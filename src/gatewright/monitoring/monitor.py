@@ -103,7 +103,7 @@ class SecurityMonitor:
         self._store: MonitorStore = store
         self._sink: EventSink = sink if sink is not None else self
         self.controls = controls if controls is not None else Controls(clock=self._clock)
-        spool = Spool(spool_dir, max_bytes=spool_bytes) if spool_dir is not None else None
+        spool = _spool(spool_dir, spool_bytes)
         self._intake = Intake(self._store, spool, self._handle, capacity=capacity, retry=retry)
         self.audit = AuditLog(
             self._store,
@@ -116,10 +116,9 @@ class SecurityMonitor:
             report=self._report_tampering,
         )
         together = self._store if self._store.durable else None
-        self._incidents = Incidents(self._store, self._sink, self._clock, Correlator(rules), throttle=together)
-        self.posture = Posture(
-            self._store, self.controls, self._sink, self._clock, mode=posture_mode, bounds=bounds, facts=facts
-        )
+        shared = (self._store, self._sink, self._clock)
+        self._incidents = Incidents(*shared, Correlator(rules), throttle=together)
+        self.posture = Posture(*shared, self.controls, mode=posture_mode, bounds=bounds, facts=facts)
         self.metrics = Metrics()
         self._add_gauges()
         self._checkpoint_every = checkpoint_every
@@ -345,6 +344,10 @@ class SecurityMonitor:
         gauge("audit_dropped_events", "Routine events not kept since nothing could be", lambda: float(intake.dropped))
         gauge("audit_store_away", "1 while the store takes no audit events", lambda: float(intake.store_away))
         gauge("measures_in_force", "Measures in force", lambda: float(len(self.controls.snapshot())))
+
+
+def _spool(directory: str | Path | None, max_bytes: int) -> Spool | None:
+    return Spool(directory, max_bytes=max_bytes) if directory is not None else None
 
 
 def _seed(root: bytes) -> bytes:

@@ -59,9 +59,9 @@ class Posture:
 
     Args:
         store: incidents, proposals, measures.
-        controls: where measures are put in force.
         sink: where ``monitoring:measure:*`` events go.
         clock: for when measures begin and end.
+        controls: where measures are put in force.
         mode: ``suggest`` waits for a person, ``enforce`` applies what incidents call for, within ``bounds``.
         facts: a mapping, or a function (async or not) that measures one; see ``findings.FACT_CHECKS``.
     """
@@ -69,9 +69,9 @@ class Posture:
     def __init__(
         self,
         store: PostureStore,
-        controls: Controls,
         sink: EventSink,
         clock: Clock,
+        controls: Controls,
         *,
         mode: Mode = "suggest",
         bounds: Bounds | None = None,
