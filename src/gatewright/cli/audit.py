@@ -99,7 +99,10 @@ def export(
     manufacturer_id: Annotated[str | None, typer.Option("--manufacturer", help="Only of this manufacturer.")] = None,
     json: Json = False,
 ) -> None:
-    """Write the events as JSON lines, oldest first, each with its index and leaf hash (RFC 9162)."""
+    """Write the events as JSON lines, oldest first.
+
+    `entry` is the text as it stands in the log: 0x00 and it, hashed by SHA-256, give `leaf_hash` (RFC 9162).
+    """
     count = run(_export(out, _utc(since), _utc(until), manufacturer_id))
     if json and out is not None:
         print_json({"entries": count, "file": str(out)})
@@ -116,6 +119,8 @@ def _utc(moment: datetime | None) -> float | None:
 async def _export(out: Path | None, since: float | None, until: float | None, manufacturer_id: str | None) -> int:
     import msgspec
 
+    from gatewright.monitoring.entries import event_of
+
     count = 0
     with ExitStack() as stack:
         target: IO[bytes] = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
@@ -129,7 +134,7 @@ async def _export(out: Path | None, since: float | None, until: float | None, ma
                 outside = (since is not None and entry.at < since) or (until is not None and entry.at >= until)
                 if outside or (manufacturer_id is not None and entry.manufacturer_id != manufacturer_id):
                     continue
-                line = {"index": entry.index, "leaf_hash": entry.leaf_hash.hex(), "event": msgspec.Raw(entry.body)}
+                line = {**event_of(entry).to_dict(), "entry": entry.body.decode()}
                 target.write(msgspec.json.encode(line) + b"\n")
                 count += 1
         target.flush()

@@ -116,6 +116,7 @@ def _explain_permission(policy: Policy, tier: str, permission: str, role: str | 
 
 
 async def _explain_manufacturer(manufacturer_id: str, what: str) -> dict[str, Any]:
+    """What policy, grants, usage and status come to for one manufacturer."""
     async with opened() as foundation:
         stored = await foundation.store.get_manufacturer(manufacturer_id)
         if stored is None:
@@ -124,21 +125,20 @@ async def _explain_manufacturer(manufacturer_id: str, what: str) -> dict[str, An
                 "`gatewright manufacturer list`.",
                 code="UNKNOWN_MANUFACTURER",
             )
-        told = explain_tier(foundation.policy, stored.tier, what)
-        told["who"] = manufacturer_id
-        subject = f"{manufacturer_id} is on {stored.tier}."
-        if what in foundation.policy.permissions:
+        told = explain_tier(foundation.policy, stored.tier, what) | {"who": manufacturer_id}
+        more = f"{manufacturer_id} is on {stored.tier}."
+        if stored.status != "active":
+            told |= {"allowed": False, "reason": stored.status}
+            more = f"{manufacturer_id} is {stored.status}, so every request is refused."
+        elif what in foundation.policy.permissions:
             found = await foundation.rbac.check_permission_detailed(manufacturer_id, what)
             told |= {"allowed": found.granted, "reason": found.reason}
             if found.reason in ("granted_temporarily", "restricted"):
-                given = "a temporary grant gives it" if found.granted else "it was restricted"
-                told["explanation"] = f"{manufacturer_id} {'may' if found.granted else 'may not'} {what}: {given}."
+                more = "A temporary grant gives it." if found.granted else "It was restricted for this manufacturer."
         else:
             usage = await foundation.rbac.check_usage_limit(manufacturer_id, what)
             told |= {"allowed": usage.allowed, "reason": usage.reason, "current": usage.current, "limit": usage.limit}
-            subject += f" {usage.current:,} are used; the cycle ends {usage.resets_at:%Y-%m-%d %H:%M} UTC."
-        if stored.status != "active":
-            told |= {"allowed": False, "reason": stored.status}
-            subject += f" It is {stored.status}, so every request is refused."
-        told["explanation"] = f"{told['explanation']} {subject}"
-        return told
+            more = (
+                f"{manufacturer_id} has used {usage.current:,}; the next cycle begins {usage.resets_at:%F %H:%M} UTC."
+            )
+        return {**told, "explanation": f"{told['explanation']} {more}"}

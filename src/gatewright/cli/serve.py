@@ -31,14 +31,21 @@ def serve(
 ) -> None:
     """Run the HTTP service until it is stopped (Ctrl-C, SIGTERM)."""
     listener = _listen(host, port)
-    url = _url(host, listener.getsockname()[1])
+    try:
+        _serve(listener, _url(host, listener.getsockname()[1]), workers, demo=demo, json=json)
+    finally:
+        listener.close()
+
+
+def _serve(listener: socket.socket, url: str, workers: int, *, demo: bool, json: bool) -> None:
     if demo:
         demonstration.prepare_environment(url)
     settings = load_settings()
     require_keys(settings)
-    from gatewright import logs
-
-    logs.configure(level=settings.log_level, format=settings.log_format)
+    if workers > 1 and settings.database_path == ":memory:":
+        raise ConfigurationError(
+            "GATEWRIGHT_DATABASE=:memory:: several workers cannot share a store in memory; use a file, or one worker."
+        )
     if workers == 1:
         _one_process(settings, listener, url, demo=demo, json=json)
     else:
@@ -85,11 +92,14 @@ def _one_process(settings: Settings, listener: socket.socket, url: str, *, demo:
 
     import uvicorn
 
+    from gatewright import logs
     from gatewright.foundation import SecurityFoundation
     from gatewright.web.service import create_app
 
+    foundation = SecurityFoundation(settings)
+    logs.configure(level=settings.log_level, format=settings.log_format)
+
     async def main() -> bool:
-        foundation = SecurityFoundation(settings)
         server = uvicorn.Server(uvicorn.Config(create_app(foundation, demo=demo), **_server_options()))
         await foundation.initialize()
         try:
@@ -114,15 +124,14 @@ def _many_processes(
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from gatewright import logs
     from gatewright.foundation import SecurityFoundation
 
-    if settings.database_path == ":memory:":
-        raise ConfigurationError(
-            "GATEWRIGHT_DATABASE=:memory:: several workers cannot share a store in memory; use a file, or one worker.",
-        )
+    foundation = SecurityFoundation(settings)
+    logs.configure(level=settings.log_level, format=settings.log_format)
 
     async def main() -> None:
-        async with SecurityFoundation(settings) as foundation:
+        async with foundation:
             await _announce(foundation if demo else None, url, json=json)
 
     asyncio.run(main())

@@ -13,6 +13,11 @@ from gatewright.cli.output import Json, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation
+    from gatewright.rbac import UsagePeriod
+
+CYCLES = 24
+"""Cycles of a chart at the most."""
+BAR_WIDTH = 50
 
 
 class _ShowByDefault(TyperGroup):
@@ -66,5 +71,20 @@ async def gather(foundation: SecurityFoundation, manufacturer_id: str) -> dict[s
     }
 
 
-def _draw(history: Any) -> None:
-    print_table("History", ("cycle", "resource", "used"), [])
+def _draw(history: list[UsagePeriod]) -> None:
+    """A bar for each cycle, by resource, each resource on its own scale."""
+    for resource in dict.fromkeys(period.resource for period in history):
+        periods = [period for period in history if period.resource == resource][-CYCLES:]
+        rows = [
+            (f"{period.period_start:%Y-%m-%d}", period.used, bar(period.used, max(p.used for p in periods)))
+            for period in periods
+        ]
+        print_table(resource, ("cycle from", "used", ""), rows)
+    if not history:
+        print_line("No cycle has ended yet.")
+
+
+def bar(value: int, highest: int, width: int = BAR_WIDTH) -> str:
+    """A bar of eighths of a character, so long as ``value`` is of ``highest``."""
+    eighths = round(width * 8 * value / highest) if highest > 0 else 0
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
