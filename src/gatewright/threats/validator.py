@@ -74,7 +74,7 @@ class ManufacturerSecurityValidator:
         self._sink = sink or NullSink()
         self._given_engine = engine
         self._base: DetectionEngine | None = None
-        self._load_arguments = {"rules_dir": rules_dir, "model_file": model_file}
+        self._load_arguments: dict[str, Any] = {"rules_dir": rules_dir, "model_path": model_file}
         self._own_store = SqliteStore() if store is None else None
         self._store: LearningStore = self._own_store or store  # type: ignore[assignment]  # one of them is there
         self._offload = Offload(processes=processes)
@@ -137,7 +137,7 @@ class ManufacturerSecurityValidator:
         base = await self._load_engine()
         await self._use_active_version(base)
         self._base = base
-        return base.rule_count
+        return len(base.rules)
 
     @property
     def degraded(self) -> bool:

@@ -16,6 +16,9 @@ MAX_TEXT_LENGTH = 4_096
 """Characters of a statement's text; what is longer shows no single pattern."""
 
 MAX_TEXTS = 200
+MODEL_ALONE = "model"
+"""The pattern of a finding behind which no rule stands."""
+
 CERTAIN = 0.97
 """From this confidence on, with a rule behind it, "harmless" is a contradiction that a person must settle."""
 
@@ -52,7 +55,8 @@ def contradiction(text: str, inspection: Inspection, *, is_threat: bool) -> str:
     """
     if is_threat and not has_attack_syntax(text):
         return "it is called an attack, but there is nothing in it that could leave its context"
-    certain = [found for found in inspection.findings if found.confidence >= CERTAIN and found.detected_patterns]
-    if not is_threat and certain:
-        return f"it is called harmless, but {certain[0].detected_patterns[0]} finds an attack in it with certainty"
+    certain = [rule for found in inspection.findings if found.confidence >= CERTAIN for rule in found.detected_patterns]
+    rules = [rule for rule in certain if rule != MODEL_ALONE]
+    if not is_threat and rules:
+        return f"it is called harmless, but {rules[0]} finds an attack in it with certainty"
     return ""
