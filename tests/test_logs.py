@@ -62,7 +62,7 @@ def test_a_level_that_is_off_writes_nothing(stream: io.StringIO) -> None:
 
 
 def test_the_request_id_is_on_every_line(stream: io.StringIO) -> None:
-    with logs.request_id("req-1"):
+    with logs.bind_request("req-1"):
         assert logs.current_request_id() == "req-1"
         logs.get_logger("a").info("ours")
         logging.getLogger("theirs").warning("foreign %s", "line")

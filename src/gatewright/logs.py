@@ -166,9 +166,9 @@ def configure(
 
 
 @contextmanager
-def request_id(value: str) -> Iterator[None]:
+def bind_request(request_id: str) -> Iterator[None]:
     """Put the request's id on every line (and in every error) written inside."""
-    previous = _request_id.set(value)
+    previous = _request_id.set(request_id)
     try:
         yield
     finally:
@@ -280,13 +280,14 @@ def may_hold_secret(text: str) -> bool:
 def redact_text(text: str) -> str:
     """A text cut to :data:`MAX_LENGTH`, with token-like parts replaced and control characters escaped."""
     if len(text) > MAX_LENGTH:
-        text = f"{_hide_secrets(text[:MAX_LENGTH])}… ({len(text)} characters)"
+        text = f"{hide_secrets(text[:MAX_LENGTH])}… ({len(text)} characters)"
     else:
-        text = _hide_secrets(text)
+        text = hide_secrets(text)
     return text if text.isprintable() else escape_control(text)
 
 
-def _hide_secrets(text: str) -> str:
+def hide_secrets(text: str) -> str:
+    """A text with token-like parts replaced, and nothing else changed."""
     return _SECRET_VALUE.sub(HIDDEN, text) if may_hold_secret(text) else text
 
 
