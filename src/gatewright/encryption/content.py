@@ -28,7 +28,10 @@ _VAT = re.compile(
     r"|NL[0-9]{9}B[0-9]{2}|PL[0-9]{10}|PT[0-9]{9}|SE[0-9]{12})\b"
 )
 _PHONE_BY_GROUPS = re.compile(r"(?:1[ \-.])?(?:\([0-9]{3}\) ?|[0-9]{3}[ \-.])[0-9]{3}[ \-.][0-9]{4}")
-_CARD = re.compile(r"[2-6][0-9]{12,18}")
+_CARD = re.compile(  # Visa; Mastercard; American Express; Diners; JCB; Discover, UnionPay and Maestro
+    r"4[0-9]{12}(?:[0-9]{3}){0,2}|5[1-5][0-9]{14}|2[2-7][0-9]{14}|3[47][0-9]{13}|3(?:0[0-5]|[68][0-9])[0-9]{11}"
+    r"|35[0-9]{14}|6[0-9]{15,18}"
+)
 
 _COUNTRIES_AND_LENGTHS = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24"

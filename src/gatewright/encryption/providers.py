@@ -193,12 +193,14 @@ def _read_private(path: Path, *, shared: bool) -> bytes:
         raise _unavailable(
             "SECRET_UNREADABLE", f"{path} cannot be read: {error.strerror}.", "Let the service's user read it."
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _unavailable("SECRET_UNREADABLE", f"{path} is no file.", "Give the path of a file.")
         _refuse_exposed(path, status, shared=shared)
-        value = file.read(LARGEST_SECRET + 1)
+        value = os.read(descriptor, LARGEST_SECRET + 1)
+    finally:
+        os.close(descriptor)
     if len(value) > LARGEST_SECRET:
         raise _unavailable("SECRET_UNREADABLE", f"{path} is larger than a secret could be.", "Correct the path.")
     return value.rstrip(b"\r\n")

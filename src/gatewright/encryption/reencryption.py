@@ -109,7 +109,7 @@ class Reencryption:
         self._progress = progress
         self._pause = pause
         self._key_id = ""
-        self._failed: dict[str, None] = {}
+        self._failed: set[str] = set()
         self._already = self._contended = self._stale = 0
 
     async def run(self) -> ReencryptionReport:
@@ -174,7 +174,7 @@ class Reencryption:
         try:
             renewed = await self._manager.reencrypt_manufacturer_data(record.envelope)
         except DecryptionError:
-            self._failed.setdefault(record.record_id)
+            self._failed.add(record.record_id)
             return False
         self._stale += 1
         if await self._source.replace(record.record_id, record.envelope, renewed):
@@ -197,7 +197,7 @@ class Reencryption:
             already_current=self._already,
             contended=self._contended,
             failed=len(self._failed),
-            failed_ids=list(self._failed)[:_FAILED_IDS],
+            failed_ids=sorted(self._failed)[:_FAILED_IDS],
             finished=state.finished_at is not None,
             started_at=state.started_at,
             updated_at=state.updated_at,

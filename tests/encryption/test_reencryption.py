@@ -1,0 +1,243 @@
+"""Re-encryption in the background: killed, resumed, raced by writers, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatewright.clock import ManualClock
+from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption.records import Envelope, ReencryptionReport
+from gatewright.encryption.reencryption import ListSource, Reencryption, SourceRecord
+from gatewright.errors import DecryptionError, ValidationError
+from gatewright.events import ListSink
+from gatewright.storage.sqlite.store import SqliteStore
+from tests.encryption.conftest import ROOT
+
+Manager = ManufacturerEncryptionManager
+
+
+class Table:
+    """Records in SQLite, as an application would keep them."""
+
+    name = "table"
+
+    def __init__(self, path: Path | str = ":memory:") -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, envelope TEXT) WITHOUT ROWID"
+        )
+        self.lost_races = 0
+
+    def put(self, record_id: str, envelope: Envelope) -> None:
+        self._connection.execute("REPLACE INTO records VALUES (?, ?)", (record_id, json.dumps(envelope)))
+
+    def all(self) -> dict[str, Envelope]:
+        return {key: json.loads(text) for key, text in self._connection.execute("SELECT * FROM records ORDER BY id")}
+
+    async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
+        rows = self._connection.execute(
+            "SELECT id, envelope FROM records WHERE id > ? ORDER BY id LIMIT ?", (after or "", limit)
+        ).fetchall()
+        await asyncio.sleep(0)
+        return [SourceRecord(record_id=key, envelope=json.loads(text)) for key, text in rows]
+
+    async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
+        await asyncio.sleep(0)
+        won = self._connection.execute(
+            "UPDATE records SET envelope = ? WHERE id = ? AND envelope = ?",
+            (json.dumps(envelope), record_id, json.dumps(expected)),
+        ).rowcount
+        self.lost_races += not won
+        return won == 1
+
+
+async def filled(manager: Manager, count: int, table: Table | None = None) -> Table:
+    table = table or Table()
+    for number in range(count):
+        owner = f"m{number % 7}"
+        table.put(f"{number:06d}", await manager.encrypt_manufacturer_data({"n": number}, manufacturer_id=owner))
+    return table
+
+
+async def test_all_records_come_under_the_newest_key(manager: Manager, sink: ListSink) -> None:
+    table = await filled(manager, 120)
+    await manager.rotate_encryption_key()
+    seen: list[ReencryptionReport] = []
+    (report,) = await manager.reencrypt_all(table, batch_size=50, progress=seen.append)
+    assert report.finished and report.reencrypted == 120 and report.failed == 0 and report.target_version == 2
+    assert len(seen) >= 3 and [r.scanned for r in seen] == sorted(r.scanned for r in seen)
+    envelopes = table.all()
+    assert {e["encryption_metadata"]["key_version"] for e in envelopes.values()} == {2}
+    for key, envelope in envelopes.items():
+        assert await manager.decrypt_manufacturer_data(envelope) == {"n": int(key)}
+    assert {"encryption:reencryption:started", "encryption:reencryption:finished"} <= set(sink.kinds())
+    (again,) = await manager.reencrypt_all([table])
+    assert again.reencrypted == 0 and again.already_current == 120
+
+
+async def test_what_does_not_open_is_named_and_left_as_it_is(manager: Manager) -> None:
+    table = await filled(manager, 10)
+    stranger = await Manager().encrypt_manufacturer_data({"n": 3}, manufacturer_id="m3")
+    table.put("000003", stranger)
+    table.put("000004", {"encrypted_payload": "x", "encryption_metadata": None})
+    await manager.rotate_encryption_key()
+    (report,) = await manager.reencrypt_all(table)
+    assert report.finished and report.reencrypted == 8 and report.failed_ids == ["000003", "000004"]
+    assert table.all()["000003"] == stranger
+
+
+async def test_a_list_is_reencrypted_in_place(manager: Manager) -> None:
+    envelopes = [await manager.encrypt_manufacturer_data(n) for n in range(5)]
+    await manager.rotate_encryption_key()
+    source = ListSource(envelopes)
+    await manager.reencrypt_all(source, batch_size=2)
+    assert [e["encryption_metadata"]["key_version"] for e in envelopes] == [2] * 5
+    assert not await source.replace("0", {}, {})
+
+
+async def test_killed_ten_times_and_raced_by_writers_nothing_is_lost(tmp_path: Path) -> None:
+    await killed_and_resumed(tmp_path, records=600, kills=10, seed=7)
+
+
+async def killed_and_resumed(folder: Path, *, records: int, kills: int, seed: int) -> dict[str, Any]:
+    """Re-encrypt while writers write, kill the task (and its manager) at random, go on; check every promise."""
+    chance = random.Random(seed)
+    async with SqliteStore(folder / "keys.db", durable=False) as store:
+        async with Manager(ROOT, store=store) as manager:
+            table = await filled(manager, records, Table(folder / "records.db"))
+            await manager.rotate_encryption_key()
+        expected = {f"{number:06d}": {"n": number} for number in range(records)}
+        scanned = 0
+        for life in range(kills + 1):
+            async with Manager(ROOT, store=store) as manager:
+                run = asyncio.create_task(manager.reencrypt_all(table, batch_size=20))
+                if life == kills:
+                    await write_meanwhile(manager, table, expected, chance, run)
+                    (report,) = await run
+                    break
+                steps = chance.randrange(3, 20)
+                await write_meanwhile(manager, table, expected, chance, run, steps=steps)
+                run.cancel()
+                await asyncio.gather(run, return_exceptions=True)
+                progress = await store.get_reencryption("table")
+                assert progress is None or progress.scanned >= scanned
+                scanned = progress.scanned if progress else 0
+                sample = dict(chance.sample(sorted(table.all().items()), min(records, 200)))
+                for key, envelope in sample.items():
+                    assert await manager.decrypt_manufacturer_data(envelope) == expected[key], "readable at any moment"
+        async with Manager(ROOT, store=store) as manager:
+            await manager.reencrypt_all(table)
+            final = table.all()
+            assert final.keys() == expected.keys()
+            assert {e["encryption_metadata"]["key_version"] for e in final.values()} == {2}
+            for key, envelope in final.items():
+                assert await manager.decrypt_manufacturer_data(envelope) == expected[key]
+    return {"records": records, "kills": kills, "lost_races": table.lost_races, "scanned": report.scanned}
+
+
+async def write_meanwhile(
+    manager: Manager,
+    table: Table,
+    expected: dict[str, Any],
+    chance: random.Random,
+    run: asyncio.Task[Any],
+    *,
+    steps: int = 10_000,
+) -> None:
+    for step in range(steps):
+        if run.done():
+            return
+        key = f"{chance.randrange(len(expected)):06d}"
+        value = {"n": int(key), "changed": f"{step}-{chance.random()}"}
+        owner = f"m{int(key) % 7}"
+        table.put(key, await manager.encrypt_manufacturer_data(value, manufacturer_id=owner))
+        expected[key] = value
+        await asyncio.sleep(0)
+
+
+async def test_a_writer_that_is_faster_wins(manager: Manager) -> None:
+    table = await filled(manager, 30)
+    await manager.rotate_encryption_key()
+    fresh = await manager.encrypt_manufacturer_data({"n": "new"}, manufacturer_id="m5")
+    replace = table.replace
+
+    async def outrun(record_id: str, expected: Envelope, envelope: Envelope) -> bool:
+        if record_id == "000005":
+            table.put(record_id, fresh)
+        return await replace(record_id, expected, envelope)
+
+    table.replace = outrun  # type: ignore[method-assign]  # the moment that a race needs
+    (report,) = await manager.reencrypt_all(table)
+    assert report.contended == 1 and report.finished
+    assert await manager.decrypt_manufacturer_data(table.all()["000005"]) == {"n": "new"}
+
+
+async def test_a_source_that_keeps_going_back_ends_incomplete(manager: Manager, sink: ListSink) -> None:
+    old = await manager.encrypt_manufacturer_data(1)
+    await manager.rotate_encryption_key()
+
+    class Stubborn(ListSource):
+        async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
+            return False
+
+    (report,) = await manager.reencrypt_all(Stubborn([old]))
+    assert not report.finished and report.contended == 20
+    assert "encryption:reencryption:incomplete" in sink.kinds()
+
+
+async def test_the_rate_is_kept(manager: Manager, clock: ManualClock) -> None:
+    table = await filled(manager, 100)
+    await manager.rotate_encryption_key()
+    waited: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waited.append(seconds)
+        clock.advance(seconds)
+
+    await Reencryption(manager, table, batch_size=10, records_per_second=50, pause=pause).run()
+    assert sum(waited) == pytest.approx(4.0)  # one pass that writes, one that verifies
+    for wrong in ({"batch_size": 0}, {"batch_size": 10_001}, {"records_per_second": 0}):
+        with pytest.raises(ValidationError):
+            await manager.reencrypt_all(table, **wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+async def test_an_emergency_rotates_reencrypts_and_revokes(manager: Manager) -> None:
+    table = await filled(manager, 20)
+    before = table.all()
+    key_id = before["000000"]["encryption_metadata"]["key_id"]
+    report = await manager.emergency_rotation([table], reason="key file leaked")
+    assert report.complete and report.revoked and report.rotation.old_key_id == key_id
+    for key, envelope in table.all().items():
+        assert await manager.decrypt_manufacturer_data(envelope) == {"n": int(key)}
+        with pytest.raises(DecryptionError):
+            await manager.decrypt_manufacturer_data(before[key])
+
+
+async def test_an_emergency_that_leaves_something_behind_does_not_revoke(manager: Manager) -> None:
+    table = await filled(manager, 5)
+    table.put("000002", await Manager().encrypt_manufacturer_data({}, manufacturer_id="m2"))
+    report = await manager.emergency_rotation([table], reason="key file leaked")
+    assert not report.complete and not report.revoked and report.reencryptions[0].failed_ids == ["000002"]
+    assert [k.status for k in await manager.list_keys()] == ["active", "retired"]
+
+
+async def test_an_export_has_everything_of_one_manufacturer_and_names_gaps(manager: Manager, sink: ListSink) -> None:
+    table = await filled(manager, 21)
+    broken = table.all()["000007"]
+    table.put("000007", {**broken, "encrypted_payload": broken["encrypted_payload"][:-8] + "AAAAAAAA"})
+    exported = [record async for record in manager.export_manufacturer_data("m0", [table], batch_size=4)]
+    assert [(r.record_id, r.readable, r.data) for r in exported] == [
+        ("000000", True, {"n": 0}),
+        ("000007", False, None),
+        ("000014", True, {"n": 14}),
+    ]
+    assert sink.events[-1].kind == "encryption:data:exported" and sink.events[-1].data["records"] == 3
