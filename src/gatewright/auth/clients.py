@@ -102,4 +102,4 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 def _bounded(value: Any, length: int) -> str | None:
-    return None if value is None else str(value)[:length]
+    return None if value is None else str(value)[:length].encode("utf-8", "replace").decode()

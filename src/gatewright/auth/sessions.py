@@ -354,7 +354,7 @@ def new_session_id() -> str:
 
 
 def _plausible(session_id: object) -> bool:
-    return isinstance(session_id, str) and 0 < len(session_id) <= _MAX_ID_LENGTH
+    return isinstance(session_id, str) and 0 < len(session_id) <= _MAX_ID_LENGTH and session_id.isascii()
 
 
 def refuse_ended() -> NoReturn:

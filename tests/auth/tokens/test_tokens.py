@@ -112,6 +112,9 @@ async def test_objects_and_enums_are_taken(auth: ManufacturerAuthManager) -> Non
         {"manufacturer_id": "m", "roles": ["r"] * 33},
         {"manufacturer_id": "m", "roles": ["r" * 600]},
         {"manufacturer_id": "m", "email": b"x"},
+        {"manufacturer_id": "m", "company_name": "\ud800"},
+        {"manufacturer_id": "m", "roles": ["\ud800"]},
+        {"manufacturer_id": "m", "session_id": 5},
         None,
     ],
 )

@@ -28,15 +28,15 @@ def subject_claims(data: Any) -> dict[str, Any]:
     Raises:
         ValidationError: ``manufacturer_id`` is missing, or a value is too long or not text.
     """
-    manufacturer_id = _text(data, "manufacturer_id")
+    manufacturer_id = text(data, "manufacturer_id")
     if not manufacturer_id:
         raise _bad("manufacturer_id", "EMPTY_REQUIRED_FIELD", "manufacturer_id is required: a non-empty string.")
-    tier = _text(data, "tier") or "free"
+    tier = text(data, "tier") or "free"
     return {
-        "sub": _text(data, "account_id") or manufacturer_id,
+        "sub": text(data, "account_id") or manufacturer_id,
         "manufacturer_id": manufacturer_id,
-        "company_name": _text(data, "company_name") or "",
-        "email": _text(data, "email") or "",
+        "company_name": text(data, "company_name") or "",
+        "email": text(data, "email") or "",
         "tier": tier,
         "roles": role_names(read(data, "roles")) or [f"manufacturer_{tier}"],
     }
@@ -54,9 +54,18 @@ def role_names(roles: Any) -> list[str]:
     if isinstance(roles, str) or not isinstance(roles, Iterable):
         raise _bad("roles", "INVALID_ROLES", "roles must be a list of names.")
     names = [str(getattr(role, "value", role)) for role in roles]
-    if len(names) > MAX_ROLES or any(len(name) > MAX_TEXT for name in names):
+    if len(names) > MAX_ROLES or any(len(name) > MAX_TEXT or not is_unicode(name) for name in names):
         raise _bad("roles", "INVALID_ROLES", f"roles must be at most {MAX_ROLES} short names.")
     return names
+
+
+def is_unicode(value: str) -> bool:
+    """Whether the text can be written as UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def time_claims(now: float, lifetime: timedelta) -> dict[str, float]:
@@ -114,12 +123,17 @@ def expired() -> TokenExpiredError:
     return TokenExpiredError("The token has expired.")
 
 
-def _text(data: Any, name: str) -> str | None:
+def text(data: Any, name: str) -> str | None:
+    """``name`` of a mapping or object as text, enum members by their value; None where it has none.
+
+    Raises:
+        ValidationError: it is no text, too long, or not Unicode (lone surrogates).
+    """
     value = read(data, name)
     if value is None:
         return None
     value = getattr(value, "value", value)
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not is_unicode(value):
         raise _bad(name, "INVALID_TEXT", f"{name} must be text of at most {MAX_TEXT} characters.")
     return str(value)
 

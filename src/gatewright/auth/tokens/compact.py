@@ -42,9 +42,11 @@ def invalid(reason: str) -> InvalidTokenError:
 
 
 def as_bytes(token: object) -> bytes:
-    """A token as bytes; raises InvalidTokenError for what is not ASCII text."""
+    """A token as bytes; raises InvalidTokenError for what is not ASCII text of a bounded length."""
     if not isinstance(token, str):
         raise invalid("it is not text")
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise invalid("it is too long")
     try:
         return token.encode("ascii")
     except UnicodeEncodeError:

@@ -71,7 +71,7 @@ class SqliteRefresh(SqliteSessions):
         )
         ends = min(r.successor_expires_at, session.absolute_expires_at)
         _add_token(connection, r.successor_hash, family_id, now, ends.timestamp())
-        _forget_old(connection, family_id, now)
+        _forget_old(connection, family_id, now, now - r.grace_seconds)
         return RefreshResult(
             outcome=RefreshOutcome.ROTATED.value,
             session=read_session(connection, session_id),
@@ -87,8 +87,12 @@ def _add_token(connection: sqlite3.Connection, token_hash: bytes, family_id: str
     )
 
 
-def _forget_old(connection: sqlite3.Connection, family_id: str, now: float) -> None:
-    """Used tokens stay until they would have expired, so that a late second use is still known for one."""
+def _forget_old(connection: sqlite3.Connection, family_id: str, now: float, grace_began: float) -> None:
+    """Used tokens stay until they would have expired, so that a late second use is still known for one; what
+    they seal goes with their grace."""
     connection.execute(
         "DELETE FROM refresh_tokens WHERE family_id = ? AND used_at IS NOT NULL AND expires_at < ?", (family_id, now)
+    )
+    connection.execute(
+        "UPDATE refresh_tokens SET sealed = NULL WHERE family_id = ? AND used_at < ?", (family_id, grace_began)
     )
