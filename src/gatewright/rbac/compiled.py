@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gatewright.policy import EVERYTHING, Policy
-from gatewright.rbac.names import role_name, tier_name
+from gatewright.rbac.names import plain, role_name, tier_name
 
 _REMEMBERED_ROLES = 1_000
 """Different lists of roles that are remembered; callers write them, so there must be an end."""
@@ -29,6 +29,13 @@ class CompiledPolicy:
         self._own = {name: self._of_role(role.permissions) for name, role in policy.roles.items() if not role.platform}
         self._staff = {name: self._of_role(role.permissions) for name, role in policy.roles.items() if role.platform}
         self.role_masks: dict[tuple[Any, ...], int] = {}
+
+    def bit(self, permission: Any) -> int:
+        """The bit of a permission in any form; 0 for one that the policy does not know."""
+        try:
+            return self.bits[permission]
+        except (KeyError, TypeError):
+            return self.bits.get(plain(permission), 0)
 
     def mask(self, names: Iterable[str]) -> int:
         """The bits of these permissions."""

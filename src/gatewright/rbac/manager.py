@@ -84,7 +84,12 @@ class ManufacturerRBACManager:
     @performance_monitor(0.005)
     async def has_permission(self, manufacturer: Any, permission: Any) -> bool:
         """Whether ``manufacturer`` (an id or a context) may; an unknown permission is never granted."""
-        return await self._permissions.has(manufacturer, permission)
+        # Straight to the memory: one more call would be a tenth of the whole.
+        standings = self._standings
+        mask = standings.quick(manufacturer)
+        if mask is None:
+            mask = await standings.mask_of(manufacturer)
+        return mask & standings.compiled.bit(permission) != 0
 
     async def has_permissions(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
         """The answer for each permission, by name."""

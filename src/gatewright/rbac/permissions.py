@@ -26,18 +26,6 @@ class Permissions:
         self._sink = sink
         self._clock = clock
 
-    async def has(self, manufacturer: Any, permission: Any) -> bool:
-        """Whether it is granted; an unknown permission never is."""
-        standings = self._standings
-        try:
-            bit = standings.compiled.bits[permission]
-        except (KeyError, TypeError):
-            bit = standings.compiled.bits.get(plain(permission), 0)
-        mask = standings.quick(manufacturer)
-        if mask is None:
-            mask = await standings.mask_of(manufacturer)
-        return mask & bit != 0
-
     async def has_each(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
         """The answer for each, from one look."""
         mask, bits = await self._standings.mask_of(manufacturer), self._standings.compiled.bits
@@ -79,10 +67,11 @@ class Permissions:
         Raises:
             InsufficientPermissionsError: it is not; the violation is kept and an event made.
         """
-        if await self.has(manufacturer, permission):
+        mask = self._standings.quick(manufacturer)
+        if mask is not None and mask & self._standings.compiled.bit(permission):
             return
         result = await self.check(manufacturer, permission)
-        if result.granted:  # given between the two looks
+        if result.granted:
             return
         manufacturer_id, context = id_of(manufacturer), operation_context[:200]
         ip_address = getattr(manufacturer, "ip_address", None)

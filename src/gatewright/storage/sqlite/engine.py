@@ -9,6 +9,7 @@ timeout makes them take turns.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -42,7 +43,7 @@ class SqliteEngine:
         self.path = str(path)
         self._busy_timeout = busy_timeout
         self._durable = durable
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Write | _LoopWrite | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._writer_failure: BaseException | None = None
         self._readers: ThreadPoolExecutor | None = None
@@ -113,17 +114,22 @@ class SqliteEngine:
             StoreUnavailableError: another process held the file too long, or the store is closed.
             StorageError: the disk is full (``STORAGE_FULL``, 507) or the file is damaged.
         """
-        future = self.submit(work)
-        return await asyncio.wrap_future(future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._enqueue(_LoopWrite(work, future, loop))
+        return await future
 
     def submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """As :meth:`write`, from any thread; the future resolves after the commit."""
         future: Future[T] = Future()
+        self._enqueue(_Write(work, future))
+        return future
+
+    def _enqueue(self, write: _Write | _LoopWrite) -> None:
         with self._closing:
             if not self._open:
                 raise StoreUnavailableError("The store is closed; call initialize() first.", code="STORE_CLOSED")
-            self._queue.put(_Write(work, future))
-        return future
+            self._queue.put(write)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` on a reader; it sees all that was committed before."""
@@ -164,7 +170,7 @@ class SqliteEngine:
                 break
         connection.close()
 
-    def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
+    def _gather(self, first: _Write | _LoopWrite) -> tuple[list[_Write | _LoopWrite], bool]:
         group = [first]
         while len(group) < GROUP_LIMIT:
             try:
@@ -176,8 +182,8 @@ class SqliteEngine:
             group.append(following)
         return group, False
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Write]) -> None:
-        done: list[tuple[_Write, Any, BaseException | None]] = []
+    def _commit(self, connection: sqlite3.Connection, group: list[_Write | _LoopWrite]) -> None:
+        done: list[_Done] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             for write in group:
@@ -188,10 +194,9 @@ class SqliteEngine:
                 connection.execute("ROLLBACK")
             failure = translate(error, self.path)
             done = [(write, None, failure) for write in group]
-        for write, result, problem in done:
-            write.answer(result, problem)
+        _answer(done)
 
-    def _attempt(self, connection: sqlite3.Connection, write: _Write) -> tuple[Any, BaseException | None]:
+    def _attempt(self, connection: sqlite3.Connection, write: _Write | _LoopWrite) -> tuple[Any, BaseException | None]:
         """Run one write in a savepoint. A fault of the whole transaction (disk full) is raised, not returned."""
         connection.execute("SAVEPOINT one")
         try:
@@ -226,6 +231,46 @@ class _Write:
             self.future.set_result(result)
         else:
             self.future.set_exception(problem)
+
+
+class _LoopWrite:
+    """One function that waits for the writer on behalf of a coroutine."""
+
+    __slots__ = ("future", "loop", "work")
+
+    def __init__(
+        self, work: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.work = work
+        self.future = future
+        self.loop = loop
+
+
+_Done = tuple["_Write | _LoopWrite", Any, BaseException | None]
+
+
+def _answer(done: list[_Done]) -> None:
+    """Answer every write of a group; each event loop is woken once, however many of its coroutines wait."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Done]] = {}
+    for one in done:
+        write, result, problem = one
+        if isinstance(write, _LoopWrite):
+            by_loop.setdefault(write.loop, []).append(one)
+        else:
+            write.answer(result, problem)
+    for loop, ours in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits any more
+            loop.call_soon_threadsafe(_settle, ours)
+
+
+def _settle(done: list[_Done]) -> None:
+    for write, result, problem in done:
+        if write.future.done():
+            continue  # the caller went away; what was committed stays committed
+        if problem is None:
+            write.future.set_result(result)
+        else:
+            write.future.set_exception(problem)
 
 
 def _ends_transaction(error: sqlite3.Error) -> bool:
