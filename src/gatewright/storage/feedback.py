@@ -11,6 +11,8 @@ from gatewright.records import Record
 class StoredFeedback(Record, frozen=True, kw_only=True):
     """One statement: ``actor`` says that ``text`` is, or is not, an attack of ``threat_type``.
 
+    Whatever in ``text`` looked like a secret was replaced before.
+
     ``status`` is ``open`` (to be learned from), ``used`` (an accepted version learned from it), ``disputed``
     (kept, not learned from) or ``withdrawn``; ``note`` says why.
     """

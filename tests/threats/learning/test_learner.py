@@ -167,6 +167,14 @@ async def test_feedback_names_its_actor(learner: Learner, small: SmallDetector, 
         await learner.take(small, "<x>", "xss", True, actor=actor, reason=reason)
 
 
+async def test_no_secret_is_kept(learner: Learner, small: SmallDetector, store: SqliteStore) -> None:
+    """What looks like a secret in a statement is replaced before it is stored."""
+    await learner.take(small, "<x>&password=hunter2-very-secret&token=eyJhbGciOi.abc", "xss", True, actor="ann")
+    (kept,) = await store.list_feedback()
+    assert "hunter2" not in kept.text and "eyJhbGciOi" not in kept.text
+    assert kept.text.startswith("<x>")
+
+
 async def test_contradictions_are_kept_and_not_learned(learner: Learner, small: SmallDetector) -> None:
     given = await learner.take(small, "<script>alert(1)</script>", "xss", False, actor="ann")
     assert given.status == "disputed" and given.note

@@ -13,6 +13,7 @@ import msgspec
 from gatewright.clock import Clock
 from gatewright.errors import RateLimitExceededError, StoreUnavailableError, ValidationError
 from gatewright.events import EventSink, Severity, event, new_event_id
+from gatewright.logs import hide_secrets
 from gatewright.records import Record
 from gatewright.storage.feedback import FeedbackStore, StoredFeedback, StoredModelVersion
 from gatewright.threats.learning.candidate import Attempt, attempt
@@ -97,7 +98,7 @@ class Learner:
             actor=actor,
             source=source,
             digest=digest_of(text),
-            text=text,
+            text=hide_secrets(text),
             threat_type=threat_type,
             is_threat=is_threat,
             reason=reason,
