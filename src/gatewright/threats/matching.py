@@ -52,9 +52,7 @@ class VectorscanMatcher:
         def note(number: int, start: int, end: int, flags: int, context: Any) -> None:
             add(number)
 
-        self._database.scan(
-            text.encode("utf-8", "replace"), match_event_handler=note, scratch=self._scratch()
-        )
+        self._database.scan(text.encode("utf-8", "replace"), match_event_handler=note, scratch=self._scratch())
         return found
 
     def _scratch(self) -> Any:

@@ -127,10 +127,15 @@ def _plain_forms(text: str, signals: set[str]) -> str:
     return text
 
 
-_SQL_COMMENT = re.compile(r"/\*!?\d{0,6}|\*/")
+_SQL_VERSION = re.compile(r"/\*!\d{0,6}")
+_SQL_COMMENT = re.compile(r"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/|/\*|\*/")
 _SPACES = re.compile(r"[\s\xa0]+")
-_JOINED = re.compile(r"""['"]\s{0,3}(?:\|\||\+)\s{0,3}['"]|\$\{IFS\}|\$IFS(?:\$\d)?|\^(?=[a-z])|\\(?=[a-z])|''|\"\"""", re.I)
-_SQUASHABLE = re.compile(r"""/\*|[\s\xa0]{2}|[\t\r\n\xa0]|['"]\s{0,3}(?:\|\||\+)|\$\{?IFS|[\^\\][a-zA-Z]|[a-z](?:''|"")""")
+_JOINED = re.compile(
+    r"""['"]\s{0,3}(?:\|\||\+)\s{0,3}['"]|\$\{IFS\}|\$IFS(?:\$\d)?|\^(?=[a-z])|\\(?=[a-z])|''|\"\"""", re.I
+)
+_SQUASHABLE = re.compile(
+    r"""/\*|[\s\xa0]{2}|[\t\r\n\xa0]|['"]\s{0,3}(?:\|\||\+)|\$\{?IFS|[\^\\][a-zA-Z]|[a-z](?:''|"")"""
+)
 
 
 def squash(text: str) -> str:
@@ -141,6 +146,6 @@ def squash(text: str) -> str:
     if _SQUASHABLE.search(text) is None:
         return text
     head, rest = text[:MAX_DECODED], text[MAX_DECODED:]
-    without = _SQL_COMMENT.sub(" ", head)
+    without = _SQL_COMMENT.sub(" ", _SQL_VERSION.sub(" ", head))
     joined = _JOINED.sub(lambda m: " " if m.group(0)[:1] == "$" else "", without)
     return _SPACES.sub(" ", joined) + rest

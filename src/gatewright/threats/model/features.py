@@ -20,9 +20,6 @@ WINDOW = 240
 STEP = 160
 """Bytes of one window and between two: long texts are scored in windows, or padding would hide an attack."""
 
-MAX_WINDOWS = 400
-"""Windows of one text that are scored at the most, spread evenly over longer ones."""
-
 _TEXT_LENGTHS = (1, 2, 3, 4, 5)
 _SHAPE_LENGTHS = (2, 3, 4, 5, 6, 8)
 _MULTIPLIERS = np.array(
@@ -40,9 +37,7 @@ _SHIFT = np.uint64(64 - BITS)
 _TAIL = bytes(8)
 
 _DIGITS = bytes(0x30 if 0x30 <= b <= 0x39 else b for b in range(256))
-_LETTERS = bytes(
-    0x61 if 0x61 <= b <= 0x7A or b >= 0x80 else 0x20 if b in b"\t\r\n\x0b\x0c" else b for b in range(256)
-)
+_LETTERS = bytes(0x61 if 0x61 <= b <= 0x7A or b >= 0x80 else 0x20 if b in b"\t\r\n\x0b\x0c" else b for b in range(256))
 _RUNS = re.compile(rb"a{2,}|0{2,}| {2,}")
 
 
@@ -51,10 +46,7 @@ def windows(text: str) -> list[bytes]:
     data = text.lower().encode("utf-8", "replace").translate(_DIGITS)
     if len(data) <= WINDOW + STEP // 2:
         return [data]
-    starts = range(0, len(data) - STEP // 2, STEP)
-    if len(starts) > MAX_WINDOWS:
-        starts = range(0, len(data) - STEP // 2, -(-len(data) // MAX_WINDOWS))
-    return [data[start : start + WINDOW] for start in starts]
+    return [data[start : start + WINDOW] for start in range(0, len(data) - STEP // 2, STEP)]
 
 
 def columns(window: bytes) -> npt.NDArray[np.uint64]:

@@ -63,9 +63,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
         for rule in file.rules:
             if rule.id in found:
                 raise ConfigurationError(f"{path}: the rule id {rule.id} stands twice; give one another id.")
-            found[rule.id] = msgspec.structs.replace(
-                rule, threat_type=file.threat_type, references=file.references
-            )
+            found[rule.id] = msgspec.structs.replace(rule, threat_type=file.threat_type, references=file.references)
     rules = tuple(found[name] for name in sorted(found))
     if not rules:
         raise ConfigurationError(f"{directory}: no rules in this directory; name one with *.toml files of rules.")

@@ -1,0 +1,75 @@
+"""The labelled corpus: rows of JSON lines, and how much each weighs in training."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gatewright.errors import ValidationError
+from gatewright.records import Record
+
+FILES = ("dev.jsonl.gz", "benign-rich.jsonl.gz")
+
+
+class Row(Record, frozen=True, kw_only=True):
+    """One labelled value. ``label`` is 1 for an attack."""
+
+    payload: Any
+    label: int
+    category: str = ""
+    source: str = ""
+    id: str = ""
+
+
+def read_corpus(path: str | Path) -> list[Row]:
+    """Every row of a file, or of the corpus' files in a directory.
+
+    Raises:
+        ValidationError: there is none, or a line is no row.
+    """
+    place = Path(path)
+    files = [place / name for name in FILES if (place / name).exists()] if place.is_dir() else [place]
+    rows = [row for file in files for row in _read(file)]
+    if not rows:
+        raise ValidationError(f"{place}: no rows; name a file of JSON lines, or a directory with {' or '.join(FILES)}.")
+    return rows
+
+
+def _read(file: Path) -> Iterator[Row]:
+    decoder = msgspec.json.Decoder(Row)
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield decoder.decode(line)
+                except msgspec.MsgspecError as error:
+                    raise ValidationError(f"{file}:{number}: not a labelled row: {error}.") from None
+    except OSError as error:
+        raise ValidationError(f"{file}: cannot be read ({error.strerror or error}).") from None
+
+
+def carries_attack(row: Row) -> bool:
+    """Whether a row labelled as an attack shows one. Attack lists hold remarks and single words too."""
+    if not isinstance(row.payload, str):
+        return True
+    text = row.payload.strip()
+    return not (len(text) < 3 or (row.category == "xss" and not set(text) & set("<>=(){}[];&%:`\\")))
+
+
+def weights_of(rows: Iterable[Row], *, attacks: float = 0.6) -> list[float]:
+    """A weight a row: many rows of one kind and source weigh like fewer, attacks together ``attacks`` of harmless."""
+    listed = list(rows)
+    counts = Counter((row.category, row.source) for row in listed)
+    raw = [counts[row.category, row.source] ** -0.5 for row in listed]
+    means = {}
+    for label in (0, 1):
+        own = [weight for weight, row in zip(raw, listed, strict=True) if row.label == label]
+        means[label] = sum(own) / len(own) if own else 1.0
+    return [
+        weight / means[row.label] * (attacks if row.label else 1.0) for weight, row in zip(raw, listed, strict=True)
+    ]

@@ -1,0 +1,155 @@
+"""The learned model at run time: one linear score and one head for the kind of threat, numpy alone.
+
+Weights are eight-bit integers with a scale, kept in safetensors; nothing is ever unpickled. The columns of
+rules are found by the rules' names, so that a model stays good when rules come or go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from gatewright.errors import ConfigurationError
+from gatewright.records import Record
+from gatewright.threats.model.features import BITS, COLUMNS, columns
+
+FORMAT = "gatewright-linear-1"
+SHIPPED = Path(__file__).with_name("detector.safetensors")
+RULE_VALUE = 0.35
+"""The value of a rule's or signal's column when it is set; n-grams have counts over the root of their number."""
+
+TYPE_BITS = 13
+_TYPE_SHIFT = np.uint64(BITS - TYPE_BITS)
+
+Floats = npt.NDArray[np.float32]
+
+
+class ModelInfo(Record, frozen=True, kw_only=True):
+    """What a model file says of itself. ``named`` are the columns behind the n-grams: rules, then signals."""
+
+    format: str
+    bits: int
+    bias: float
+    scale: float
+    type_scale: float
+    named: list[str]
+    types: list[str]
+    thresholds: list[list[float]]
+    rows: int
+    seed: int
+
+
+class LinearModel:
+    """Scores windows of text.
+
+    Args:
+        info: what the file says.
+        weights: int8, one a column of n-grams.
+        named_weights: float32, one a name of ``info.named``.
+        type_weights: int8, (types, 2 ** TYPE_BITS), and float32 type_named (types, names).
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        weights: npt.NDArray[np.int8],
+        named_weights: Floats,
+        type_weights: npt.NDArray[np.int8],
+        type_named: Floats,
+        base_id: str,
+    ) -> None:
+        self.info = info
+        self.base_id = base_id
+        self._weights = weights.astype(np.float32) * np.float32(info.scale)
+        self._named = {name: number for number, name in enumerate(info.named)}
+        self._named_weights = named_weights
+        self._named_list = named_weights.tolist()
+        self._type_weights = type_weights
+        self._type_named = type_named
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> LinearModel:
+        """Read a model file; the one that ships without a path.
+
+        Raises:
+            ConfigurationError: it is missing, damaged, or of another format.
+        """
+        place = Path(path or SHIPPED)
+        try:
+            data = place.read_bytes()
+            return cls.from_bytes(data)
+        except (OSError, SafetensorError, KeyError, ValueError, msgspec.MsgspecError) as error:
+            raise ConfigurationError(
+                f"{place}: not a model of this version ({type(error).__name__}); make one with `gatewright model train`.",
+                code="MODEL_UNUSABLE",
+            ) from None
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> LinearModel:
+        """A model from what :func:`dump` gave. Raises ValueError, KeyError or SafetensorError for anything else."""
+        tensors = load(data)
+        info = msgspec.json.decode(tensors["info"].tobytes(), type=ModelInfo)
+        if info.format != FORMAT or info.bits != BITS or tensors["weights"].shape != (COLUMNS,):
+            raise ValueError("another format")
+        return cls(
+            info,
+            tensors["weights"],
+            tensors["named"],
+            tensors["type_weights"],
+            tensors["type_named"],
+            hashlib.sha256(data).hexdigest()[:16],
+        )
+
+    def numbers_of(self, names: Iterable[str]) -> list[int]:
+        """The columns of names (behind the n-grams); names that the model does not know are left out."""
+        known = self._named
+        return [known[name] for name in names if name in known]
+
+    def margin(self, window: bytes, named: Iterable[int] = ()) -> float:
+        """The score of a window: over 0 it looks like an attack."""
+        found = columns(window)
+        total = float(self._weights.take(found).sum()) / math.sqrt(len(found)) + self.info.bias
+        for number in named:
+            total += RULE_VALUE * self._named_list[number]
+        return total
+
+    def kinds(self, window: bytes, named: list[int]) -> list[tuple[str, float]]:
+        """The threat types by likelihood, the likeliest first, probabilities summing to 1."""
+        found = columns(window) >> _TYPE_SHIFT
+        scores = self._type_weights[:, found].sum(axis=1).astype(np.float64) * self.info.type_scale
+        scores /= math.sqrt(len(found))
+        if named:
+            scores += RULE_VALUE * self._type_named[:, named].sum(axis=1)
+        scores = np.exp(scores - scores.max())
+        scores /= scores.sum()
+        order = np.argsort(-scores)
+        return [(self.info.types[i], float(scores[i])) for i in order]
+
+
+def dump(
+    info: ModelInfo,
+    weights: npt.NDArray[np.int8],
+    named: Floats,
+    type_weights: npt.NDArray[np.int8],
+    type_named: Floats,
+) -> bytes:
+    """A model as bytes: the same model, the same bytes."""
+    said = json.dumps(info.to_dict(), sort_keys=True, ensure_ascii=True).encode()
+    return save(
+        {
+            "info": np.frombuffer(said, np.uint8),
+            "weights": weights,
+            "named": named,
+            "type_weights": type_weights,
+            "type_named": type_named,
+        }
+    )

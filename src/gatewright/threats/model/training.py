@@ -1,0 +1,193 @@
+"""Train the linear model: the same rows, rules and seed give the same file, to the bit.
+
+Each window of each text is a row of a sparse matrix. Harmless rows teach with all their windows, attacks with
+those that a rule points at. The score is fitted by averaged stochastic gradient descent, the kind of threat by
+the class means of a naive Bayes; both are rounded to eight bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewright.errors import ConfigurationError
+from gatewright.threats.decision import DEFAULT_THRESHOLDS
+from gatewright.threats.matching import Matcher, make_matcher
+from gatewright.threats.model.corpus import Row, carries_attack, weights_of
+from gatewright.threats.model.features import BITS, COLUMNS, columns, windows
+from gatewright.threats.model.linear import FORMAT, RULE_VALUE, TYPE_BITS, ModelInfo, dump
+from gatewright.threats.normalise import SIGNALS, normalise, squash
+from gatewright.threats.rules import RuleSet
+from gatewright.threats.types import CORPUS_CATEGORIES, ThreatType
+from gatewright.threats.walk import Walk
+
+PASSES = 6
+ALPHA = 1e-6
+_RANK = {"weak": 0, "strong": 1, "certain": 2}
+
+Progress = Callable[[int, int], None]
+
+
+class Windows(NamedTuple):
+    """All windows of all rows: a sparse matrix, the row of each, and the rank of its best rule (-1: none)."""
+
+    matrix: Any
+    row: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int64]
+
+
+def names_of(rules: RuleSet) -> list[str]:
+    """The named columns: rules by id, then signals."""
+    return [rule.id for rule in rules.rules] + [f"signal:{name}" for name in SIGNALS]
+
+
+def encode(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, progress: Progress | None = None) -> Windows:
+    """Every window of every row as the model reads it."""
+    from scipy import sparse
+
+    rank = [_RANK[rule.tier] for rule in rules.rules]
+    first_signal = COLUMNS + len(rules.rules)
+    indices: list[npt.NDArray[np.int32]] = []
+    values: list[npt.NDArray[np.float32]] = []
+    ends, of_row, best = [0], [], []
+    for number, row in enumerate(rows):
+        for text in Walk(row.payload):
+            normal = normalise(text.text)
+            cut = windows(normal.text)
+            signals = [first_signal + SIGNALS.index(name) for name in sorted(normal.signals)]
+            whole = _hits(matcher, text.text, normal.text)
+            for window in cut:
+                hits = whole if len(cut) == 1 else _hits_in(matcher, window)
+                found, counts = np.unique(columns(window).astype(np.int32), return_counts=True)
+                extra = [COLUMNS + hit for hit in sorted(hits)] + signals
+                indices.append(np.concatenate((found, np.array(extra, np.int32))))
+                own = counts / np.sqrt(counts.sum())
+                values.append(np.concatenate((own, np.full(len(extra), RULE_VALUE))).astype(np.float32))
+                ends.append(ends[-1] + len(indices[-1]))
+                of_row.append(number)
+                best.append(max((rank[hit] for hit in hits), default=-1))
+        if progress is not None and number % 1_000 == 0:
+            progress(number, len(rows))
+    width = COLUMNS + len(rules.rules) + len(SIGNALS)
+    shape = (len(of_row), width)
+    matrix = sparse.csr_matrix((np.concatenate(values), np.concatenate(indices), np.array(ends)), shape=shape)
+    return Windows(matrix, np.array(of_row), np.array(best))
+
+
+def _hits(matcher: Matcher, raw: str, normal: str) -> set[int]:
+    hits = matcher.match(raw)
+    if normal != raw:
+        hits |= matcher.match(normal)
+    squashed = squash(normal)
+    return hits if squashed == normal else hits | matcher.match(squashed)
+
+
+def _hits_in(matcher: Matcher, window: bytes) -> set[int]:
+    text = window.decode("utf-8", "replace")
+    return _hits(matcher, text, text)
+
+
+def teaching(cut: Windows, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which windows teach: all of harmless rows; of an attack of several windows those with its best rule."""
+    own = labels[cut.row]
+    count = np.bincount(cut.row, minlength=len(labels))
+    best = np.full(len(labels), -1)
+    np.maximum.at(best, cut.row, cut.rank)
+    led = best[cut.row]
+    chosen: npt.NDArray[np.bool_] = ~((own == 1) & (count[cut.row] > 1) & (led >= 0) & (cut.rank < led))
+    return chosen
+
+
+def fit(cut: Windows, labels: Any, weights: Any, chosen: Any, *, seed: int) -> tuple[npt.NDArray[np.float64], float]:
+    """Weights and bias of the score, from the chosen windows."""
+    from sklearn.linear_model import SGDClassifier
+
+    count = np.bincount(cut.row, minlength=len(labels))
+    own = labels[cut.row]
+    spread = np.where(own == 0, np.sqrt(count[cut.row]), 1.0)
+    model = SGDClassifier(
+        loss="log_loss",
+        alpha=ALPHA,
+        average=True,
+        max_iter=PASSES,
+        tol=None,
+        random_state=seed,
+        learning_rate="optimal",
+    )
+    model.fit(cut.matrix[chosen], own[chosen], sample_weight=(weights[cut.row] / spread)[chosen])
+    return model.coef_.ravel(), float(model.intercept_[0])
+
+
+def train(rows: Sequence[Row], rules: RuleSet, *, seed: int = 7, progress: Progress | None = None) -> bytes:
+    """A model file trained on ``rows``.
+
+    Raises:
+        ConfigurationError: the ``train`` extra is not installed.
+    """
+    try:
+        import sklearn  # noqa: F401 - only to tell early what is missing
+    except ImportError:
+        raise ConfigurationError("Training needs scikit-learn: pip install 'gatewright[train]'.") from None
+    kept = [row for row in rows if not row.label or carries_attack(row)]
+    cut = encode(kept, rules, make_matcher(rules), progress)
+    labels = np.array([row.label for row in kept])
+    weights = np.array(weights_of(kept))
+    chosen = teaching(cut, labels)
+    coefficients, bias = fit(cut, labels, weights, chosen, seed=seed)
+    return pack(coefficients, bias, kind_heads(cut, kept, labels, chosen), rules, rows=len(kept), seed=seed)
+
+
+def kind_heads(cut: Windows, rows: Sequence[Row], labels: Any, chosen: Any) -> npt.NDArray[np.float64]:
+    """(types, columns folded to 2 ** TYPE_BITS, then named): log of how much likelier each is in a type."""
+    types = list(ThreatType)
+    folded = np.zeros((len(types), (1 << TYPE_BITS) + cut.matrix.shape[1] - COLUMNS))
+    of_type = np.array(
+        [types.index(CORPUS_CATEGORIES[r.category]) if r.category in CORPUS_CATEGORIES else -1 for r in rows]
+    )
+    for number in range(len(types)):
+        picked = chosen & (labels[cut.row] == 1) & (of_type[cut.row] == number)
+        if not picked.any():
+            continue
+        mean = np.asarray(cut.matrix[picked].mean(axis=0)).ravel()
+        folded[number, : 1 << TYPE_BITS] = mean[:COLUMNS].reshape(1 << TYPE_BITS, -1).sum(axis=1)
+        folded[number, 1 << TYPE_BITS :] = mean[COLUMNS:]
+    logs = np.log(folded + 1e-4)
+    centred: npt.NDArray[np.float64] = logs - logs.mean(axis=0)
+    return centred
+
+
+def pack(
+    coefficients: npt.NDArray[np.float64],
+    bias: float,
+    heads: npt.NDArray[np.float64],
+    rules: RuleSet,
+    *,
+    rows: int,
+    seed: int,
+) -> bytes:
+    """The model file: eight-bit weights, clipped where a handful of columns would coarsen all the others."""
+    ngrams = coefficients[:COLUMNS]
+    scale = float(np.quantile(np.abs(ngrams), 0.9999)) / 127.0 or 1.0
+    type_scale = float(np.abs(heads[:, : 1 << TYPE_BITS]).max()) / 127.0 or 1.0
+    info = ModelInfo(
+        format=FORMAT,
+        bits=BITS,
+        bias=bias,
+        scale=scale,
+        type_scale=type_scale,
+        named=names_of(rules),
+        types=[kind.value for kind in ThreatType],
+        thresholds=[list(level) for level in DEFAULT_THRESHOLDS],
+        rows=rows,
+        seed=seed,
+    )
+    return dump(
+        info,
+        np.clip(np.rint(ngrams / scale), -127, 127).astype(np.int8),
+        coefficients[COLUMNS:].astype(np.float32),
+        np.clip(np.rint(heads[:, : 1 << TYPE_BITS] / type_scale), -127, 127).astype(np.int8),
+        heads[:, 1 << TYPE_BITS :].astype(np.float32),
+    )
