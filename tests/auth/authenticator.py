@@ -25,9 +25,11 @@ class SoftAuthenticator:
         self.origin = origin
         self.count = 0
         self.verify_user = True
+        self.user_handle: str | None = None
 
     def create(self, options: dict[str, Any]) -> dict[str, Any]:
         """``navigator.credentials.create``."""
+        self.user_handle = options["user"]["id"]
         numbers = self.key.public_key().public_numbers()
         public = cbor2.dumps({1: 2, 3: -7, -1: 1, -2: numbers.x.to_bytes(32, "big"), -3: numbers.y.to_bytes(32, "big")})
         attested = bytes(16) + struct.pack(">H", len(self.credential_id)) + self.credential_id + public
@@ -43,7 +45,12 @@ class SoftAuthenticator:
         client = self._client("webauthn.get", options["challenge"])
         signature = self.key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(hashes.SHA256()))
         return self._credential(
-            {"clientDataJSON": encode(client), "authenticatorData": encode(data), "signature": encode(signature)}
+            {
+                "clientDataJSON": encode(client),
+                "authenticatorData": encode(data),
+                "signature": encode(signature),
+                "userHandle": self.user_handle,
+            }
         )
 
     def _data(self, rp_id: str, flags: int) -> bytes:

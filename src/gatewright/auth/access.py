@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 from gatewright.auth.abuse import SignInThrottle
@@ -32,6 +33,9 @@ from gatewright.storage.attempts import AttemptPolicy
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.protocol import Store
 from gatewright.storage.throttle import Throttle
+
+LOCK_MAIL_DELAY = 0.05
+"""Seconds from a lock to the mail that tells of it."""
 
 
 class Partners:
@@ -233,7 +237,12 @@ class Access:
         return Doors(self._store, policy=policy, events=self._sink, clock=self._clock, on_lock=self._tell_owner)
 
     async def _tell_owner(self, visitor: Visitor, seconds: float) -> None:
+        """See to a mail a little later: the attempt that locks takes as long for an address nobody has."""
+        self.outbox.spawn(self._mail_owner(visitor, seconds))
+
+    async def _mail_owner(self, visitor: Visitor, seconds: float) -> None:
         """Mail the owner that somebody fails at the account; not more than a few an hour."""
+        await asyncio.sleep(LOCK_MAIL_DELAY)
         if visitor.email is None or visitor.account_id is None:
             return
         if await self.throttle.admit_mail("locked", visitor.account_id):
@@ -254,14 +263,19 @@ class Access:
 
 
 class TierCeiling:
-    """The ceiling of API keys by the stored tier; an unknown manufacturer has none."""
+    """The ceiling of API keys by stored tier and the maker's role; an unknown manufacturer has none."""
 
     def __init__(self, store: Store, policy: Policy) -> None:
         self._store = store
         self._policy = policy
 
-    async def permissions_of(self, manufacturer_id: str) -> frozenset[str] | None:
+    async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
         manufacturer = await self._store.get_manufacturer(manufacturer_id)
         if manufacturer is None or manufacturer.tier not in self._policy.tiers:
             return None
-        return self._policy.permissions_of_tier(manufacturer.tier)
+        permissions = self._policy.permissions_of_tier(manufacturer.tier)
+        account = await self._store.get_account(account_id) if account_id else None
+        role = self._policy.roles.get(account.role) if account else None
+        if role is None or "*" in role.permissions:
+            return permissions
+        return permissions & frozenset(role.permissions)

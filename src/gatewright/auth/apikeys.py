@@ -53,10 +53,11 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class PermissionCeiling(Protocol):
-    """What a manufacturer may do at all."""
+    """What the person who makes a key may do."""
 
-    async def permissions_of(self, manufacturer_id: str) -> frozenset[str] | None:
-        """Its permissions now; None where nobody knows (any known permission may be given)."""
+    async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
+        """The permissions now, of the manufacturer as its role cuts them; None where nobody knows (any known
+        permission may be given)."""
         ...
 
 
@@ -137,7 +138,7 @@ class ApiKeys:
             ValidationError: name, expiry or number of keys are out of bounds, or a permission is unknown.
             InsufficientPermissionsError: a permission that the manufacturer itself does not have.
         """
-        wanted = await self._wanted(person.manufacturer_id, permissions)
+        wanted = await self._wanted(person, permissions)
         text = _checked_name(name)
         expires = self._checked_expiry(expires_at)
         key, stored = self._new(
@@ -249,10 +250,12 @@ class ApiKeys:
         return "owner" if disabled else None
 
     async def _allowed(self, stored: StoredApiKey) -> list[str]:
-        ceiling = await self._ceiling.permissions_of(stored.manufacturer_id) if self._ceiling else None
+        ceiling = (
+            await self._ceiling.permissions_of(stored.manufacturer_id, stored.account_id) if self._ceiling else None
+        )
         return [name for name in stored.permissions if ceiling is None or name in ceiling]
 
-    async def _wanted(self, manufacturer_id: str, permissions: Iterable[object]) -> tuple[str, ...]:
+    async def _wanted(self, person: Person, permissions: Iterable[object]) -> tuple[str, ...]:
         if isinstance(permissions, str | bytes):
             raise ValidationError("Permissions are a list of names.", code="INVALID_PERMISSIONS")
         names = {str(p.value) if isinstance(p, Enum) else str(p) for p in permissions}
@@ -266,11 +269,13 @@ class ApiKeys:
                 for name in unknown
             ]
             raise ValidationError("Some permissions are unknown.", errors=errors, code="UNKNOWN_PERMISSION")
-        ceiling = await self._ceiling.permissions_of(manufacturer_id) if self._ceiling else None
+        ceiling = (
+            await self._ceiling.permissions_of(person.manufacturer_id, person.account_id) if self._ceiling else None
+        )
         if ceiling is not None and (above := sorted(names - ceiling)):
             raise InsufficientPermissionsError(
                 f"A key has no more permissions than its owner, who lacks {', '.join(above)}.",
-                context={"manufacturer_id": manufacturer_id, "permission": above[0]},
+                context={"manufacturer_id": person.manufacturer_id, "permission": above[0]},
             )
         return tuple(sorted(names))
 

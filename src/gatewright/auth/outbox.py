@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from gatewright.clock import Clock, SystemClock
@@ -38,10 +38,14 @@ class Outbox:
             self._failed(kind, "OUTBOX_FULL")
             return
         message = Message(to=to, subject=subject, body=body, kind=kind, data=data or {})
-        task = asyncio.get_running_loop().create_task(self._send(self._notifier, message))
+        self.spawn(self._send(self._notifier, message))
+        await asyncio.sleep(0)  # a notifier that has nothing to wait for is done now
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` beside the caller; :meth:`drain` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.sleep(0)  # a notifier that has nothing to wait for is done now
 
     async def drain(self) -> None:
         """Wait until all that was posted is sent or has failed."""

@@ -205,6 +205,8 @@ class Passkeys:
             return False
         found = passkey
         text = _bounded(assertion)
+        if not self._is_handle_of(account_id, assertion):
+            return False
         count = await _aside(lambda: self._verify_assertion(text, challenge, found))
         if count is None:
             return False
@@ -213,6 +215,12 @@ class Passkeys:
             return False
         self._emit("auth:passkey:used", Severity.INFO, passkey)
         return True
+
+    def _is_handle_of(self, account_id: str, assertion: Mapping[str, Any]) -> bool:
+        """Whether the user handle, where the authenticator sends one, is the account's (WebAuthn L3 §7.2 step 6)."""
+        response = assertion.get("response")
+        handle = response.get("userHandle") if isinstance(response, Mapping) else None
+        return handle is None or _decoded(handle) == self._keyed.of("webauthn-user", account_id)
 
     def challenge_of(self, challenge_id: str) -> bytes:
         """What is signed for a challenge: derived, so it need not be kept."""
@@ -339,9 +347,13 @@ def _bounded(value: Mapping[str, Any]) -> str:
 
 
 def _credential_id(assertion: Mapping[str, Any]) -> str | None:
+    return _decoded(assertion.get("id")) if isinstance(assertion, Mapping) else None
+
+
+def _decoded(value: object) -> str | None:
+    """Base64url text as hex; None for anything else."""
     from webauthn.helpers import base64url_to_bytes
 
-    value = assertion.get("id") if isinstance(assertion, Mapping) else None
     if not isinstance(value, str) or not 0 < len(value) <= 2_048:
         return None
     try:

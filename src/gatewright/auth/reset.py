@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +28,8 @@ from gatewright.storage.tenants import TenantStore
 
 RESET = "password-reset"
 LIFETIME = timedelta(minutes=30)
+ANSWER_AFTER = 0.03
+"""Seconds after which a request for a reset is answered, whatever became of it."""
 
 
 class Passwords:
@@ -77,6 +81,7 @@ class Passwords:
         Raises:
             RateLimitExceededError: too many attempts from this network.
         """
+        begun = time.monotonic()
         await self._throttle.admit(client)
         address = bounded_text(email, MAX_ADDRESS_LENGTH)
         key = self._keyed.of("account", canonical_email(address))
@@ -98,6 +103,8 @@ class Passwords:
                 kind="reset_password",
                 data={"token": token, **({"link": link} if link else {})},
             )
+        # Handing a mail over takes time that an unknown address does not: both answer at the same moment.
+        await asyncio.sleep(max(0.0, begun + ANSWER_AFTER - time.monotonic()))
 
     async def reset(
         self, token: object, new_password: object, *, mfa_code: object = None, client: ClientInfo | None = None

@@ -58,6 +58,7 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
         with pytest.raises(AccountLockedError) as caught:
             await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)
         assert caught.value.retry_after > 0
+        await here.auth.access.outbox.drain()
         assert [m.kind for m in here.mailbox.messages].count("account_locked") == 1
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 
 from gatewright.auth.apikeys import checksum, split_key
 from gatewright.errors import AuthorizationError, InsufficientPermissionsError, InvalidCredentialsError, ValidationError
+from gatewright.storage.tenants import StoredAccount
 from tests.auth.access import EMAIL, World, world
 
 
@@ -65,6 +66,24 @@ async def test_no_wider_than_its_owner_when_made_and_when_used(here: World) -> N
     made = await here.auth.create_api_key("mfr_acme", "ci", permissions=["api_access", "upload_products"])
     await here.auth.store.update_manufacturer("mfr_acme", tier="free")
     assert (await here.auth.verify_api_key(made.key or "")).permissions == ["upload_products"]
+
+
+async def test_a_members_key_is_cut_by_the_members_role(here: World) -> None:
+    member = StoredAccount(
+        account_id="acc_viewer",
+        manufacturer_id="mfr_acme",
+        email="v@acme.example",
+        email_key="v@acme.example",
+        role="viewer",
+        created_at=here.clock.now(),
+        updated_at=here.clock.now(),
+    )
+    await here.auth.store.add_account(member)
+    with pytest.raises(InsufficientPermissionsError):
+        await here.auth.create_api_key("mfr_acme", "ci", permissions=["api_access"], account_id="acc_viewer")
+    assert await here.auth.create_api_key(
+        "mfr_acme", "ci", permissions=["view_basic_analytics"], account_id="acc_viewer"
+    )
 
 
 async def test_it_expires(here: World) -> None:

@@ -103,8 +103,13 @@ def counter_gone(key: SoftAuthenticator, begun: PasskeyChallenge) -> dict[str, A
     return key.get(begun.options, count=0)
 
 
+def other_user(key: SoftAuthenticator, begun: PasskeyChallenge) -> dict[str, Any]:
+    key.user_handle = encode(bytes(32))
+    return key.get(begun.options)
+
+
 @pytest.mark.parametrize(
-    "answer", [unverified, other_origin, other_party, other_challenge, forged, cloned, counter_gone]
+    "answer", [other_user, unverified, other_origin, other_party, other_challenge, forged, cloned, counter_gone]
 )
 async def test_what_does_not_agree_is_refused(answer: Callable[..., dict[str, Any]]) -> None:
     async with world() as here:
