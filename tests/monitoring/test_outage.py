@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import subprocess
 import sys
@@ -163,6 +164,24 @@ async def test_several_processes_write_one_log(store: SqliteStore, tmp_path: Pat
         for n in range(3):
             of_one = [one.data["n"] for one in found if one.data["process"] == str(n)]
             assert of_one == list(reversed(range(400)))
+
+
+async def test_a_spool_that_cannot_be_read_stops_nothing(store: SqliteStore, tmp_path: Path) -> None:
+    async with SecurityMonitor(store, root_secret=ROOT, spool_dir=tmp_path / "spool", retry=0.001) as monitor:
+        await store.close()
+        emit(monitor, 0, 10)
+        await monitor.flush()
+        (segment,) = monitor._intake._spool._segments if monitor._intake._spool else []
+        readable, segment._descriptor = segment._descriptor, os.open(tmp_path, os.O_RDONLY)  # a directory: EISDIR
+        await store.initialize()
+        emit(monitor, 10, 11)
+        with pytest.raises(StoreUnavailableError):
+            await monitor.flush()
+        os.close(segment._descriptor)
+        segment._descriptor = readable
+        await eventually(lambda: "audit_spool_bytes 0.0" in monitor.metrics_text())
+        await monitor.flush()
+        assert await numbers(monitor) == list(range(11))
 
 
 _KILLED = """

@@ -245,13 +245,17 @@ class Intake:
     async def _drain(self) -> bool:
         """Move what the spool has to the store, oldest first; False when the store is (still) away."""
         spool = self._spool
-        while spool is not None and spool.pending:
-            bodies = await self._in_thread(lambda: spool.peek(BATCH // 2))
-            if not bodies:
-                continue
-            if not await self._append(_readable(bodies)):
-                return False
-            await self._in_thread(spool.drop)
+        try:
+            while spool is not None and spool.pending:
+                bodies = await self._in_thread(lambda: spool.peek(BATCH // 2))
+                if bodies:
+                    if not await self._append(_readable(bodies)):
+                        return False
+                    await self._in_thread(spool.drop)
+        except OSError as error:
+            _log.error("the audit spool cannot be read", error=error)
+            self._try_again = asyncio.get_running_loop().time() + self._first_retry * _RETRY_GROWTH
+            return False
         return True
 
     async def _pause(self) -> bool:
