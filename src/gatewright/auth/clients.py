@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from typing import Any, Protocol
+from typing import Any
 
 from gatewright.auth.records import ClientInfo
 from gatewright.controls import network_of
@@ -31,21 +31,6 @@ class Agent(Record, frozen=True, kw_only=True):
     def label(self) -> str:
         """In words: ``Chrome on Windows``."""
         return f"{self.family} on {self.platform}" if self.platform else self.family
-
-
-class Place(Record, frozen=True, kw_only=True):
-    """Where a network is, as offline data has it."""
-
-    country: str | None = None
-    asn: int | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-
-
-class PlaceLookup(Protocol):
-    """Offline data about networks; an optional extra."""
-
-    def place_of(self, ip_address: str) -> Place | None: ...
 
 
 def client_info(value: Any) -> ClientInfo | None:

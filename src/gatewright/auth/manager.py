@@ -13,11 +13,12 @@ from gatewright.auth.calls.mfa import MFACalls
 from gatewright.auth.calls.sessions import SessionCalls
 from gatewright.auth.calls.signin import SignInCalls
 from gatewright.auth.calls.tokens import TokenCalls
-from gatewright.auth.clients import PlaceLookup, read_agent
+from gatewright.auth.clients import read_agent
 from gatewright.auth.issue import SessionIssuer
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.keyring import KeyRing
 from gatewright.auth.options import AuthOptions
+from gatewright.auth.places import PlaceLookup
 from gatewright.auth.refresh import RefreshService
 from gatewright.auth.risk import RiskAssessor
 from gatewright.auth.root import root_bytes

@@ -7,10 +7,10 @@ the chance that at least one of them is right. Offline data only; what is not kn
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from typing import Protocol
 
-from gatewright.auth.clients import Agent, Place, PlaceLookup, network_key, read_agent
+from gatewright.auth.clients import Agent, network_key, read_agent
+from gatewright.auth.places import Place, PlaceLookup, travel_speed
 from gatewright.auth.records import ClientInfo, RiskAction, RiskSignal, SessionRisk
 from gatewright.auth.sessions import SessionService
 from gatewright.clock import Clock
@@ -19,9 +19,7 @@ from gatewright.events import EventSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.sessions import StoredSession
 
-_EARTH_RADIUS_KM = 6371.0
 _FASTEST_KMH = 1000.0
-_SAME_AREA_KM = 100.0
 
 
 class RiskPolicy(Record, frozen=True, kw_only=True):
@@ -31,7 +29,7 @@ class RiskPolicy(Record, frozen=True, kw_only=True):
     require_mfa: float = 0.6
     end: float = 0.9
     network: float = 0.3
-    asn: float = 0.25
+    provider: float = 0.25
     country: float = 0.45
     impossible_travel: float = 0.75
     agent_family: float = 0.6
@@ -146,8 +144,8 @@ class RiskAssessor:
         before, after = self._place(session.ip_address), self._place(client.ip_address)
         if before is None or after is None:
             return signals
-        if before.asn and after.asn and before.asn != after.asn:
-            signals.append(self._signal("asn", f"The provider changed from AS{before.asn} to AS{after.asn}."))
+        if before.provider and after.provider and before.provider != after.provider:
+            signals.append(self._signal("provider", f"The provider changed from {before.provider}."))
         if before.country and after.country and before.country != after.country:
             signals.append(self._signal("country", f"The country changed from {before.country} to {after.country}."))
         speed = travel_speed(before, after, session.last_activity, self._clock.now())
@@ -196,26 +194,6 @@ class RiskAssessor:
                 action=risk.action,
             )
         )
-
-
-def travel_speed(before: Place, after: Place, left: datetime, arrived: datetime) -> float | None:
-    """Kilometres an hour between two places; None where a place is not known or they are one area."""
-    if None in (before.latitude, before.longitude, after.latitude, after.longitude):
-        return None
-    distance = great_circle(before, after)
-    if distance < _SAME_AREA_KM:
-        return None
-    hours = max((arrived - left).total_seconds(), 1.0) / 3600
-    return distance / hours
-
-
-def great_circle(before: Place, after: Place) -> float:
-    """Kilometres along the surface (haversine); both places have coordinates."""
-    lat1, lon1, lat2, lon2 = (
-        math.radians(degrees or 0.0) for degrees in (before.latitude, before.longitude, after.latitude, after.longitude)
-    )
-    a = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
-    return 2 * _EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, a)))
 
 
 def _is_older(after: Agent, before: Agent) -> bool:

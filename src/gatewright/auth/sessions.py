@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from gatewright.auth.clients import PlaceLookup, network_key, read_agent
+from gatewright.auth.clients import network_key, read_agent
 from gatewright.auth.keyed import KeyedHash
+from gatewright.auth.places import PlaceLookup
 from gatewright.auth.records import ClientInfo, ManufacturerSession
 from gatewright.auth.session_states import SessionStates, is_alive
 from gatewright.auth.uninterrupted import uninterrupted

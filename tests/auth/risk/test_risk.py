@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager
-from gatewright.auth.clients import Place, client_info, network_key, read_agent, same_client_key
+from gatewright.auth.clients import client_info, network_key, read_agent, same_client_key
+from gatewright.auth.places import GeoIP2FastPlaces, Place, distance_between, travel_speed
 from gatewright.auth.records import RiskAction, SessionRisk
-from gatewright.auth.risk import RiskPolicy, great_circle, travel_speed
+from gatewright.auth.risk import RiskPolicy
 from gatewright.clock import ManualClock
-from gatewright.errors import MFARequiredError, SessionHijackError
+from gatewright.errors import ConfigurationError, MFARequiredError, SessionHijackError
 from gatewright.events import ListSink
 from tests.auth.identity import (
     ACME,
@@ -29,9 +30,9 @@ from tests.auth.identity import (
 )
 
 BOUND = {**ACME, "ip_address": HOME.ip_address, "user_agent": HOME.user_agent}
-BERLIN = Place(country="DE", asn=1, latitude=52.52, longitude=13.4)
-HAMBURG = Place(country="DE", asn=2, latitude=53.55, longitude=10.0)
-SYDNEY = Place(country="AU", asn=3, latitude=-33.87, longitude=151.2)
+BERLIN = Place(country="DE", provider="One Telecom", latitude=52.52, longitude=13.4)
+HAMBURG = Place(country="DE", provider="Two Telecom", latitude=53.55, longitude=10.0)
+SYDNEY = Place(country="AU", provider="Three Telecom", latitude=-33.87, longitude=151.2)
 
 
 class Atlas:
@@ -125,7 +126,7 @@ async def test_signals_of_place(located: ManufacturerAuthManager, clock: ManualC
     session = await located.create_session(BOUND)
     clock.advance(hours=1)
     near = await located.assess_session_risk(session.session_id, ClientInfo("192.0.2.1", CHROME))
-    assert names(near) == {"network", "asn"}
+    assert names(near) == {"network", "provider"}
     unknown = await located.assess_session_risk(session.session_id, ClientInfo("192.0.2.200", CHROME))
     assert names(unknown) == {"network"}
     session = await located.create_session(BOUND)
@@ -133,11 +134,11 @@ async def test_signals_of_place(located: ManufacturerAuthManager, clock: ManualC
     session = await located.create_session(BOUND)
     clock.advance(hours=20)
     possible = await located.assess_session_risk(session.session_id, ClientInfo("198.51.100.7", CHROME))
-    assert names(possible) == {"network", "asn", "country"}
+    assert names(possible) == {"network", "provider", "country"}
     session = await located.create_session(BOUND)
     clock.advance(hours=2)
     far = await located.assess_session_risk(session.session_id, ClientInfo("198.51.100.7", CHROME))
-    assert names(far) == {"network", "asn", "country", "impossible_travel"}
+    assert names(far) == {"network", "provider", "country", "impossible_travel"}
     assert far.action == "end" and not await located.validate_session(session.session_id)
     info = await located.get_session_info(session.session_id)
     assert info and info.ended_reason == "hijack_suspected" and info.place == "DE"
@@ -206,14 +207,40 @@ def test_the_steps_of_policy(score: float, action: str) -> None:
 
 
 def test_distances() -> None:
-    """Berlin to Sydney is about 16,100 km; a hop within an area is no travel."""
-    assert great_circle(BERLIN, SYDNEY) == pytest.approx(16_090, rel=0.01)
-    assert great_circle(BERLIN, BERLIN) == 0
+    """Berlin to Sydney is about 16,100 km; a hop within an area is no travel; countries are a lower bound."""
+    assert distance_between(BERLIN, SYDNEY) == pytest.approx(16_090, rel=0.01)
+    assert distance_between(BERLIN, BERLIN) == 0
     later = START + timedelta(hours=10)
-    speed = travel_speed(BERLIN, SYDNEY, START, later)
-    assert speed == pytest.approx(1609, rel=0.01)
+    assert travel_speed(BERLIN, SYDNEY, START, later) == pytest.approx(1609, rel=0.01)
     assert travel_speed(BERLIN, BERLIN, START, START) is None
-    assert travel_speed(BERLIN, Place(country="AU"), START, later) is None
+    germany, australia, poland = (Place(country=code) for code in ("DE", "AU", "PL"))
+    apart = distance_between(BERLIN, australia)
+    assert apart and 10_000 < apart < 16_000
+    assert distance_between(germany, poland) == pytest.approx(18, abs=15)
+    assert travel_speed(germany, poland, START, START) is None
+    for unknown in (Place(), Place(country="ZZ"), germany):
+        assert distance_between(germany, unknown) is None
+
+
+def test_offline_data_of_networks() -> None:
+    """Country and provider of public networks; nothing of private ones and of what is no address."""
+    places = GeoIP2FastPlaces()
+    assert places.place_of("8.8.8.8") == Place(country="US", provider="GOOGLE")
+    assert places.place_of("2001:4860:4860::8888") == Place(country="US", provider="GOOGLE")
+    for nowhere in ("10.0.0.1", "::1", "127.0.0.1", "not an address", "", "203.0.113.9", "9" * 45):
+        assert places.place_of(nowhere) is None
+    with pytest.raises(ConfigurationError, match="data file"):
+        GeoIP2FastPlaces("/nonexistent")
+
+
+async def test_impossible_travel_by_country_alone(clock: ManualClock) -> None:
+    """Providers of two continents within the hour."""
+    places = GeoIP2FastPlaces()
+    async with ManufacturerAuthManager(SECRET, clock=clock, places=places) as auth:
+        session = await auth.create_session({**BOUND, "ip_address": "91.198.174.192"})
+        clock.advance(minutes=30)
+        risk = await auth.assess_session_risk(session.session_id, ClientInfo("1.1.1.1", CHROME))
+        assert "impossible_travel" in names(risk) and risk.action == "end"
 
 
 def test_agents_and_clients() -> None:
