@@ -220,3 +220,24 @@ def test_many_lines_over_several_batches(tmp_path: Path, capsys: pytest.CaptureF
     assert (told["lines"], told["blocked"]) == (1_300, 13)
     assert main(["scan", str(log)]) == 1
     assert "would have been blocked" in capsys.readouterr().out
+
+
+# --- train ------------------------------------------------------------------------------------------------------
+
+
+def test_training_gives_the_same_file_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**row, "id": str(number)} for number, row in enumerate(ROWS[:4] * 25)]
+    corpus = _write(tmp_path / "rows.jsonl", rows)
+    told = []
+    for name in ("one", "two"):
+        command = ["model", "train", "--corpus", str(corpus), "--out", str(tmp_path / name), "--json"]
+        assert main(command) == 0, capsys.readouterr().err
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["sha256"] == told[1]["sha256"]
+    assert told[0]["rows"] == 100
+    assert (tmp_path / "one").stat().st_size == told[0]["bytes"] > 0
+
+
+def test_training_without_rows_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "train", "--corpus", str(tmp_path), "--out", str(tmp_path / "model")]) == 2
+    assert "no rows" in capsys.readouterr().err

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gatewright.cli.opening import opened, run
-from gatewright.cli.output import Json, print_json, print_line, print_table
+from gatewright.cli.output import Json, print_json, print_line, print_table, progress
 from gatewright.cli.posture import operator
 
 if TYPE_CHECKING:
@@ -55,3 +56,31 @@ def rollback(
 async def _rollback(version: int) -> ModelVersion:
     async with opened() as foundation:
         return await foundation.validator.rollback_model(version, actor=operator())
+
+
+@app.command()
+def train(
+    corpus: Annotated[
+        list[Path], typer.Option("--corpus", help="Labelled rows: a file, or a directory with the corpus.", exists=True)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Where to write the model (safetensors).")],
+    seed: Annotated[int, typer.Option(help="The same rows, rules and seed give the same file.", min=0)] = 7,
+    rules_dir: Annotated[Path | None, typer.Option(help="Rules of your own; those that ship when left away.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a base model. Name the result in GATEWRIGHT_MODEL_FILE. Needs the extra `train`."""
+    import hashlib
+
+    from gatewright.threats.model.corpus import read_corpus
+    from gatewright.threats.model.training import train as fit
+    from gatewright.threats.rules import load_rules
+
+    rows = [row for place in corpus for row in read_corpus(place)]
+    with progress("reading rows", len(rows)) as done:
+        model = fit(rows, load_rules(rules_dir), seed=seed, progress=lambda read, _: done(read))
+    out.write_bytes(model)
+    told = {"file": str(out), "rows": len(rows), "bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()}
+    if json:
+        print_json(told)
+    else:
+        print_line(f"{told['file']}: {told['rows']:,} rows, {told['bytes']:,} bytes, SHA-256 {told['sha256']}")
