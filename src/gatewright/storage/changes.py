@@ -20,6 +20,8 @@ class Changes:
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
+        self.relay: Callable[[str, str], None] | None = None
+        """Told of every change, to pass it on to other processes."""
 
     def subscribe(self, topic: str, listener: Listener) -> Callable[[], None]:
         """Call ``listener(key)`` for each change of ``topic``; call the result to stop."""
@@ -30,6 +32,8 @@ class Changes:
         """Tell this process's listeners, at once. Must be called on the event loop's thread."""
         for listener in tuple(self._listeners.get(topic, ())):
             listener(key)
+        if self.relay is not None:
+            self.relay(topic, key)
 
     def publish_all(self) -> None:
         """Tell every listener that anything may have changed (messages may have been missed)."""

@@ -1,0 +1,121 @@
+"""Redis: what happens when it is killed, when it comes back, and how processes hear of each other's changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from gatewright.errors import StoreUnavailableError
+from gatewright.events import ListSink
+from gatewright.storage.cache import scripts
+from gatewright.storage.cache.invalidation import RedisInvalidation
+from gatewright.storage.cache.redis import RedisCache
+from gatewright.storage.changes import Changes
+from gatewright.storage.throttle import Rate
+from tests.support.redis import RedisServer, redis_server  # noqa: F401 - a fixture
+
+RATE = Rate(limit=20, period=3_600.0)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for something that another task or the server brings about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def test_without_redis_a_quarter_is_allowed_here_and_it_comes_back_by_itself(redis_server: RedisServer) -> None:  # noqa: F811
+    sink = ListSink()
+    cache = RedisCache(redis_server.url, probe=0.02, sink=sink)
+    await cache.initialize()
+    await cache.set("kept", b"x", ttl=60)
+    assert (await cache.throttle("k", RATE)).limit == 20
+    redis_server.kill()
+    results = [await cache.throttle("k", RATE) for _ in range(6)]
+    assert [r.allowed for r in results] == [True] * 5 + [False]
+    assert results[0].limit == 5
+    assert await cache.get("kept") is None
+    await cache.set("kept", b"y", ttl=60)
+    await cache.delete("kept")
+    for refused in (cache.add("k", b"", ttl=1), cache.take("k"), cache.increment("k", ttl=1)):
+        with pytest.raises(StoreUnavailableError):
+            await refused
+    assert sink.kinds() == ["storage:cache:lost"]
+    redis_server.start()
+    await until(lambda: cache.up)
+    assert (await cache.throttle("k", RATE)).limit == 20
+    await until(lambda: sink.kinds() == ["storage:cache:lost", "storage:cache:back"])
+    await cache.close()
+    await cache.close()
+
+
+async def test_a_server_that_is_not_there_yet_is_waited_for(redis_server: RedisServer) -> None:  # noqa: F811
+    redis_server.kill()
+    sink = ListSink()
+    cache = RedisCache(redis_server.url, probe=0.02, sink=sink)
+    await cache.initialize()
+    assert sink.kinds() == ["storage:cache:missing"] and not cache.up
+    redis_server.start()
+    await until(lambda: cache.up)
+    await cache.close()
+
+
+async def test_what_was_deleted_while_it_was_away_stays_deleted(redis_server: RedisServer) -> None:  # noqa: F811
+    """Only the connection is lost here; the server keeps its values."""
+    cache = RedisCache(redis_server.url, probe=0.02)
+    await cache.initialize()
+    await cache.set("session", b"alive", ttl=60)
+    cache.lost(ConnectionError("cut"))
+    await cache.delete("session")
+    await until(lambda: cache.up)
+    assert await cache.get("session") is None
+    await cache.close()
+
+
+async def test_a_script_that_the_server_forgot_is_sent_again(redis_server: RedisServer) -> None:  # noqa: F811
+    cache = RedisCache(redis_server.url)
+    await cache.initialize()
+    await cache.throttle("k", RATE)
+    await cache.client.script_flush()
+    assert (await cache.throttle("k", RATE)).remaining == 18
+    assert cache.key("a") == "gw:{a}" and cache.key("b", tag="a") == "gw:{a}:b"
+    await cache.close()
+
+
+async def test_a_change_is_heard_by_the_others_at_once_and_missed_ones_are_noticed(redis_server: RedisServer) -> None:  # noqa: F811
+    caches = [RedisCache(redis_server.url, probe=0.02) for _ in range(2)]
+    changes = [Changes() for _ in range(2)]
+    joined = [RedisInvalidation(cache, change) for cache, change in zip(caches, changes, strict=True)]
+    heard: list[list[str]] = [[], []]
+    for number in range(2):
+        await caches[number].initialize()
+        changes[number].subscribe("manufacturer", heard[number].append)
+        joined[number].start()
+        joined[number].start()
+    await until(lambda: all(heard))
+    heard[0].clear()
+    heard[1].clear()
+    begin = time.monotonic()
+    changes[0].publish("manufacturer", "m 1")
+    assert heard[0] == ["m 1"]
+    await until(lambda: heard[1] == ["m 1"])
+    assert time.monotonic() - begin < 1
+    # A message that was numbered but never came: everything may have changed.
+    await caches[0].client.incr(caches[0].key("epoch", tag="changes"))
+    await until(lambda: heard[1][-1] == "*" and heard[0][-1] == "*")
+    heard[1].clear()
+    await caches[0].client.incr(caches[0].key("epoch", tag="changes"))
+    await caches[0].run(scripts.PUBLISH, caches[0].key("epoch", tag="changes"), "gw:changes", "other manufacturer m2")
+    await until(lambda: heard[1] == ["*"])
+    # While the server is away everything may change, and keeps being assumed to.
+    redis_server.kill()
+    heard[1].clear()
+    changes[0].publish("manufacturer", "m3")
+    await until(lambda: heard[1].count("*") >= 2)
+    redis_server.start()
+    await until(lambda: all(cache.up for cache in caches))
+    await asyncio.gather(*(one.stop() for one in joined), *(cache.close() for cache in caches))
