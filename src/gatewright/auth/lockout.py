@@ -19,6 +19,9 @@ from gatewright.storage.attempts import AttemptDecision, AttemptPolicy, AttemptS
 AT_ONCE = 4
 """Attempts of one process at one door at the same time; fewer than the first failures that cost no wait."""
 
+_PATIENCE = (0.02,) * 10 + (0.05,) * 60
+"""Seconds between two looks at a door where other processes check attempts; three seconds in all."""
+
 WAITING = 256
 """Attempts that may wait for their turn at one door."""
 
@@ -76,7 +79,7 @@ class Doors:
             AccountLockedError: the door is locked.
         """
         async with self._turn(door):
-            decision = await self._store.reserve_attempt(door, self.policy, now=self._clock.now())
+            decision = await self._reserve(door)
             if not decision.allowed:
                 await self._refuse(decision, door, visitor)
             attempt = Attempt()
@@ -89,6 +92,15 @@ class Doors:
                 settled = await self._store.settle_attempt(door, self.policy, attempt.outcome, now=self._clock.now())
                 if settled.newly_locked:
                     await self._tell(settled, door, visitor)
+
+    async def _reserve(self, door: str) -> AttemptDecision:
+        """Reserve an attempt, after waiting for those that other processes are checking."""
+        for wait in _PATIENCE:
+            decision = await self._store.reserve_attempt(door, self.policy, now=self._clock.now())
+            if not decision.busy:
+                return decision
+            await asyncio.sleep(wait)
+        raise RateLimitExceededError("Too many attempts at once.", retry_after=1)
 
     async def clear(self, door: str) -> None:
         """Forget a door's failures and lock."""

@@ -1,9 +1,8 @@
 """Attempts: how many wrong passwords or codes came through one door, and when it opens again.
 
 A *door* is one way to one account: the password from anywhere, the password from one trusted device, a code.
-Each has its own count, so that failing on purpose at one never closes another. An attempt is counted before
-the secret is looked at and given back when it was right; so however many come at once, no more than the
-policy allows are ever checked.
+Each has its own count, so that failing on purpose at one never closes another. An attempt is noted before the
+secret is looked at; so however many come at once, no more than the policy allows are ever checked.
 """
 
 from __future__ import annotations
@@ -11,10 +10,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, Protocol
 
+from msgspec.structs import replace
+
 from gatewright.records import Record
 
 Outcome = Literal["right", "wrong", "neither"]
-"""``right`` opens the door and forgets; ``wrong`` stays counted; ``neither`` gives the attempt back."""
+"""``right`` opens the door and forgets; ``wrong`` is counted; ``neither`` is as if it had not been."""
 
 
 class AttemptPolicy(Record, frozen=True, kw_only=True):
@@ -35,19 +36,27 @@ class AttemptPolicy(Record, frozen=True, kw_only=True):
 
 
 class DoorState(Record, frozen=True, kw_only=True):
-    """What is kept of one door; times in seconds since the epoch. ``refused`` counts those not even looked at."""
+    """What is kept of one door; times in seconds since the epoch.
+
+    ``pending`` attempts are being checked, the latest since ``pending_at``; ``refused`` counts those that came
+    too early and were not even looked at.
+    """
 
     failures: int = 0
+    pending: int = 0
     refused: int = 0
     last_at: float = 0.0
+    pending_at: float = 0.0
     locked_until: float = 0.0
     locks: int = 0
 
 
 class AttemptDecision(Record, frozen=True, kw_only=True):
-    """Whether an attempt may be checked. ``newly_locked`` is true for the one that closed the door."""
+    """Whether an attempt may be checked. ``busy``: not before those that are being checked have ended.
+    ``newly_locked`` is true for the one that closed the door."""
 
     allowed: bool
+    busy: bool = False
     locked: bool = False
     newly_locked: bool = False
     failures: int = 0
@@ -58,7 +67,7 @@ class AttemptStore(Protocol):
     """Counts attempts, each step atomic across processes."""
 
     async def reserve_attempt(self, door: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
-        """Count one attempt, if the door lets it through. A locked door writes nothing."""
+        """Note one attempt as being checked, if the door lets it through. A locked or busy door writes nothing."""
         ...
 
     async def settle_attempt(
@@ -82,71 +91,63 @@ class AttemptStore(Protocol):
 DISTINCT_LIMIT = 1_000
 
 
+PENDING_SECONDS = 60.0
+"""After so long without a word, an attempt that was being checked counts as failed."""
+
+
 def reserve(state: DoorState | None, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState | None]:
     """The decision for a stored state, and the state to store (None: leave it as it is)."""
     known = _aged(state or DoorState(), policy, now)
     if known.locked_until > now:
         return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), None
-    if known.failures >= policy.limit:  # counted by one who never said how it ended
+    if known.failures >= policy.limit:
         return _lock(known, policy, now)
     over = known.failures - policy.free
-    delay = policy.first_delay * 2.0**over if over >= 0 else 0.0
-    wait = min(known.last_at, now) + delay - now
+    wait = min(known.last_at, now) + policy.first_delay * 2.0**over - now if over >= 0 else 0.0
     if wait > 0:
-        pressed = _changed(known, refused=known.refused + 1)
+        pressed = replace(known, refused=known.refused + 1)
         if pressed.failures + pressed.refused >= policy.limit:
             return _lock(pressed, policy, now)
         return AttemptDecision(allowed=False, failures=known.failures, retry_after=wait), pressed
-    taken = _changed(known, failures=known.failures + 1, last_at=now)
+    # Each of those that are being checked may fail: no more at once than could all fail without a wait.
+    if known.pending and (over >= 0 or known.failures + known.pending >= policy.free):
+        return AttemptDecision(allowed=False, busy=True, failures=known.failures), None
+    taken = replace(known, pending=known.pending + 1, pending_at=now)
     return AttemptDecision(allowed=True, failures=taken.failures), taken
 
 
 def settle(
     state: DoorState | None, policy: AttemptPolicy, outcome: Outcome, now: float
-) -> tuple[AttemptDecision, DoorState | None]:
-    """The state after a reserved attempt ended; a state of zero failures and locks may be forgotten."""
-    known = state or DoorState()
+) -> tuple[AttemptDecision, DoorState]:
+    """The state after a reserved attempt ended; an empty one may be forgotten."""
+    known = state or DoorState(pending=1)
+    ended = replace(known, pending=max(0, known.pending - 1))
     if outcome == "right":
-        return AttemptDecision(allowed=True), DoorState()
+        return AttemptDecision(allowed=True), DoorState(pending=ended.pending, pending_at=ended.pending_at)
     if outcome == "neither":
-        back = _changed(known, failures=max(0, known.failures - 1))
-        return AttemptDecision(allowed=True, failures=back.failures), back
-    if known.failures >= policy.limit and known.locked_until <= now:
-        return _lock(known, policy, now)
-    return AttemptDecision(allowed=True, failures=known.failures), None
+        return AttemptDecision(allowed=True, failures=ended.failures), ended
+    failed = replace(ended, failures=ended.failures + 1, last_at=now)
+    if failed.failures >= policy.limit and failed.locked_until <= now:
+        return _lock(failed, policy, now)
+    return AttemptDecision(allowed=True, failures=failed.failures), failed
 
 
 def _aged(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
+    if state.pending and not 0 <= now - state.pending_at < PENDING_SECONDS:
+        state = replace(
+            state, failures=state.failures + state.pending, pending=0, last_at=max(state.last_at, state.pending_at)
+        )
     last = max(state.last_at, state.locked_until)
     if state.locks and now - last > policy.lock_memory:
-        return DoorState()
+        return DoorState(pending=state.pending, pending_at=state.pending_at)
     if (state.locked_until and state.locked_until <= now) or now - last > policy.memory:
-        return _changed(state, failures=0, refused=0, locked_until=0.0, last_at=last if state.locks else 0.0)
+        return replace(state, failures=0, refused=0, locked_until=0.0, last_at=last if state.locks else 0.0)
     return state
 
 
 def _lock(state: DoorState, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState]:
     seconds = min(policy.lock * 2.0 ** min(state.locks, 30), policy.longest_lock)
-    locked = _changed(state, locked_until=now + seconds, locks=state.locks + 1)
     decision = AttemptDecision(
         allowed=False, locked=True, newly_locked=True, failures=state.failures, retry_after=seconds
     )
-    return decision, locked
-
-
-def _changed(
-    state: DoorState,
-    *,
-    failures: int | None = None,
-    refused: int | None = None,
-    last_at: float | None = None,
-    locked_until: float | None = None,
-    locks: int | None = None,
-) -> DoorState:
-    return DoorState(
-        failures=state.failures if failures is None else failures,
-        refused=state.refused if refused is None else refused,
-        last_at=state.last_at if last_at is None else last_at,
-        locked_until=state.locked_until if locked_until is None else locked_until,
-        locks=state.locks if locks is None else locks,
-    )
+    return decision, replace(state, locked_until=now + seconds, locks=state.locks + 1)

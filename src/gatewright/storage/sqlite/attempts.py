@@ -16,6 +16,8 @@ from gatewright.storage.attempts import (
 )
 from gatewright.storage.sqlite.base import SqliteBase
 
+_FIELDS = ", ".join(DoorState.__struct_fields__)
+
 
 class SqliteAttempts(SqliteBase):
     """The AttemptStore slice."""
@@ -28,8 +30,8 @@ class SqliteAttempts(SqliteBase):
             _keep(connection, door, state)
             connection.execute(
                 "DELETE FROM doors WHERE door IN"
-                " (SELECT door FROM doors WHERE last_at < ? AND locked_until < ? LIMIT 2)",
-                (moment - policy.lock_memory, moment - policy.lock_memory),
+                " (SELECT door FROM doors WHERE last_at < :old AND locked_until < :old AND pending_at < :old LIMIT 2)",
+                {"old": moment - policy.lock_memory},
             )
             return decision
 
@@ -78,23 +80,17 @@ def _count(connection: sqlite3.Connection, topic: str, since: float) -> int:
 
 
 def _state(connection: sqlite3.Connection, door: str) -> DoorState | None:
-    row = connection.execute(
-        "SELECT failures, refused, last_at, locked_until, locks FROM doors WHERE door = ?", (door,)
-    ).fetchone()
-    if row is None:
-        return None
-    return DoorState(failures=row[0], refused=row[1], last_at=row[2], locked_until=row[3], locks=row[4])
+    row = connection.execute(f"SELECT {_FIELDS} FROM doors WHERE door = ?", (door,)).fetchone()  # noqa: S608 - constant
+    return None if row is None else DoorState(**dict(zip(DoorState.__struct_fields__, row, strict=True)))
 
 
 def _keep(connection: sqlite3.Connection, door: str, state: DoorState | None) -> None:
     if state is None:
         return
-    if not (state.failures or state.refused or state.locks):
+    if not (state.failures or state.pending or state.refused or state.locks):
         connection.execute("DELETE FROM doors WHERE door = ?", (door,))
         return
     connection.execute(
-        "INSERT INTO doors (door, failures, refused, last_at, locked_until, locks) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (door) DO UPDATE SET failures = excluded.failures, refused = excluded.refused,"
-        " last_at = excluded.last_at, locked_until = excluded.locked_until, locks = excluded.locks",
-        (door, state.failures, state.refused, state.last_at, state.locked_until, state.locks),
+        f"INSERT OR REPLACE INTO doors (door, {_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
+        (door, *(getattr(state, name) for name in DoorState.__struct_fields__)),
     )

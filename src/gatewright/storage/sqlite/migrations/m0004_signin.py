@@ -21,8 +21,10 @@ CREATE INDEX one_time_by_expiry ON one_time_secrets (expires_at);
 CREATE TABLE doors (
     door         TEXT PRIMARY KEY,
     failures     INTEGER NOT NULL,
+    pending      INTEGER NOT NULL,
     refused      INTEGER NOT NULL,
     last_at      REAL NOT NULL,
+    pending_at   REAL NOT NULL,
     locked_until REAL NOT NULL,
     locks        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
