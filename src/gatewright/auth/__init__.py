@@ -6,40 +6,58 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gatewright.auth.access import Partners
+    from gatewright.auth.access_options import AccessOptions
     from gatewright.auth.manager import ManufacturerAuthManager
     from gatewright.auth.options import AuthOptions
+    from gatewright.auth.places import GeoIP2FastPlaces
     from gatewright.auth.records import (
+        ApiKeyInfo,
         AuthResult,
         ClientInfo,
         ManufacturerAccount,
         ManufacturerSession,
         MFAEnrolment,
+        PasskeyInfo,
         SessionRisk,
+        TrustedDevice,
     )
     from gatewright.auth.tokens.foreign import ForeignIssuer
 
 _HOMES = {
+    "Partners": "access",
+    "AccessOptions": "access_options",
     "ManufacturerAuthManager": "manager",
     "AuthOptions": "options",
+    "GeoIP2FastPlaces": "places",
+    "ApiKeyInfo": "records",
     "AuthResult": "records",
     "ClientInfo": "records",
     "ManufacturerAccount": "records",
     "ManufacturerSession": "records",
     "MFAEnrolment": "records",
+    "PasskeyInfo": "records",
     "SessionRisk": "records",
+    "TrustedDevice": "records",
     "ForeignIssuer": "tokens.foreign",
 }
 
 __all__ = [
+    "AccessOptions",
+    "ApiKeyInfo",
     "AuthOptions",
     "AuthResult",
     "ClientInfo",
     "ForeignIssuer",
+    "GeoIP2FastPlaces",
     "MFAEnrolment",
     "ManufacturerAccount",
     "ManufacturerAuthManager",
     "ManufacturerSession",
+    "Partners",
+    "PasskeyInfo",
     "SessionRisk",
+    "TrustedDevice",
 ]
 
 

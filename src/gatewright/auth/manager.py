@@ -14,6 +14,7 @@ from gatewright.auth.calls.sessions import SessionCalls
 from gatewright.auth.calls.signin import SignInCalls
 from gatewright.auth.calls.tokens import TokenCalls
 from gatewright.auth.clients import read_agent
+from gatewright.auth.endings import Endings
 from gatewright.auth.issue import SessionIssuer
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.keyring import KeyRing
@@ -105,7 +106,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
         self.access = Access(
             store=self.store,
             root=self._root,
-            sessions=self.sessions,
+            sessions=self.endings,
             issuer=self.issuer,
             options=self.options.access,
             partners=partners or Partners(),
@@ -222,6 +223,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             rules=options.sessions,
             places=places,
         )
+        self.endings = Endings(store, self.sessions, self.tokens)
         self.risk = RiskAssessor(sessions=self.sessions, clock=clock, sink=sink, policy=options.risk, places=places)
         self.refresh = RefreshService(
             store=store,

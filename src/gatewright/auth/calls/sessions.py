@@ -7,13 +7,13 @@ from typing import Any
 
 from gatewright.auth.access import Access
 from gatewright.auth.clients import client_info
+from gatewright.auth.endings import Endings
 from gatewright.auth.options import AuthOptions
 from gatewright.auth.records import ClientInfo, ManufacturerSession, SessionRisk
 from gatewright.auth.risk import RiskAssessor
 from gatewright.auth.sessions import NewSession, SessionService, refuse_ended
 from gatewright.auth.tenants import TenantGate
 from gatewright.auth.tokens.claims import read, subject_claims
-from gatewright.auth.tokens.service import TokenService
 from gatewright.errors import InvalidCredentialsError
 from gatewright.storage.protocol import Store
 
@@ -24,7 +24,7 @@ class SessionCalls:
     store: Store
     options: AuthOptions
     sessions: SessionService
-    tokens: TokenService
+    endings: Endings
     tenants: TenantGate
     risk: RiskAssessor
     access: Access
@@ -94,8 +94,7 @@ class SessionCalls:
 
     async def invalidate_sessions(self, manufacturer_id: str, *, reason: str, except_session: str | None = None) -> int:
         """End all sessions of a manufacturer but one, and revoke its tokens that hang on none; how many ended."""
-        await self.tokens.revoke_sessionless(manufacturer_id)
-        return await self.sessions.end_all(manufacturer_id, reason=reason, except_session=except_session)
+        return await self.endings.end_all(manufacturer_id, reason=reason, except_session=except_session)
 
     async def detect_session_hijacking(self, session_id: str, client: Any) -> bool:
         """Whether the client's network (/24, /64) or its agent's family or platform is not what the session was

@@ -33,6 +33,15 @@ class SignInCalls:
         """
         return await self.access.registration.register(data)
 
+    async def register_staff(self, email: str, password: str, *, role: str = "platform_admin") -> ManufacturerAccount:
+        """Make an account for the platform's own staff; for the command line, never for a public call.
+
+        Raises:
+            ValidationError: with every field's error.
+            DuplicateAccountError: the e-mail address is known.
+        """
+        return await self.access.registration.register_staff(email, password, role)
+
     async def request_registration(self, data: Mapping[str, Any], *, client: Any = None) -> None:
         """Take a public registration. Known and new addresses are answered alike; a mail says how to go on.
 
