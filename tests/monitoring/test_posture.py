@@ -170,6 +170,8 @@ async def test_facts_are_judged(store: SqliteStore) -> None:
         "staff_without_mfa": 2,
         "failed_compliance_checks": [],
         "audit_intact": None,
+        "detector_degraded": False,
+        "public_url_https": True,
     }
 
     async def measured() -> dict[str, Any]:

@@ -73,6 +73,20 @@ FACT_CHECKS = (
         advice="Set GATEWRIGHT_COOKIE_SECURE=true.",
     ),
     FactCheck(
+        fact="public_url_https",
+        good=bool,
+        severity=Severity.WARNING,
+        summary="The service is reached over plain HTTP.",
+        advice="Put TLS in front of it, and set GATEWRIGHT_PUBLIC_URL to the https:// address.",
+    ),
+    FactCheck(
+        fact="mfa_required",
+        good=bool,
+        severity=Severity.NOTICE,
+        summary="Manufacturers may sign in without a second factor.",
+        advice="Set GATEWRIGHT_MFA_REQUIRED=true when they are ready for it.",
+    ),
+    FactCheck(
         fact="inspection_mode",
         good=lambda mode: mode == "block",
         severity=Severity.WARNING,
@@ -109,7 +123,7 @@ FACT_CHECKS = (
         answers=(Answer(kind=MeasureKind.REQUIRE_MFA, scope=PLATFORM_SCOPE, seconds=30 * DAY),),
     ),
     FactCheck(
-        fact="model_degraded",
+        fact="detector_degraded",
         good=lambda degraded: not degraded,
         severity=Severity.WARNING,
         summary="Threats are judged by rules alone: the model is missing or bad.",
