@@ -69,6 +69,9 @@ def _show(found: Inspection) -> None:
     ]
     if rows:
         print_table("Findings", ("type", "severity", "confidence", "path", "rules", "evidence"), rows)
+    for f in found.findings:
+        if summary := f.threat_details.get("summary"):
+            print_line(f"- {shorten(summary, 300)}")
 
 
 def shorten(evidence: Any, length: int = 120) -> str:

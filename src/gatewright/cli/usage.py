@@ -1,4 +1,4 @@
-"""``gatewright usage``: what a manufacturer has used, and where that leads."""
+"""``gatewright usage``: what a manufacturer has used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from gatewright.cli.opening import opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from gatewright.foundation import SecurityFoundation
     from gatewright.rbac import UsagePeriod
 
 CYCLES = 24
@@ -29,7 +28,7 @@ class _ShowByDefault(TyperGroup):
         return list(super().parse_args(ctx, args))
 
 
-app = typer.Typer(help="Usage, forecasts and suggestions.", no_args_is_help=True, cls=_ShowByDefault)
+app = typer.Typer(help="What manufacturers use.", no_args_is_help=True, cls=_ShowByDefault)
 
 
 @app.command()
@@ -38,37 +37,23 @@ def show(
     chart: Annotated[bool, typer.Option("--chart", help="Draw the usage of past cycles.")] = False,
     json: Json = False,
 ) -> None:
-    """The quotas of a manufacturer, its trend, and what is suggested."""
+    """The quotas of a manufacturer and what it used in past cycles."""
     found = run(_gather(manufacturer_id))
     if json:
         print_json(found)
         return
     print_usage(found["usage"])
-    suggestion = found["tier_suggestion"]
-    if suggestion is not None:
-        print_line(f"Suggested tier: {suggestion['suggested']} (now {suggestion['current']})")
-        for reason in suggestion["reasons"]:
-            print_line(f"  - {reason}")
     if chart:
         _draw(found["history"])
 
 
 async def _gather(manufacturer_id: str) -> dict[str, Any]:
     async with opened() as foundation:
-        return await gather(foundation, manufacturer_id)
-
-
-async def gather(foundation: SecurityFoundation, manufacturer_id: str) -> dict[str, Any]:
-    """Everything that rbac knows about the usage of one manufacturer."""
-    rbac = foundation.rbac
-    return {
-        "manufacturer_id": manufacturer_id,
-        "usage": await rbac.get_usage_overview(manufacturer_id),
-        "history": await rbac.get_usage_history(manufacturer_id),
-        "analytics": await rbac.get_usage_analytics(manufacturer_id),
-        "tier_suggestion": await rbac.suggest_tier(manufacturer_id),
-        "permission_suggestions": await rbac.suggest_permissions(manufacturer_id),
-    }
+        return {
+            "manufacturer_id": manufacturer_id,
+            "usage": await foundation.rbac.get_usage_overview(manufacturer_id),
+            "history": await foundation.rbac.get_usage_history(manufacturer_id),
+        }
 
 
 def _draw(history: list[UsagePeriod]) -> None:
