@@ -22,7 +22,7 @@ class DataKey:
     ``owner`` is the manufacturer id, ``""`` for data of no manufacturer.
     """
 
-    __slots__ = ("_lease", "key_id", "owner", "sealers", "secret", "used", "version")
+    __slots__ = ("_lease", "key_id", "owner", "plain", "sealers", "secret", "used", "version")
 
     def __init__(self, owner: str, key_id: str, version: int, secret: bytes) -> None:
         self.owner = owner
@@ -31,6 +31,7 @@ class DataKey:
         self.secret = secret
         self.used = 0
         self.sealers: dict[int, Subkey] = {}
+        self.plain: Subkey | None = None
         self._lease = FIRST_LEASE
 
     def __repr__(self) -> str:
@@ -48,6 +49,8 @@ class DataKey:
     def add_sealer(self, algorithm: Algorithm, flags: int, messages: int) -> Subkey:
         """A fresh subkey that may seal that many messages."""
         subkey = self.sealers[flags] = new_subkey(self.secret, algorithm, flags, remaining=messages)
+        if not flags:
+            self.plain = subkey
         return subkey
 
     def opener(self, algorithm: str, prefix: str) -> Subkey:
@@ -64,15 +67,14 @@ class KeyRing(Protocol):
     epoch: int
     """Grows with each such moment: what was asked for before it must not be kept after it."""
 
+    in_use: BoundedCache[str, DataKey]
+    """Owners' newest keys that are in memory. Never replaced, only filled and cleared."""
+
     async def open(self) -> None:
         """Make ready; raises KeyUnavailableError when the root does not fit the store."""
         ...
 
     async def close(self) -> None: ...
-
-    def ready(self, owner: str) -> DataKey | None:
-        """The owner's newest key, if it is in memory."""
-        ...
 
     async def current(self, owner: str) -> DataKey:
         """The owner's newest key; raises KeyUnavailableError when it was shredded."""

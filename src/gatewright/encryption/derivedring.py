@@ -32,7 +32,7 @@ class DerivedKeyRing:
         self._roots = list(roots)
         self._index_root = roots[0]
         self._clock = clock
-        self._current: BoundedCache[str, DataKey] = BoundedCache(cache_size)
+        self.in_use: BoundedCache[str, DataKey] = BoundedCache(cache_size)
         self._found: BoundedCache[tuple[str, str], DataKey] = BoundedCache(cache_size)
         self._shredded: set[str] = set()
         self._generations = [self._generation(version, None)]
@@ -50,11 +50,8 @@ class DerivedKeyRing:
         """The ids of the roots, the newest first."""
         return [root.root_id for root in self._roots]
 
-    def ready(self, owner: str) -> DataKey | None:
-        return self._current.get(owner)
-
     async def current(self, owner: str) -> DataKey:
-        key = self._current.get(owner)
+        key = self.in_use.get(owner)
         if key is None:
             if owner in self._shredded:
                 raise KeyUnavailableError(
@@ -64,7 +61,7 @@ class DerivedKeyRing:
                 )
             newest = self._generations[-1]
             key = DataKey(owner, newest.key_id, newest.version, self._roots[0].data_key(owner, newest.version))
-            self._current.put(owner, key)
+            self.in_use.put(owner, key)
         return key
 
     async def find(self, owner: str, key_id: str, version: int, *, rescue: bool = False) -> DataKey:
@@ -137,7 +134,7 @@ class DerivedKeyRing:
 
     def _forget(self) -> None:
         self.epoch += 1
-        self._current.clear()
+        self.in_use.clear()
         self._found.clear()
         self.forgotten()
 

@@ -63,7 +63,9 @@ _FLAGS = frozenset(range(4))
 class Stamp(NamedTuple):
     """Metadata of the last message under a subkey, and what it was made of."""
 
-    label: tuple[Any, ...]
+    second: int
+    seen: object
+    labels: tuple[str | None, str | None]
     metadata: dict[str, Any]
     aad: bytes
 
@@ -74,21 +76,21 @@ class Subkey:
     ``remaining`` is how many more it may seal (0 for one that only opens).
     """
 
-    __slots__ = ("_encrypt", "aead", "flags", "header", "prefix", "remaining", "stamp")
+    __slots__ = ("decrypt", "encrypt", "flags", "header", "prefix", "remaining", "stamp")
 
     def __init__(self, aead: _Aead, header: bytes, *, remaining: int = 0) -> None:
-        self.aead = aead
         self.header = header
         self.prefix = to_base64(header)
         self.flags = header[2]
         self.remaining = remaining
         self.stamp: Stamp | None = None
-        self._encrypt = aead.encrypt
+        self.encrypt = aead.encrypt
+        self.decrypt = aead.decrypt
 
     def seal(self, plaintext: bytes, aad: bytes) -> str:
         """One message as a payload; ``aad`` is the canonical metadata."""
         nonce = os.urandom(NONCE_BYTES)
-        return self.prefix + to_base64(nonce + self._encrypt(nonce, plaintext, aad))
+        return self.prefix + to_base64(nonce + self.encrypt(nonce, plaintext, aad))
 
     def open(self, payload: str, aad: bytes) -> bytes:
         """The plaintext of a payload of this header.
@@ -99,7 +101,10 @@ class Subkey:
         if self.flags & CHUNKED:
             return b"".join(self._open_chunks(payload, aad))
         body = from_base64(payload[PREFIX_CHARACTERS:])
-        return self._decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], aad)
+        try:
+            return self.decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], aad)
+        except (InvalidTag, ValueError):
+            raise decryption_failed() from None
 
     def seal_chunks(self, plaintext: bytes, aad: bytes) -> str:
         """A large message as a payload, one chunk at a time."""
@@ -112,11 +117,14 @@ class Subkey:
 
     def seal_chunk(self, index: int, last: bool, plaintext: bytes | memoryview, aad: bytes) -> bytes:
         """Chunk number ``index`` (from 0), with its tag."""
-        return self.aead.encrypt(chunk_nonce(index, last), bytes(plaintext), aad)
+        return self.encrypt(chunk_nonce(index, last), bytes(plaintext), aad)
 
     def open_chunk(self, index: int, last: bool, ciphertext: bytes, aad: bytes) -> bytes:
         """The plaintext of a chunk; raises DecryptionError when it is not that one."""
-        return self._decrypt(chunk_nonce(index, last), ciphertext, aad)
+        try:
+            return self.decrypt(chunk_nonce(index, last), ciphertext, aad)
+        except (InvalidTag, ValueError):
+            raise decryption_failed() from None
 
     def _open_chunks(self, payload: str, aad: bytes) -> Iterator[bytes]:
         end = len(payload)
@@ -124,12 +132,6 @@ class Subkey:
             last = start + _CHUNK_CHARACTERS >= end
             ciphertext = from_base64(payload[start : start + _CHUNK_CHARACTERS])
             yield self.open_chunk(index, last, ciphertext, aad)
-
-    def _decrypt(self, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
-        try:
-            return self.aead.decrypt(nonce, ciphertext, aad)
-        except (InvalidTag, ValueError):
-            raise decryption_failed() from None
 
     def __repr__(self) -> str:
         return "Subkey()"

@@ -152,12 +152,9 @@ class KeyCalls(EncryptionCore):
         """
         sealer = await self.sealer()
         opened = await self._opened(encrypted, rescue=True)
-        return await sealer.seal(
-            opened.data,
-            opened.owner,
-            classification=opened.metadata.get("classification"),
-            field=opened.metadata.get("field"),
-        )
+        labels = (opened.metadata.get("classification"), opened.metadata.get("field"))
+        envelope = sealer.seal_now(opened.data, opened.owner, labels)
+        return envelope if envelope is not None else await sealer.seal(opened.data, opened.owner, labels)
 
     async def reencrypt_all(
         self,

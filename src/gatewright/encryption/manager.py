@@ -16,15 +16,11 @@ from gatewright.encryption.keycalls import KeyCalls
 from gatewright.encryption.metadata import LONGEST_CLASSIFICATION, LONGEST_FIELD, canonical
 from gatewright.encryption.records import ComplianceReport, Envelope, ExportedRecord
 from gatewright.encryption.reencryption import RecordSource
-from gatewright.encryption.sealing import Opened
+from gatewright.encryption.sealing import NOT_NOW
 from gatewright.encryption.serialisation import serialise
 from gatewright.encryption.stream import open_chunks, read_head, seal_chunks, stream_head
 from gatewright.errors import DecryptionError, FieldError, ValidationError
 from gatewright.events import Severity
-from gatewright.performance import performance_monitor
-
-BUDGET = 0.1
-"""Seconds that encryption or decryption of a typical record may take."""
 
 
 class ManufacturerEncryptionManager(KeyCalls):
@@ -50,7 +46,6 @@ class ManufacturerEncryptionManager(KeyCalls):
         clock: the time.
     """
 
-    @performance_monitor(max_time=BUDGET)
     async def encrypt_manufacturer_data(
         self,
         data: Any,
@@ -77,7 +72,7 @@ class ManufacturerEncryptionManager(KeyCalls):
         """
         sealer = self._sealer
         if sealer is not None and type(manufacturer_id) is str and manufacturer_id and not (classification or field):
-            envelope = sealer.seal_now(data, manufacturer_id, None, None)
+            envelope = sealer.seal_now(data, manufacturer_id)
             if envelope is not None:
                 return envelope
         if manufacturer_id is None and type(data) is dict:
@@ -88,12 +83,10 @@ class ManufacturerEncryptionManager(KeyCalls):
         if classification is not None or field is not None:
             _check_labels(classification, field)
         sealer = sealer or await self.sealer()
-        envelope = sealer.seal_now(data, owner, classification, field)
-        if envelope is None:
-            envelope = await sealer.seal(data, owner, classification=classification, field=field)
-        return envelope
+        labels = (classification, field)
+        envelope = sealer.seal_now(data, owner, labels)
+        return envelope if envelope is not None else await sealer.seal(data, owner, labels)
 
-    @performance_monitor(max_time=BUDGET)
     async def decrypt_manufacturer_data(
         self,
         encrypted: Envelope,
@@ -116,11 +109,12 @@ class ManufacturerEncryptionManager(KeyCalls):
             InsufficientPermissionsError: the envelope is genuine, and another manufacturer's.
             DecryptionError: for every other reason, and it says no more than that.
         """
-        opened = self._opened_now(encrypted)
-        if opened is None:
-            opened = await self._opened(encrypted)
-        elif opened.owner == manufacturer_id and authorized_context is None and not field and not minimum_key_version:
-            return opened.data
+        sealer = self._sealer
+        if sealer is not None and authorized_context is None and field is None and not minimum_key_version:
+            data = sealer.open_now(encrypted, manufacturer_id)
+            if data is not NOT_NOW:
+                return data
+        opened = await self._opened(encrypted)
         if opened.owner is not None or not opened.legacy:
             self._refuse_foreign(manufacturer_id, opened.owner)
             self._refuse_foreign(authorized_context, opened.owner)
@@ -129,16 +123,6 @@ class ManufacturerEncryptionManager(KeyCalls):
         if minimum_key_version and (opened.legacy or opened.metadata["key_version"] < minimum_key_version):
             raise decryption_failed()
         return opened.data
-
-    def _opened_now(self, encrypted: Any) -> Opened | None:
-        """The contents of an envelope whose key is at hand."""
-        sealer = self._sealer
-        if sealer is None or type(encrypted) is not dict:
-            return None
-        payload, metadata = encrypted.get("encrypted_payload"), encrypted.get("encryption_metadata")
-        if type(payload) is not str or type(metadata) is not dict:
-            return None
-        return sealer.open_now(payload, metadata)
 
     async def encrypt_stream(
         self,

@@ -16,7 +16,8 @@ LONGEST_FIELD = 500
 LONGEST_OWNER = 200
 """Characters."""
 
-_canonical = msgspec.json.Encoder(order="sorted").encode
+canonical_json = msgspec.json.Encoder(order="sorted").encode
+""":func:`canonical` without its errors."""
 
 
 def canonical(metadata: Any) -> bytes:
@@ -28,7 +29,7 @@ def canonical(metadata: Any) -> bytes:
         DecryptionError: it holds what JSON cannot.
     """
     try:
-        return _canonical(metadata)
+        return canonical_json(metadata)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         raise decryption_failed() from None
 

@@ -29,7 +29,8 @@ _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 _PLAIN_OR_CONTAINER = _PLAIN | {dict, list}
 _INT64 = range(-(2**63), 2**64)
 
-_encode = msgspec.msgpack.Encoder().encode
+encode_plain = msgspec.msgpack.Encoder().encode
+"""For data of which :func:`is_plain` is true; integers beyond 64 bits overflow."""
 
 
 def serialise(data: Any) -> bytes:
@@ -48,9 +49,9 @@ def serialise(data: Any) -> bytes:
 def serialise_surveyed(data: Any, plain: bool) -> bytes:
     """:func:`serialise` of data for which :func:`is_plain` gave ``plain``."""
     try:
-        return _encode(data if plain else _tagged(data, 0))
+        return encode_plain(data if plain else _tagged(data, 0))
     except OverflowError:
-        return _encode(_tagged(data, 0))
+        return encode_plain(_tagged(data, 0))
     except UnicodeEncodeError:
         raise _refused("holds text that is not Unicode (a lone surrogate)") from None
 
@@ -58,7 +59,7 @@ def serialise_surveyed(data: Any, plain: bool) -> bytes:
 def deserialise(payload: bytes) -> Any:
     """The data of :func:`serialise`; raises DecryptionError for bytes that it never made."""
     try:
-        return _decode(payload)
+        return decode_plain(payload)
     except (msgspec.MsgspecError, ValueError, OverflowError, ArithmeticError, RecursionError, TypeError):
         raise decryption_failed() from None
 
@@ -96,7 +97,7 @@ def _tagged(value: Any, depth: int) -> Any:
     if kind in _PLAIN:
         return value
     if kind in _CONTAINERS:
-        return msgspec.msgpack.Ext(_CONTAINERS[kind], _encode([_tagged(member, depth + 1) for member in value]))
+        return msgspec.msgpack.Ext(_CONTAINERS[kind], encode_plain([_tagged(member, depth + 1) for member in value]))
     if kind is dt.datetime and value.tzinfo is dt.UTC:
         return value  # MessagePack's own timestamp
     writer = _SCALARS.get(kind)
@@ -110,7 +111,7 @@ def _tagged_map(value: dict[Any, Any], depth: int) -> Any:
     if all(type(key) is str for key in value):
         return {key: _tagged(member, depth) for key, member in value.items()}
     pairs = [[_tagged(key, depth), _tagged(member, depth)] for key, member in value.items()]
-    return msgspec.msgpack.Ext(MAP, _encode(pairs))
+    return msgspec.msgpack.Ext(MAP, encode_plain(pairs))
 
 
 def _as_known_type(value: Any) -> Any:
@@ -144,11 +145,11 @@ def _integer_bytes(value: int) -> bytes:
 
 
 def _duration_bytes(value: dt.timedelta) -> bytes:
-    return _encode([value.days, value.seconds, value.microseconds])
+    return encode_plain([value.days, value.seconds, value.microseconds])
 
 
 def _duration(payload: bytes) -> dt.timedelta:
-    days, seconds, microseconds = _decode(payload)
+    days, seconds, microseconds = decode_plain(payload)
     return dt.timedelta(days, seconds, microseconds)
 
 
@@ -172,11 +173,11 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     DECIMAL: lambda payload: decimal.Decimal(payload.decode()),
     UUID: lambda payload: uuid.UUID(bytes=payload),
     BIG_INTEGER: lambda payload: int.from_bytes(payload, "big", signed=True),
-    TUPLE: lambda payload: tuple(_decode(payload)),
-    SET: lambda payload: set(_decode(payload)),
-    FROZENSET: lambda payload: frozenset(_decode(payload)),
+    TUPLE: lambda payload: tuple(decode_plain(payload)),
+    SET: lambda payload: set(decode_plain(payload)),
+    FROZENSET: lambda payload: frozenset(decode_plain(payload)),
     DURATION: _duration,
-    MAP: lambda payload: dict(_decode(payload)),
+    MAP: lambda payload: dict(decode_plain(payload)),
 }
 
 
@@ -187,4 +188,4 @@ def _extension(code: int, payload: memoryview) -> Any:
     return reader(bytes(payload))
 
 
-_decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(ext_hook=_extension).decode
+decode_plain: Callable[[bytes], Any] = msgspec.msgpack.Decoder(ext_hook=_extension).decode

@@ -43,7 +43,7 @@ class StoredKeyRing:
         self._wrappers = {wrapper.root_id: wrapper for wrapper in reversed(wrappers)}
         self._store = store
         self._clock = clock
-        self._current: BoundedCache[str, DataKey] = BoundedCache(cache_size)
+        self.in_use: BoundedCache[str, DataKey] = BoundedCache(cache_size)
         self._found: BoundedCache[tuple[str, int], DataKey] = BoundedCache(cache_size)
         self._index: BoundedCache[str, bytes] = BoundedCache(cache_size)
         self._generations: dict[int, StoredKeyGeneration] = {}
@@ -68,11 +68,8 @@ class StoredKeyRing:
         others = [root_id for root_id in self._wrappers if root_id != self._wrapper.root_id]
         return [self._wrapper.root_id, *others]
 
-    def ready(self, owner: str) -> DataKey | None:
-        return self._current.get(owner)
-
     async def current(self, owner: str) -> DataKey:
-        key = self._current.get(owner)
+        key = self.in_use.get(owner)
         if key is not None:
             return key
         self._refuse_shredded(owner)
@@ -80,7 +77,7 @@ class StoredKeyRing:
         newest = await self._newest()
         key = await self._found_or_made(owner, newest)
         if epoch == self.epoch:
-            self._current.put(owner, key)
+            self.in_use.put(owner, key)
             self._found.put((owner, newest.version), key)
         return key
 
@@ -252,7 +249,7 @@ class StoredKeyRing:
 
     def _forget(self) -> None:
         self.epoch += 1
-        self._current.clear()
+        self.in_use.clear()
         self._found.clear()
         self._index.clear()
         self.forgotten()

@@ -88,15 +88,23 @@ def survey(data: Any) -> Survey:
     try:
         if shape is None or shape.kinds != list(map(type, data.values())):
             shape = _learned(data)
+        if shape.integers is not None and max(shape.integers(data)) >= CARD_DIGITS:
+            return _thorough(data)
+        if not shape.nested and shape.survey is not None:
+            if shape.texts is None:
+                return shape.survey
+            text = "\n".join(shape.texts(data))
+            left = text.encode().translate(None, _NOT_TELLING) if len(text) < _LONGEST_TEXT else b"@"
+            if len(left) < 7 and b"@" not in left:
+                return shape.survey
+            return _thorough(data) if _telling(text) else shape.survey
         texts: list[str] = []
         if shape.texts is not None:
             texts += shape.texts(data)
-        if shape.integers is not None and max(shape.integers(data)) >= CARD_DIGITS:
-            return _thorough(data)
         visited = [shape]
         for name, look in shape.nested:
             _container(data[name], texts if look else [], visited, 1)
-    except _Unusual:
+    except (_Unusual, UnicodeEncodeError):
         return _thorough(data)
     if texts and _telling("\n".join(texts)):
         return _thorough(data)
