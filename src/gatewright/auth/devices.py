@@ -71,7 +71,11 @@ class TrustedDevices:
 
         The account it belongs to is for the caller to compare.
         """
-        token = client.device_token if client else None
+        device = await self._find(client.device_token if client else None)
+        return device if device and device.binding == self._binding(device.account_id, client) else None
+
+    async def _find(self, token: object) -> StoredDevice | None:
+        """The device of a token that is ours, listed and not expired."""
         if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             return None
         prefix, _, rest = token.partition("_")
@@ -81,14 +85,14 @@ class TrustedDevices:
         device = await self._store.get_device(device_id)
         if device is None or not secrets.compare_digest(self._token(device).encode(), token.encode()):
             return None
-        if device.expires_at <= self._clock.now() or device.binding != self._binding(device.account_id, client):
-            return None
-        return device
+        return device if device.expires_at > self._clock.now() else None
 
-    async def verify(self, person: Person, client: ClientInfo | None) -> bool:
-        """Whether the client is a trusted device of this person."""
-        device = await self.recognise(client)
-        return device is not None and device.account_id == person.account_id
+    async def verify(self, person: Person, token: object, client: ClientInfo | None) -> bool:
+        """Whether the token is of a trusted device of this person; with a client, one of the same kind."""
+        device = await self._find(token)
+        if device is None or device.account_id != person.account_id:
+            return False
+        return client is None or device.binding == self._binding(device.account_id, client)
 
     async def used(self, device: StoredDevice) -> None:
         """Note a use."""
@@ -152,5 +156,5 @@ def _describe(device: StoredDevice, manufacturer_id: str, *, token: str | None =
         expires_at=device.expires_at,
         last_used_at=device.last_used_at,
         ip_address=device.ip_address,
-        token=token,
+        device_token=token,
     )

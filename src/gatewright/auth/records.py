@@ -157,7 +157,7 @@ class MFAEnrolment(Record, frozen=True, kw_only=True):
 class TrustedDevice(Record, frozen=True, kw_only=True):
     """A device that stands for the second factor until it expires or is revoked.
 
-    ``token`` is there only in the answer of ``register_trusted_device``.
+    ``device_token`` is there only in the answer of ``register_trusted_device``.
     """
 
     device_id: str
@@ -168,7 +168,7 @@ class TrustedDevice(Record, frozen=True, kw_only=True):
     expires_at: datetime
     last_used_at: datetime | None = None
     ip_address: str | None = None
-    token: str | None = None
+    device_token: str | None = None
 
     def __repr__(self) -> str:
         return f"TrustedDevice(device_id={self.device_id!r}, name={self.name!r})"

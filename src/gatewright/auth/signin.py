@@ -274,7 +274,7 @@ class SignIn:
             await self._devices.used(device)
         elif remember:
             remembered = await self._devices.remember(person, client)
-            device_id, token = remembered.device_id, remembered.token
+            device_id, token = remembered.device_id, remembered.device_token
         await self._store.update_account(person.account_id, last_login_at=now)
         second = factors - {Factor.PASSWORD, Factor.DEVICE}
         return await self._issuer.issue(

@@ -43,7 +43,7 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
     async with world() as here:
         await here.enrolled()
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
-        owner = on(device.token, agent=CHROME)
+        owner = on(device.device_token, agent=CHROME)
         checked = count_checks(here.auth.access.hashing)
         outcomes: list[str] = []
         for begin in range(0, ATTEMPTS, AT_ONCE):
@@ -65,7 +65,7 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
 async def test_the_door_of_a_device_is_its_own_and_locks_too() -> None:
     async with world() as here:
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
-        stolen = on(device.token, agent=CHROME)
+        stolen = on(device.device_token, agent=CHROME)
         kinds = []
         for _ in range(14):
             with pytest.raises((InvalidCredentialsError, RateLimitExceededError, AccountLockedError)) as caught:
@@ -83,7 +83,7 @@ async def test_codes_too_have_a_door_for_each_trusted_device() -> None:
             with pytest.raises((RateLimitExceededError, AccountLockedError)):
                 while True:
                     assert not await here.auth.verify_backup_code("mfr_acme", f"ZZZZ2{number:03d}")
-        owner = on(device.token, agent=CHROME)
+        owner = on(device.device_token, agent=CHROME)
         assert await here.auth.verify_mfa_token("mfr_acme", here.code(enrolment.secret), client=owner)
 
 

@@ -62,7 +62,7 @@ async def test_a_trusted_device_has_a_rate_of_its_own() -> None:
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
         await fail(here, "n@x.example", HOME)
         await fail(here, "m@x.example", HOME)
-        owner = on(device.token, agent=CHROME)
+        owner = on(device.device_token, agent=CHROME)
         for _ in range(3):
             assert (await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=owner)).session_id
         with pytest.raises(RateLimitExceededError):
@@ -76,7 +76,7 @@ async def test_everyone_together_is_limited_but_not_trusted_devices() -> None:
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
         outcomes = [await fail(here, f"n{n}@x.example", None) for n in range(6)]
         assert outcomes.count("RateLimitExceededError") == 2
-        owner = on(device.token, agent=CHROME)
+        owner = on(device.device_token, agent=CHROME)
         assert (await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=owner)).session_id
 
 

@@ -47,13 +47,21 @@ async def test_it_can_be_listed_and_revoked() -> None:
     async with world() as here:
         token = await remembered(here)
         (device,) = await here.auth.list_devices("mfr_acme")
-        assert device.token is None and device.name == "Chrome on Windows"
+        assert device.device_token is None and device.name == "Chrome on Windows"
         assert await here.auth.verify_device("mfr_acme", token, client=HOME)
         assert not await here.auth.revoke_device("mfr_acme", "another")
         assert await here.auth.revoke_device("mfr_acme", device.device_id)
         assert not await here.auth.verify_device("mfr_acme", token, client=HOME)
         assert (await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=on(token))).status == "mfa_required"
         assert await here.auth.list_devices("mfr_acme") == []
+
+
+async def test_without_a_client_only_the_account_is_compared() -> None:
+    async with world(register=False) as here:
+        device = await here.auth.register_trusted_device("mfr_x", HOME)
+        assert await here.auth.verify_device("mfr_x", device.device_token or "")
+        assert not await here.auth.verify_device("mfr_y", device.device_token or "")
+        assert not await here.auth.verify_device("mfr_x", device.device_token or "", client=ClientInfo())
 
 
 async def test_it_expires() -> None:
@@ -80,9 +88,9 @@ async def test_it_is_good_for_its_own_account_alone() -> None:
 async def test_a_forged_token_is_nothing(change: object) -> None:
     async with world(register=False) as here:
         device = await here.auth.register_trusted_device("mfr_x", HOME, name="Till")
-        assert device.token is not None and device.token not in repr(device)
-        assert await here.auth.verify_device("mfr_x", device.token, client=HOME)
-        assert not await here.auth.verify_device("mfr_x", change(device.token), client=HOME)
+        assert device.device_token is not None and device.device_token not in repr(device)
+        assert await here.auth.verify_device("mfr_x", device.device_token, client=HOME)
+        assert not await here.auth.verify_device("mfr_x", change(device.device_token), client=HOME)
 
 
 @pytest.mark.parametrize("token", ["", "x" * 300, "gwd__", "é", "gwd_00_\x00"])
@@ -96,7 +104,7 @@ async def test_an_account_keeps_its_twenty_most_used_devices() -> None:
         tokens = []
         for _ in range(23):
             here.clock.advance(1)
-            tokens.append((await here.auth.register_trusted_device("mfr_x", HOME)).token or "")
+            tokens.append((await here.auth.register_trusted_device("mfr_x", HOME)).device_token or "")
         assert len(await here.auth.list_devices("mfr_x")) == 20
         assert not await here.auth.verify_device("mfr_x", tokens[0], client=HOME)
         assert await here.auth.verify_device("mfr_x", tokens[-1], client=HOME)

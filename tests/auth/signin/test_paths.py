@@ -99,7 +99,7 @@ async def by_passkey_alone(here: World) -> AuthResult:
 async def by_trusted_device(here: World) -> AuthResult:
     await here.enrolled()
     device = await here.auth.register_trusted_device("mfr_acme", HOME)
-    return await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=on(device.token, agent=CHROME))
+    return await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=on(device.device_token, agent=CHROME))
 
 
 async def by_refresh(here: World) -> AuthResult:

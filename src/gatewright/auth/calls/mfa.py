@@ -8,7 +8,7 @@ from typing import Any
 from gatewright.auth.access import Access
 from gatewright.auth.clients import client_info
 from gatewright.auth.passkeys import PasskeyChallenge
-from gatewright.auth.records import ClientInfo, MFAEnrolment, PasskeyInfo, TrustedDevice
+from gatewright.auth.records import MFAEnrolment, PasskeyInfo, TrustedDevice
 from gatewright.auth.sessions import SessionService
 from gatewright.errors import InvalidCredentialsError
 from gatewright.performance import performance_monitor
@@ -129,18 +129,20 @@ class MFACalls:
     async def register_trusted_device(
         self, manufacturer_id: str, client: Any = None, *, name: str | None = None, account_id: str | None = None
     ) -> TrustedDevice:
-        """Trust the device that ``client`` is. The result has the ``token`` to show from now on, once."""
+        """Trust the device that ``client`` is. The result has the ``device_token`` to show from now on, once."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.devices.remember(person, client_info(client), name=name)
 
     async def verify_device(
         self, manufacturer_id: str, device_token: str, *, client: Any = None, account_id: str | None = None
     ) -> bool:
-        """Whether the token is of a trusted device of this account, used by the same kind of browser."""
+        """Whether the token is of a trusted device of this account.
+
+        Args:
+            client: who shows it; where given, it must be the same kind of browser on the same platform.
+        """
         person = await self.access.people.of(manufacturer_id, account_id)
-        seen = client_info(client) or ClientInfo()
-        shown = ClientInfo(ip_address=seen.ip_address, user_agent=seen.user_agent, device_token=device_token)
-        return await self.access.devices.verify(person, shown)
+        return await self.access.devices.verify(person, device_token, client_info(client))
 
     async def list_devices(self, manufacturer_id: str, *, account_id: str | None = None) -> list[TrustedDevice]:
         """Devices that are trusted now, newest first."""
