@@ -44,8 +44,8 @@ class Rule(Record, frozen=True, kw_only=True):
     where: Mapping[str, tuple[str, ...]] = {}
 
 
-_FAILED_SIGN_IN = ("auth:login:failed", "auth:login:throttled", "auth:login:locked")
-_FAILED_CODE = ("auth:mfa:failed", "auth:mfa:throttled", "auth:mfa:locked", "auth:backup_code:failed")
+_FAILED_SIGN_IN = ("auth:login:failed", "auth:attempt:refused")
+_FAILED_CODE = ("auth:mfa:failed", "auth:backup_code:failed", "auth:password:change_failed")
 
 RULES = (
     Rule(
@@ -53,6 +53,15 @@ RULES = (
         kinds=(*_FAILED_SIGN_IN, *_FAILED_CODE),
         by="account",
         threshold=10,
+        window=600,
+        severity=Severity.HIGH,
+        summary="Sign-in of one account failed again and again.",
+    ),
+    Rule(
+        name="brute_force",
+        kinds=("auth:account:locked",),
+        by="account",
+        threshold=1,
         window=600,
         severity=Severity.HIGH,
         summary="Sign-in of one account failed again and again.",
