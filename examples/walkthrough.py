@@ -334,7 +334,7 @@ class Walkthrough:
     def came_out(self, verified: dict[str, Any]) -> bool:
         caught = all(self.blocked[kind] == self.sent_attacks[kind] for kind in ATTACKS)
         accepted = sum(map(len, self.accepted.values()))
-        return bool(caught and self.by_quota and verified["ok"] and accepted >= 300 and not self.false_alarms)
+        return bool(caught and self.by_quota and verified["valid"] and accepted >= 300 and not self.false_alarms)
 
     def report(self, verified: dict[str, Any]) -> None:
         table = Table(title="Walkthrough", title_justify="left")
@@ -345,7 +345,7 @@ class Walkthrough:
             table.add_row(f"blocked: {kind}", f"{self.blocked[kind]} of {self.sent_attacks[kind]}")
         table.add_row("harmless uploads blocked", str(len(self.false_alarms)))
         table.add_row("refused by quota", str(self.by_quota))
-        table.add_row("audit log verified", f"{'yes' if verified['ok'] else 'NO'}, {verified['size']} events")
+        table.add_row("audit log verified", f"{'yes' if verified['valid'] else 'NO'}, {verified['size']} events")
         self.console.print(table)
         for name in self.false_alarms:
             self.console.print(f"  blocked though harmless: {name[:100]!r}")

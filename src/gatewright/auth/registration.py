@@ -153,6 +153,18 @@ class Registration:
             raise DuplicateAccountError("An account with this e-mail address or manufacturer id exists already.")
         return await self._create(applicant)
 
+    async def register_staff(self, email: str, password: str, role: str) -> ManufacturerAccount:
+        """Make an account of the platform's own tenant; the tenant too when it is the first.
+
+        Raises:
+            ValidationError: address or password break their rules.
+            DuplicateAccountError: the address is known.
+        """
+        data = {"email": email, "password": password, "company_name": "Platform"}
+        checked = await self._checked(data, public=False)
+        applicant = msgspec.structs.replace(checked, manufacturer_id=PLATFORM_TENANT, tier=self._tiers[-1], profile={})
+        return await self._create(applicant, role=role)
+
     async def request(self, data: Mapping[str, Any], *, client: ClientInfo | None = None) -> None:
         """Take a public registration; the same is done and answered for known and new addresses.
 
@@ -227,7 +239,7 @@ class Registration:
             warnings=list(findings.warnings),
         )
 
-    async def _create(self, applicant: _Applicant) -> ManufacturerAccount:
+    async def _create(self, applicant: _Applicant, *, role: str = "owner") -> ManufacturerAccount:
         now = self._clock.now()
         profile = None
         if applicant.profile:
@@ -236,7 +248,7 @@ class Registration:
             manufacturer_id=applicant.manufacturer_id,
             company_name=applicant.company_name,
             tier=applicant.tier,
-            billing_day=min(now.day, 28),
+            billing_day=now.day,
             profile=profile,
             created_at=now,
             updated_at=now,
@@ -247,10 +259,14 @@ class Registration:
             email=applicant.email,
             email_key=canonical_email(applicant.email),
             password_hash=applicant.password_hash,
+            role=role,
             created_at=now,
             updated_at=now,
         )
-        await self._store.create_manufacturer(manufacturer, owner)
+        if role != "owner" and await self._store.get_manufacturer(manufacturer.manufacturer_id) is not None:
+            await self._store.add_account(owner)
+        else:
+            await self._store.create_manufacturer(manufacturer, owner)
         self._events.emit(
             event(
                 "auth:manufacturer:registered",

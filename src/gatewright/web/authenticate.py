@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.errors import AuthenticationError, InvalidTokenError
 from gatewright.rbac import ManufacturerContext
-from gatewright.web.request import RequestState, Scope, header
+from gatewright.web.request import RequestState, header
+from gatewright.web.rules import Scope
 
 if TYPE_CHECKING:
     from gatewright.auth import ManufacturerAuthManager
@@ -76,9 +77,21 @@ class Authenticator:
         state.by = "api_key"
 
     async def _by_cookie(self, cookie: str, state: RequestState) -> None:
-        claims = await self._auth.claims_of_cookie(cookie)
-        if claims is not None:
-            self._take_claims(claims, state, by="cookie")
+        session = await self._auth.sessions.verify_cookie(cookie)
+        if session is None:
+            return  # an old cookie is no error: the page asks to sign in again
+        state.session_id = session.session_id
+        state.by = "cookie"
+        state.caller = ManufacturerContext(
+            manufacturer_id=session.manufacturer_id,
+            company_name=session.company_name or "",
+            email=session.email or "",
+            tier=session.tier or "",
+            roles=list(session.roles),
+            account_id=session.account_id,
+            ip_address=state.client.ip_address,
+            user_agent=state.client.user_agent,
+        )
 
     def _take_claims(self, claims: dict[str, Any], state: RequestState, *, by: str) -> None:
         state.claims = claims

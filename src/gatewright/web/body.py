@@ -6,7 +6,7 @@ read for certain is refused: a compressed body, JSON that is not UTF-8, a declar
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gatewright.web.problems import Problem
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MAX_FIELDS = 1_000
 """Form fields and parts at the most."""
@@ -56,7 +56,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
     """A ``receive`` that gives ``body`` once and then what the server still has to say."""
     sent = False
 
-    async def again() -> Mapping[str, Any]:
+    async def again() -> MutableMapping[str, Any]:
         nonlocal sent
         if sent:
             return await receive()

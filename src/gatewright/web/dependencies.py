@@ -10,7 +10,7 @@ from fastapi import Request
 from gatewright.errors import AuthenticationError, ConfigurationError
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.request import KEY, RequestState
-from gatewright.web.rules import RouteRule
+from gatewright.web.rules import RouteRule, covers
 
 
 class Requires:
@@ -23,7 +23,7 @@ class Requires:
         state = state_of(request)
         if state.caller is None:
             raise AuthenticationError("This call needs a signed-in caller.", code="TOKEN_MISSING")
-        if self.rule.permission is not None and self.rule.permission not in state.granted:
+        if state.rule is None or not covers(state.rule, self.rule):
             # The middleware decides before the route runs; a route it could not see must not be open.
             raise ConfigurationError(
                 "The middleware did not check this route; install it on the outermost application."
@@ -77,9 +77,9 @@ def requires(
     return Requires(rule)
 
 
-def open_to_all(*, inspection: str | None = None, auth: str = "none", action: str | None = None) -> Open:
-    """A rule for a public route: no caller is asked for."""
-    return Open(RouteRule(auth=auth, inspection=inspection, action=action))
+def open_to_all(*, inspection: str | None = None, auth: str = "none", name: str | None = None) -> Open:
+    """A rule for a public route: no caller is asked for. Routes named ``probe`` are not counted."""
+    return Open(RouteRule(auth=auth, inspection=inspection, name=name))
 
 
 def state_of(request: Request) -> RequestState:

@@ -11,8 +11,8 @@ from gatewright.errors import SecurityThreatDetectedError
 from gatewright.events import EventSink, Severity, event
 from gatewright.web.body import MAX_FIELDS, collect
 from gatewright.web.problems import Problem
-from gatewright.web.request import RequestState, Scope
-from gatewright.web.rules import RouteRule
+from gatewright.web.request import RequestState
+from gatewright.web.rules import RouteRule, Scope
 
 if TYPE_CHECKING:
     from gatewright.threats import Inspection, ManufacturerSecurityValidator

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 from gatewright.errors import AuthenticationError, InsufficientPermissionsError, SecurityError
 from gatewright.events import Severity, event
 from gatewright.logs import bind_request, get_logger
+from gatewright.rbac import ManufacturerContext
+from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
 from gatewright.web.body import read_body, replay, understand
 from gatewright.web.client import ClientReader
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
 from gatewright.web.problems import Problem, render
-from gatewright.web.request import KEY, RequestState, Scope, header, request_id
-from gatewright.web.rules import PathRules, RouteRule, RuleSource
+from gatewright.web.request import KEY, RequestState, header, request_id
+from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation
@@ -91,6 +93,7 @@ class GatewrightMiddleware:
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
         await self._take(state, rule)
+        state.rule = rule
         return receive
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
@@ -98,7 +101,7 @@ class GatewrightMiddleware:
         if caller is None:
             return
         if rule.role is not None:
-            await self._foundation.require_platform_role(caller, rule.role)
+            require_platform_role(caller, rule.role)
         if rule.recent_mfa:
             if state.session_id is None:
                 raise AuthenticationError("This call needs a session with a recent second factor.", code="MFA_REQUIRED")
@@ -215,6 +218,16 @@ class GatewrightMiddleware:
                 ms=round((time.perf_counter() - started) * 1000, 2),
             )
         )
+
+
+def require_platform_role(caller: ManufacturerContext, role: str) -> None:
+    """Refuse everyone but the platform's staff with this role. Raises InsufficientPermissionsError."""
+    if caller.manufacturer_id == PLATFORM_TENANT and role in caller.roles:
+        return
+    raise InsufficientPermissionsError(
+        "This call is for the platform's staff.",
+        context={"manufacturer_id": caller.manufacturer_id, "permission": role, "operation_context": "admin"},
+    )
 
 
 def _announces_body(scope: Scope) -> bool:

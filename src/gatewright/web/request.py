@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gatewright.auth import ClientInfo
 from gatewright.rbac import ManufacturerContext
+from gatewright.web.rules import RouteRule, Scope
 
 KEY = "gatewright"
-
-Scope = MutableMapping[str, Any]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
@@ -23,7 +22,8 @@ class RequestState:
     """One request: who calls, from where, and what was taken on its behalf.
 
     ``caller`` is None for an anonymous request. ``permissions`` is None where the caller has all that its
-    tier and role give, or the ceiling of an API key.
+    tier and role give, or the ceiling of an API key. ``rule`` is what the middleware checked before the
+    application ran.
     """
 
     request_id: str
@@ -36,6 +36,7 @@ class RequestState:
     granted: set[str] = field(default_factory=set)
     taken: list[tuple[str, int]] = field(default_factory=list)
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    rule: RouteRule | None = None
 
 
 def header(scope: Scope, name: bytes) -> str | None:

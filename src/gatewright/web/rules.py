@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from gatewright.records import Record
-from gatewright.web.request import Scope
+
+Scope = MutableMapping[str, Any]
+"""An ASGI scope."""
 
 SECRET_FIELDS = frozenset(
     {"password", "new_password", "current_password", "mfa_code", "code", "token", "refresh_token"}
@@ -108,11 +110,18 @@ class RouterRules:
         for route in routes:
             match, child = route.matches(scope)
             if match == Match.FULL:
-                inner = getattr(route, "routes", None)
+                inner = _inner_routes(route)
                 if inner:
                     return self._find(inner, {**scope, **child})
                 return _rule_of(route)
         return None
+
+
+def _inner_routes(route: Any) -> Sequence[Any]:
+    """The routes of a mount, or of a router that newer FastAPI versions include as one route."""
+    if hasattr(route, "effective_candidates"):
+        return [*route.effective_candidates(), *route.effective_low_priority_routes()]
+    return getattr(route, "routes", None) or ()
 
 
 def _rule_of(route: Any) -> RouteRule | None:
@@ -126,6 +135,18 @@ def _rule_of(route: Any) -> RouteRule | None:
             found = rule if found is None else _merge(found, rule)
         waiting.extend(dependant.dependencies)
     return found
+
+
+def covers(checked: RouteRule, asked: RouteRule) -> bool:
+    """Whether what the middleware checked is at least what a route asks for."""
+    return (
+        _STRICTNESS[checked.auth] >= _STRICTNESS[asked.auth]
+        and asked.permission in (None, checked.permission)
+        and asked.role in (None, checked.role)
+        and asked.action in (None, checked.action)
+        and checked.recent_mfa >= asked.recent_mfa
+        and set(asked.consumes) <= set(checked.consumes)
+    )
 
 
 _STRICTNESS = {"none": 0, "optional": 1, "required": 2}

@@ -82,7 +82,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     @api.put("/profile")
     async def change_profile(body: models.Profile, caller: ConfirmedCaller) -> Response:
         """Replace my business data; checked, then encrypted at rest. Needs a recent second factor."""
-        report = await foundation.profiles.write(caller.manufacturer_id, body.model_dump(exclude_none=True))
+        report = await foundation.change_profile(caller.manufacturer_id, body.model_dump(exclude_none=True))
         return answer({"warnings": [w.to_dict() for w in report]})
 
     return api

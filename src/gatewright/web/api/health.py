@@ -9,7 +9,7 @@ from gatewright.foundation import SecurityFoundation
 from gatewright.web.api.answers import answer
 from gatewright.web.dependencies import open_to_all
 
-PROBE = [Depends(open_to_all(inspection="off"))]
+PROBE = [Depends(open_to_all(inspection="off", name="probe"))]
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(max_length=512)]
-Secret = Annotated[str, Field(max_length=4_096, repr=False)]
+Secret = Annotated[str, Field(max_length=4_096)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -45,13 +45,13 @@ class Verification(Body):
 class Login(Body):
     email: Text
     password: Secret
-    mfa_code: Annotated[str, Field(max_length=32, repr=False)] | None = None
+    mfa_code: Annotated[str, Field(max_length=32)] | None = None
     device_token: Secret | None = None
 
 
 class MFACompletion(Body):
     challenge_id: Identifier
-    code: Annotated[str, Field(max_length=32, repr=False)] | None = None
+    code: Annotated[str, Field(max_length=32)] | None = None
     assertion: dict[str, Any] | None = None
     remember_device: bool = False
 
@@ -67,7 +67,7 @@ class Forgot(Body):
 class Reset(Body):
     token: Secret
     new_password: Secret
-    mfa_code: Annotated[str, Field(max_length=32, repr=False)] | None = None
+    mfa_code: Annotated[str, Field(max_length=32)] | None = None
 
 
 class PasswordChange(Body):
@@ -76,7 +76,7 @@ class PasswordChange(Body):
 
 
 class Code(Body):
-    code: Annotated[str, Field(max_length=32, repr=False)]
+    code: Annotated[str, Field(max_length=32)]
 
 
 class PasskeyRegistration(Body):

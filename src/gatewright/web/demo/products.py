@@ -44,7 +44,8 @@ class Products:
 
     async def list(self, manufacturer_id: str, *, after: str, limit: int) -> list[dict[str, Any]]:
         """Products of one manufacturer, by id."""
-        sql = "SELECT product_id, body FROM products WHERE manufacturer_id = ? AND product_id > ? ORDER BY product_id LIMIT ?"
+        sql = """SELECT product_id, body FROM products WHERE manufacturer_id = ? AND product_id > ?
+                 ORDER BY product_id LIMIT ?"""
         rows = await self._engine.read(lambda c: c.execute(sql, (manufacturer_id, after, limit)).fetchall())
         return [{"product_id": product_id, **msgspec.json.decode(body)} for product_id, body in rows]
 

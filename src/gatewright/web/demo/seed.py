@@ -10,6 +10,7 @@ import os
 import secrets
 from pathlib import Path
 
+import msgspec
 import pyotp
 
 from gatewright.foundation import SecurityFoundation
@@ -74,16 +75,7 @@ async def create_admin(foundation: SecurityFoundation, email: str, password: str
     Raises:
         DuplicateAccountError: the platform's tenant or the address is there already.
     """
-    account = await foundation.auth.register_manufacturer(
-        {
-            "manufacturer_id": PLATFORM_TENANT,
-            "email": email,
-            "password": password,
-            "company_name": "Platform",
-            "tier": "enterprise",
-        }
-    )
-    await foundation.store.update_account(account.account_id, role=PLATFORM_ADMIN)
+    await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
     enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT)
     # The code of the step before is within tolerance, and leaves the present one for the first sign-in.
     before = foundation.clock.timestamp() - 30
@@ -98,7 +90,8 @@ def _passphrase() -> str:
 def read_credentials(path: Path) -> DemoCredentials:
     """The credentials in a ``demo.env``."""
     pairs = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
-    return DemoCredentials(**{name: pairs[name.upper()].strip("'") for name in _FIELDS})
+    known = {name: pairs[name.upper()].strip("'") for name in _FIELDS}
+    return msgspec.convert(known, DemoCredentials)
 
 
 def _keep(path: Path, credentials: DemoCredentials) -> None:

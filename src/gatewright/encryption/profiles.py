@@ -1,0 +1,102 @@
+"""Profiles: the business data of manufacturers, encrypted in their own row of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption.records import Envelope
+from gatewright.encryption.reencryption import SourceRecord
+from gatewright.errors import StoreUnavailableError, ValidationError
+from gatewright.storage.tenants import TenantStore
+
+FIELD = "profile"
+_ATTEMPTS = 5
+
+
+class Profiles:
+    """Seals, opens and replaces profiles; also the source that re-encryption walks over.
+
+    Args:
+        encryption: seals under each manufacturer's own key.
+        store: keeps the envelopes, as JSON text.
+    """
+
+    name = "profiles"
+
+    def __init__(self, encryption: ManufacturerEncryptionManager, store: TenantStore) -> None:
+        self._encryption = encryption
+        self._store = store
+
+    async def seal_profile(self, manufacturer_id: str, fields: Mapping[str, Any]) -> str:
+        """The fields as the text that is stored."""
+        envelope = await self._encryption.encrypt_manufacturer_data(
+            dict(fields), manufacturer_id=manufacturer_id, classification="business_confidential", field=FIELD
+        )
+        return msgspec.json.encode(envelope).decode()
+
+    async def open_profile(self, manufacturer_id: str, profile: str) -> dict[str, Any]:
+        """The fields of a stored text. Raises DecryptionError."""
+        fields = await self._encryption.decrypt_manufacturer_data(
+            msgspec.json.decode(profile), manufacturer_id=manufacturer_id, field=FIELD
+        )
+        return dict(fields)
+
+    async def read(self, manufacturer_id: str, *, clear: bool) -> dict[str, Any]:
+        """A manufacturer's business data; with ``clear=False`` each value is masked."""
+        stored = await self._store.get_manufacturer(manufacturer_id)
+        if stored is None or stored.profile is None:
+            return {}
+        fields = await self.open_profile(manufacturer_id, stored.profile)
+        if clear:
+            return fields
+        masked: dict[str, Any] = self._encryption.mask(fields)
+        return masked
+
+    async def merge(self, manufacturer_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Set some fields and keep the others; what it is afterwards.
+
+        Raises:
+            ValidationError: no such manufacturer.
+            StoreUnavailableError: others kept changing it at the same time.
+        """
+        for _ in range(_ATTEMPTS):
+            stored = await self._store.get_manufacturer(manufacturer_id)
+            if stored is None:
+                raise ValidationError("No manufacturer has this id.", code="UNKNOWN_MANUFACTURER")
+            before = await self.open_profile(manufacturer_id, stored.profile) if stored.profile else {}
+            after = {**before, **changes}
+            sealed = await self.seal_profile(manufacturer_id, after)
+            if await self._store.replace_profile(manufacturer_id, expected=stored.profile, profile=sealed):
+                return after
+        raise StoreUnavailableError("This profile is being changed by others; try again.", retry_after=1)
+
+    # --- the source of re-encryption ----------------------------------------------------------------------------
+
+    async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
+        """Profiles in the order of their manufacturers' ids; manufacturers without one are passed over."""
+        found: list[SourceRecord] = []
+        while len(found) < limit:
+            stored = await self._store.list_manufacturers(after=after or "", limit=limit)
+            found += [
+                SourceRecord(record_id=m.manufacturer_id, envelope=_envelope(m.profile)) for m in stored if m.profile
+            ]
+            if len(stored) < limit:
+                break
+            after = stored[-1].manufacturer_id
+        return found[:limit]
+
+    async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
+        """Put ``envelope`` in the place of ``expected``; False when it is not that any more."""
+        stored = await self._store.get_manufacturer(record_id)
+        if stored is None or stored.profile is None or msgspec.json.decode(stored.profile) != expected:
+            return False
+        text = msgspec.json.encode(envelope).decode()
+        return await self._store.replace_profile(record_id, expected=stored.profile, profile=text)
+
+
+def _envelope(profile: str) -> Envelope:
+    return dict(msgspec.json.decode(profile))

@@ -1,0 +1,249 @@
+"""SecurityFoundation: the five managers over one store, one cache, one event sink and one set of measures.
+
+Here, and only here, the packages meet: what one needs of another is a small Protocol, and this module fills it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gatewright.auth import AuthOptions, ManufacturerAuthManager
+from gatewright.auth.access import Partners
+from gatewright.clock import Clock, SystemClock
+from gatewright.controls import Controls
+from gatewright.encryption import ManufacturerEncryptionManager, Profiles
+from gatewright.errors import ConfigurationError, FieldError, ValidationError
+from gatewright.events import FanOut
+from gatewright.monitoring import SecurityMonitor
+from gatewright.notify import ConsoleNotifier, FileNotifier, Notifier, SmtpNotifier
+from gatewright.policy import Policy, load_policy
+from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
+from gatewright.settings import Settings
+from gatewright.storage.cache.memory import MemoryCache
+from gatewright.storage.cache.protocol import Cache
+from gatewright.storage.protocol import Store
+from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.threats import ManufacturerSecurityValidator
+
+
+class SecurityFoundation:
+    """Everything, built from settings.
+
+    Args:
+        settings: where state lives, the keys, the limits; by default what the environment says.
+        policy: tiers, permissions, limits; by default the settings' policy file, or the one that ships.
+        store, cache, notifier, clock: in place of those that the settings name.
+
+    Raises:
+        ConfigurationError: a setting or the policy is wrong; one line says which.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        policy: Policy | None = None,
+        store: Store | None = None,
+        cache: Cache | None = None,
+        notifier: Notifier | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.clock: Clock = clock or SystemClock()
+        self.policy = policy or load_policy(self.settings.policy_file)
+        self.sink = FanOut()
+        self.controls = Controls(clock=self.clock, default_level=self.policy.detection.level)
+        self.store: Store = store or _store(self.settings)
+        self.cache: Cache = cache or _cache(self.settings, self.sink, self.clock)
+        self.notifier = notifier or _notifier(self.settings)
+        self._shared_cache = self.settings.redis_url is not None
+        self._open = False
+        self._build()
+
+    def _build(self) -> None:
+        settings, store, sink, clock = self.settings, self.store, self.sink, self.clock
+        root = settings.secret("secret_key")
+        self.monitor = SecurityMonitor(
+            store,
+            sink,
+            controls=self.controls,
+            clock=clock,
+            root_secret=root,
+            spool_dir=settings.data_dir / "spool" if store.durable else None,
+            facts=self._facts,
+        )
+        sink.add(self.monitor)
+        self.encryption = ManufacturerEncryptionManager(
+            settings.secret("encryption_key"),
+            store=store,
+            previous_keys=[key.get_secret_value() for key in settings.previous_encryption_keys],
+            legacy_fernet_keys=[key.get_secret_value() for key in settings.legacy_fernet_keys],
+            rotation_days=self.policy.rotation.data_key_days,
+            events=sink,
+            clock=clock,
+        )
+        self.profiles = Profiles(self.encryption, store)
+        self.validator = ManufacturerSecurityValidator(
+            self.policy,
+            store=store,
+            cache=self.cache if self._shared_cache or not store.durable else store,
+            sink=sink,
+            controls=self.controls,
+            clock=clock,
+            manufacturers=store,
+            rules_dir=settings.rules_dir,
+            model_file=settings.model_file,
+        )
+        self.rbac = ManufacturerRBACManager(
+            self.policy, store=store, sink=sink, controls=self.controls, clock=clock, strict_tenants=True
+        )
+        self.auth = ManufacturerAuthManager(
+            root,
+            settings.token_algorithm,
+            store=store,
+            sink=sink,
+            clock=clock,
+            options=AuthOptions.from_settings(settings, self.policy),
+            strict_tenants=True,
+            partners=Partners(
+                notifier=self.notifier,
+                controls=self.controls,
+                throttle=self.cache if self._shared_cache else None,
+                profiles=self.profiles,
+                validator=self._check_business,
+                ceiling=Ceiling(self.rbac, store),
+                policy=self.policy,
+            ),
+        )
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Open the store, then the parts that stand on it; calling twice is harmless."""
+        if self._open:
+            return
+        if self.store.durable:
+            self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self.store.initialize()
+        await self.cache.initialize()
+        for part in (self.monitor, self.encryption, self.validator, self.rbac, self.auth):
+            await part.initialize()
+        self._open = True
+
+    async def close(self) -> None:
+        """Close everything, the store last; calling twice is harmless."""
+        if not self._open:
+            return
+        self._open = False
+        for part in (self.auth, self.rbac, self.validator, self.encryption, self.monitor):
+            await part.close()
+        await self.cache.close()
+        await self.store.close()
+
+    async def __aenter__(self) -> SecurityFoundation:
+        await self.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
+        """For an ASGI application: ``FastAPI(lifespan=foundation.lifespan)``."""
+        async with self:
+            yield
+
+    # --- what the parts ask of each other -----------------------------------------------------------------------
+
+    async def _check_business(self, data: Mapping[str, Any]) -> BusinessCheck:
+        """Business data by the validator: rules of business, and an inspection of every field."""
+        result = await self.validator.validate_manufacturer_data(data)
+        return BusinessCheck(result.errors, result.warnings, dict(data))
+
+    async def change_profile(self, manufacturer_id: str, changes: Mapping[str, Any]) -> list[FieldError]:
+        """Check business data, then keep it encrypted; the warnings.
+
+        Raises:
+            ValidationError: a field breaks its rule, or looks like an attack.
+        """
+        checked = await self._check_business(changes)
+        problems = [e for e in checked.errors if e.field.split(".")[0].split("[")[0] in changes]
+        if problems:
+            raise ValidationError("Correct the named fields and try again.", errors=problems)
+        await self.profiles.merge(manufacturer_id, changes)
+        return checked.warnings
+
+    async def _facts(self) -> Mapping[str, Any]:
+        """What posture is told of this installation; nothing secret."""
+        settings = self.settings
+        return {
+            "mode": settings.mode,
+            "debug": settings.debug,
+            "mfa_required": settings.mfa_required,
+            "inspection_mode": settings.inspection_mode,
+            "cookie_secure": settings.cookie_secure,
+            "public_url_https": settings.public_url.startswith("https://"),
+            "detector_degraded": self.validator.degraded,
+        }
+
+
+class Ceiling:
+    """What the person who makes an API key may do: the tier's permissions, cut by the person's role."""
+
+    def __init__(self, rbac: ManufacturerRBACManager, store: Store) -> None:
+        self._rbac = rbac
+        self._store = store
+
+    async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
+        account = None if account_id is None else await self._store.get_account(account_id)
+        roles = [] if account is None else [account.role]
+        context = ManufacturerContext(manufacturer_id, roles=roles, account_id=account_id)
+        return frozenset(await self._rbac.permissions_of(context))
+
+
+class BusinessCheck:
+    """Findings about business data, in the form that registration asks for."""
+
+    def __init__(self, errors: list[FieldError], warnings: list[FieldError], normalised: dict[str, Any]) -> None:
+        self.errors = errors
+        self.warnings = warnings
+        self.normalised = normalised
+
+
+def _store(settings: Settings) -> Store:
+    if settings.database.startswith(("mongodb://", "mongodb+srv://")):
+        raise ConfigurationError(
+            f"GATEWRIGHT_DATABASE={settings.database.split('@')[-1]}: MongoDB is not supported by this version; "
+            "use sqlite or sqlite:///path.",
+            context={"setting": "GATEWRIGHT_DATABASE"},
+        )
+    return SqliteStore(settings.database_path, durable=settings.durable)
+
+
+def _cache(settings: Settings, sink: FanOut, clock: Clock) -> Cache:
+    if settings.redis_url is None:
+        return MemoryCache(clock=clock)
+    try:
+        from gatewright.storage.cache.redis import RedisCache
+    except ImportError:
+        raise ConfigurationError(
+            "GATEWRIGHT_REDIS_URL: the Redis client is not installed; pip install 'gatewright[redis]'.",
+            context={"setting": "GATEWRIGHT_REDIS_URL"},
+        ) from None
+    return RedisCache(settings.redis_url, sink=sink, clock=clock)
+
+
+def _notifier(settings: Settings) -> Notifier:
+    if settings.notifier == "file":
+        return FileNotifier(settings.outbox_file or settings.data_dir / "outbox.jsonl")
+    if settings.notifier == "smtp":
+        return SmtpNotifier(
+            settings.smtp_host,
+            settings.smtp_port,
+            sender=settings.smtp_from,
+            user=settings.smtp_user,
+            password=None if settings.smtp_password is None else settings.smtp_password.get_secret_value(),
+        )
+    return ConsoleNotifier()
