@@ -26,7 +26,7 @@ from gatewright.events import EventSink, Severity, event
 from gatewright.storage.changes import Changes
 from gatewright.storage.signing import SigningStore, StoredSigningKey
 
-_LOOK_INTERVAL = 0.05
+_LOOK_INTERVAL = 0.02
 """Seconds between two looks for unknown key ids: garbage ids must not become a load on the store."""
 
 _SLACK = 60.0
@@ -123,7 +123,7 @@ class KeyRing:
     async def find(self, kid: str) -> SigningKey | None:
         """As :meth:`get`, after a look at the store for a key that another process made just now.
 
-        All who wait share one look, and there are at most twenty a second.
+        All who wait share one look, and there are at most fifty a second.
         """
         if self.get(kid) is None:
             if self._looking is None:

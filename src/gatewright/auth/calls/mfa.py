@@ -43,7 +43,7 @@ class MFACalls:
         await self.access.enrolment.confirm(person, token, client=client_info(client))
         return True
 
-    @performance_monitor(max_time=0.05)
+    @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.verify_mfa_token")
     async def verify_mfa_token(
         self, manufacturer_id: str, token: str, *, account_id: str | None = None, client: Any = None
     ) -> bool:
@@ -61,7 +61,7 @@ class MFACalls:
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.enrolment.renew_backup_codes(person)
 
-    @performance_monitor(max_time=0.05)
+    @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.verify_backup_code")
     async def verify_backup_code(
         self, manufacturer_id: str, code: str, *, account_id: str | None = None, client: Any = None
     ) -> bool:

@@ -23,7 +23,7 @@ class TokenCalls:
     sessions: SessionService
     keys: KeyRing
 
-    @performance_monitor(max_time=0.1)
+    @performance_monitor(max_time=0.1, name="ManufacturerAuthManager.generate_manufacturer_token")
     async def generate_manufacturer_token(self, manufacturer_data: Any, *, expires_in: timedelta | None = None) -> str:
         """A signed token (RFC 7519) that says who a manufacturer is.
 
@@ -43,7 +43,7 @@ class TokenCalls:
             raise ValidationError(error.message, errors=[error])
         return await self.tokens.generate(manufacturer_data, expires_in=expires_in)
 
-    @performance_monitor(max_time=0.05)
+    @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.validate_token")
     async def validate_token(self, token: str) -> dict[str, Any]:
         """The claims of a token that is valid now.
 
