@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 10
 """How long requests that run may go on after the signal to stop."""
+START_SECONDS = 60
+"""How long a worker may be silent, as it is while it starts on a busy machine, before another takes its place."""
+BACKLOG = 2_048
+"""Connections that may wait while all workers are busy."""
 
 
 def serve(
@@ -67,6 +71,7 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: cannot listen there ({reason}); choose another with --port or --host.",
             code="ADDRESS_UNAVAILABLE",
         ) from None
+    listener.listen(BACKLOG)  # who comes between the announcement and the start waits instead of being refused
     listener.set_inheritable(True)
     return listener
 
@@ -84,6 +89,7 @@ def _server_options() -> dict[str, Any]:
         "proxy_headers": False,
         "server_header": False,
         "timeout_graceful_shutdown": GRACE_SECONDS,
+        "backlog": BACKLOG,
     }
 
 
@@ -136,7 +142,8 @@ def _many_processes(
 
     asyncio.run(main())
     factory = "gatewright.cli.applications:" + ("demo" if demo else "service")
-    config = uvicorn.Config(factory, factory=True, workers=workers, **_server_options())
+    options = {**_server_options(), "timeout_worker_healthcheck": START_SECONDS}
+    config = uvicorn.Config(factory, factory=True, workers=workers, **options)
     Multiprocess(config, sockets=[listener]).run()
 
 
