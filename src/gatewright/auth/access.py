@@ -112,6 +112,7 @@ class Access:
         self._second_factors(controls, sessions)
         self._ways_in(issuer)
         self._accounts(sessions, strict)
+        self._machines(strict)
 
     def warm(self) -> None:
         """Do now what would make the first sign-in slower than the next."""
@@ -221,16 +222,19 @@ class Access:
             events=sink,
             clock=clock,
         )
+
+    def _machines(self, strict: bool) -> None:
+        store = self._store
         self.api_keys = ApiKeys(
             store,
             store,
             self._keyed("api keys"),
             store.changes,
             known_permissions=frozenset(self._policy.permissions),
-            ceiling=partners.ceiling or TierCeiling(store, self._policy),
+            ceiling=self._partners.ceiling or TierCeiling(store, self._policy),
             strict=strict,
-            events=sink,
-            clock=clock,
+            events=self._sink,
+            clock=self._clock,
         )
 
     def _doors(self, policy: AttemptPolicy) -> Doors:

@@ -1,19 +1,18 @@
-"""API keys for machines: ``gw_<id>_<secret><checksum>``.
+"""API keys for machines: made, checked, rotated and ended.
 
-The prefix and the checksum let secret scanners find a leaked key, and let us refuse a mistyped one without a
-look at the store. The store has a keyed hash of the secret; the key itself is shown once.
+The store has a keyed hash of a key's secret; the key itself is shown once.
 """
 
 from __future__ import annotations
 
 import secrets
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
 
+from gatewright.auth.apikey_format import ID_LENGTH, new_key, split_key
 from gatewright.auth.bounds import bounded_text
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.people import Person
@@ -32,10 +31,6 @@ from gatewright.storage.apikeys import ApiKeyStore, StoredApiKey
 from gatewright.storage.changes import ALL, Changes
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer, TenantStore
 
-PREFIX = "gw"
-ID_LENGTH = 16
-SECRET_LENGTH = 40
-CHECKSUM_LENGTH = 6
 MOST_KEYS = 100
 MAX_PERMISSIONS = 64
 MAX_NAME_LENGTH = 100
@@ -48,8 +43,6 @@ TOUCH_EVERY = 60.0
 REMEMBER = 10_000
 WINDOW = 30.0
 """Seconds for which a verified key is remembered; a revocation is heard of sooner."""
-
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class PermissionCeiling(Protocol):
@@ -290,15 +283,14 @@ class ApiKeys:
         return aware.astimezone(UTC)
 
     def _new(self, **fields: Any) -> tuple[str, StoredApiKey]:
-        key_id = _random(ID_LENGTH)
-        secret = _random(SECRET_LENGTH)
+        key_id, secret, key = new_key()
         stored = StoredApiKey(
             key_id=key_id,
             secret_hash=self._keyed.of("api-key", key_id, secret),
             created_at=self._clock.now(),
             **fields,
         )
-        return f"{PREFIX}_{key_id}_{secret}{checksum(key_id, secret)}", stored
+        return key, stored
 
     async def _touch(self, stored: StoredApiKey, now: datetime) -> None:
         moment = self._clock.monotonic()
@@ -335,32 +327,6 @@ class ApiKeys:
                 **{"key_id": stored.key_id if stored else None, **data},
             )
         )
-
-
-def checksum(key_id: str, secret: str) -> str:
-    """CRC-32 of id and secret in six base-62 digits: finds typing errors, keeps no secret."""
-    number, digits = zlib.crc32(f"{key_id}_{secret}".encode()), ""
-    for _ in range(CHECKSUM_LENGTH):
-        number, digit = divmod(number, 62)
-        digits = _ALPHABET[digit] + digits
-    return digits
-
-
-def split_key(key: object) -> tuple[str, str] | None:
-    """Id and secret of a well-formed key whose checksum agrees; None for anything else."""
-    length = len(PREFIX) + 2 + ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH
-    if not isinstance(key, str) or len(key) != length or not key.isascii():
-        return None
-    prefix, _, rest = key.partition("_")
-    key_id, _, tail = rest.partition("_")
-    secret, check = tail[:SECRET_LENGTH], tail[SECRET_LENGTH:]
-    if prefix != PREFIX or len(key_id) != ID_LENGTH or len(check) != CHECKSUM_LENGTH:
-        return None
-    return (key_id, secret) if secrets.compare_digest(checksum(key_id, secret), check) else None
-
-
-def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def _checked_name(name: object) -> str:

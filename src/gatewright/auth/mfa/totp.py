@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pyotp
-import segno
 
 from gatewright.records import Record
 
@@ -80,4 +79,6 @@ def provisioning_uri(secret: str, *, account: str, issuer: str) -> str:
 
 def qr_code(uri: str) -> str:
     """The URI as a QR code: an SVG in a ``data:`` URI."""
+    import segno  # wanted once in an account's life, and slow to load
+
     return str(segno.make(uri, error="m", micro=False).svg_data_uri(scale=4, border=4))
