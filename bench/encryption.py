@@ -96,6 +96,20 @@ async def measure(label: str, manager: ManufacturerEncryptionManager, data: dict
     return row
 
 
+async def record_memory(manager: ManufacturerEncryptionManager, size: int) -> dict[str, Any]:
+    """The most memory that one large record takes beyond its own, as a multiple of its size."""
+    data = {"blob": os.urandom(size)}
+    tracemalloc.start()
+    envelope = await manager.encrypt_manufacturer_data(data, manufacturer_id=OWNER)
+    sealing = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    await manager.decrypt_manufacturer_data(envelope, manufacturer_id=OWNER)
+    opening = tracemalloc.get_traced_memory()[1] - len(envelope["encrypted_payload"])
+    tracemalloc.stop()
+    row = {"sealing": round(sealing / size, 1), "opening": round(opening / size, 1)}
+    return {"figure": f"record of {size // 10**6} MB, peak memory in its sizes", **row}
+
+
 async def stream_memory(manager: ManufacturerEncryptionManager, megabytes: int) -> dict[str, Any]:
     """The most memory that a stream of that size takes on its way through both directions."""
 
@@ -129,6 +143,7 @@ async def main() -> None:
     async with ManufacturerEncryptionManager(os.urandom(32)) as manager:
         for megabytes in (10, 40):
             print(json.dumps(await stream_memory(manager, megabytes)))
+        print(json.dumps(await record_memory(manager, 10_000_000)))
 
 
 if __name__ == "__main__":

@@ -179,6 +179,15 @@ async def test_another_process_learns_of_rotation_and_shredding(tmp_path: Path) 
             await two.encrypt_manufacturer_data({}, manufacturer_id="a")
 
 
+async def test_new_data_keys_are_told_once(key_store: SqliteStore, sink: ListSink) -> None:
+    async with Manager(ROOT, store=key_store, events=sink) as manager:
+        for _ in range(3):
+            await manager.encrypt_manufacturer_data({}, manufacturer_id="a")
+            await manager.blind_index("a", "email", "x")
+        told = [event for event in sink.events if event.kind == "encryption:key:created"]
+        assert [(event.manufacturer_id, event.data["key_version"]) for event in told] == [("a", 1), ("a", 0)]
+
+
 async def test_many_tasks_of_two_processes_agree_on_one_key(tmp_path: Path) -> None:
     path = tmp_path / "keys.db"
     async with (

@@ -124,7 +124,7 @@ async def killed_and_resumed(folder: Path, *, records: int, kills: int, seed: in
                     await write_meanwhile(manager, table, expected, chance, run)
                     (report,) = await run
                     break
-                steps = chance.randrange(3, 20)
+                steps = chance.randrange(3, 20 + records // 12)
                 await write_meanwhile(manager, table, expected, chance, run, steps=steps)
                 run.cancel()
                 await asyncio.gather(run, return_exceptions=True)

@@ -19,7 +19,7 @@ from gatewright.encryption.sealing import Sealer
 from gatewright.encryption.storedring import StoredKeyRing
 from gatewright.errors import ConfigurationError, EncryptionError
 from gatewright.events import EventSink, NullSink, Severity, event
-from gatewright.storage.keys import KeyStore
+from gatewright.storage.keys import KeyStore, StoredDataKey
 
 Key = str | bytes | KeyWrapper
 """A root key as it is given: 32 bytes (raw, hex or base64), a passphrase, or what wraps data keys elsewhere."""
@@ -135,11 +135,22 @@ class EncryptionCore:
 
     def _make_ring(self) -> DerivedKeyRing | StoredKeyRing:
         if self.key_store is not None:
-            return StoredKeyRing(list(self._roots), self.key_store, clock=self.clock, cache_size=self._cache_size)
+            ring = StoredKeyRing(list(self._roots), self.key_store, clock=self.clock, cache_size=self._cache_size)
+            ring.created = self._on_created
+            return ring
         roots = [root for root in self._roots if isinstance(root, RootKey)]
         if len(roots) != len(self._roots):
             raise ConfigurationError("A key that wraps data keys needs a durable key store to keep them in.")
         return DerivedKeyRing(roots, clock=self.clock, cache_size=self._cache_size)
+
+    def _on_created(self, key: StoredDataKey) -> None:
+        self._tell(
+            "encryption:key:created",
+            Severity.INFO,
+            manufacturer_id=key.manufacturer_id or None,
+            key_version=key.version,
+            root_id=key.root_id,
+        )
 
     async def _on_exhausted(self, key: DataKey) -> None:
         raise NotImplementedError

@@ -50,6 +50,7 @@ class StoredKeyRing:
         self._shredded: set[str] = set()
         self.epoch = 0
         self.forgotten: Callable[[], None] = _tell_nobody
+        self.created: Callable[[StoredDataKey], None] = _tell_nobody_of
         self._unsubscribe = store.changes.subscribe(KEYS_TOPIC, self._changed)
 
     async def open(self) -> None:
@@ -185,7 +186,10 @@ class StoredKeyRing:
             wrapped=wrapped,
             created_at=self._clock.now(),
         )
-        return await self._store.add_data_key(made)
+        present = await self._store.add_data_key(made)
+        if present.wrapped == wrapped:
+            self.created(present)
+        return present
 
     async def _unwrapped(self, stored: StoredDataKey) -> bytes:
         wrapper = self._wrappers.get(stored.root_id)
@@ -266,4 +270,8 @@ def _root_missing(root_id: str) -> KeyUnavailableError:
 
 
 def _tell_nobody() -> None:
+    return None
+
+
+def _tell_nobody_of(_: StoredDataKey) -> None:
     return None
