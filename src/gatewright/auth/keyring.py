@@ -76,6 +76,7 @@ class KeyRing:
         self._stale = True
         self._looked = float("-inf")
         self._looking: asyncio.Task[None] | None = None
+        self._loading = asyncio.Lock()
         self._stop: Callable[[], None] | None = None
 
     async def open(self) -> None:
@@ -133,6 +134,10 @@ class KeyRing:
 
     async def load(self) -> None:
         """Take the ring from the store."""
+        async with self._loading:  # an older look must not overwrite a newer one
+            await self._load()
+
+    async def _load(self) -> None:
         self._looked = asyncio.get_running_loop().time()
         self._stale = False
         now = self._clock.now()

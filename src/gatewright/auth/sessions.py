@@ -17,7 +17,7 @@ from gatewright.auth.records import ClientInfo, ManufacturerSession
 from gatewright.auth.session_states import SessionStates, is_alive
 from gatewright.auth.uninterrupted import uninterrupted
 from gatewright.clock import Clock
-from gatewright.errors import AuthenticationError, MFARequiredError, StoreUnavailableError
+from gatewright.errors import AuthenticationError, MFARequiredError, StorageError
 from gatewright.events import EventSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.sessions import SessionStore, StoredSession
@@ -163,7 +163,7 @@ class SessionService:
             return
         try:
             await self._store.touch_sessions(touches)
-        except StoreUnavailableError:
+        except StorageError:
             for session_id, (count, at) in touches.items():
                 more, later = self._touches.get(session_id, (0, at))
                 self._touches[session_id] = (count + more, later)
