@@ -7,6 +7,7 @@ import re
 
 import pyotp
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from gatewright.auth.access_options import AccessOptions
 from gatewright.errors import (
@@ -276,3 +277,31 @@ async def test_the_store_holds_no_secret_and_no_code_in_clear() -> None:
         assert PASSWORD not in dump
         assert enrolment.secret not in repr(enrolment)
         assert pyotp.TOTP(enrolment.secret).now() not in repr(here.sink.events)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(-2, 2), st.booleans()), min_size=1, max_size=25))
+def test_accepted_steps_only_ever_rise(events: list[tuple[int, int, bool]]) -> None:
+    """Whatever is presented when, by whichever path."""
+
+    async def play() -> None:
+        async with world() as here:
+            enrolment = await here.enrolled()
+            last = int(here.clock.timestamp()) // 30 - 1
+            for seconds, offset, by_sign_in in events:
+                here.clock.advance(seconds)
+                step = int(here.clock.timestamp()) // 30 + offset
+                code = here.code(enrolment.secret, steps=offset)
+                try:
+                    if by_sign_in:
+                        done = await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, code)
+                        accepted = done.status == "authenticated"
+                    else:
+                        accepted = await here.auth.verify_mfa_token("mfr_acme", code)
+                except (InvalidCredentialsError, RateLimitExceededError, AccountLockedError):
+                    accepted = False
+                if accepted:
+                    assert abs(offset) <= 1 and step > last
+                    last = step
+
+    asyncio.run(play())
