@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given, settings
 
 from gatewright.clock import ManualClock
+from gatewright.encryption import sealing
 from gatewright.encryption.envelope import CHUNK_BYTES, PREFIX_CHARACTERS, new_subkey
 from gatewright.encryption.manager import ManufacturerEncryptionManager
 from gatewright.errors import (
@@ -312,3 +313,16 @@ async def test_seconds_pass_in_the_metadata(manager: Manager, clock: ManualClock
         first["encryption_metadata"]["encrypted_at"]
     )
     assert dt.timedelta(seconds=60) <= gap <= dt.timedelta(seconds=62)
+
+
+async def test_what_is_too_large_for_a_record_is_sent_to_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "LARGEST_PLAINTEXT", CHUNK_BYTES * 2)
+    for compress in (False, True):
+        manager = Manager(ROOT, compress=compress)
+        fits = await manager.encrypt_manufacturer_data(bytes(CHUNK_BYTES * 2 - 100))
+        assert len(await manager.decrypt_manufacturer_data(fits)) == CHUNK_BYTES * 2 - 100
+        with pytest.raises(ValidationError, match="encrypt_stream") as caught:
+            await manager.encrypt_manufacturer_data(bytes(CHUNK_BYTES * 2))
+        assert caught.value.code == "DATA_TOO_LARGE"
+    monkeypatch.setattr(sealing, "_LONGEST_PAYLOAD", 1000)
+    await refused(manager, fits | {"encrypted_payload": fits["encrypted_payload"] * 5})

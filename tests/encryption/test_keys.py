@@ -226,6 +226,10 @@ async def test_the_root_rotates_by_wrapping_only(tmp_path: Path, sink: ListSink)
         with pytest.raises(KeyUnavailableError) as caught:
             await Manager(bytes(32), store=store).initialize()
         assert caught.value.code == "ROOT_KEY_MISMATCH"
+        async with Manager(NEW_ROOT, store=store) as manager:
+            with pytest.raises(KeyUnavailableError, match="rotated away"):
+                await manager.rotate_root_key(ROOT)
+            assert await manager.decrypt_manufacturer_data(envelopes[3]) == 3
     assert "encryption:root:rotated" in sink.kinds()
 
 

@@ -13,7 +13,7 @@ from gatewright.encryption.context import foreign, owner_of
 from gatewright.encryption.derivation import derive_key
 from gatewright.encryption.failure import decryption_failed
 from gatewright.encryption.keycalls import KeyCalls
-from gatewright.encryption.metadata import LONGEST_CLASSIFICATION, LONGEST_FIELD, canonical
+from gatewright.encryption.metadata import LONGEST_CLASSIFICATION, LONGEST_FIELD, LONGEST_OWNER, canonical
 from gatewright.encryption.records import ComplianceReport, Envelope, ExportedRecord
 from gatewright.encryption.reencryption import RecordSource
 from gatewright.encryption.sealing import NOT_NOW
@@ -77,7 +77,7 @@ class ManufacturerEncryptionManager(KeyCalls):
                 return envelope
         if manufacturer_id is None and type(data) is dict:
             manufacturer_id = data.get("manufacturer_id")
-            if type(manufacturer_id) is not str or not manufacturer_id:
+            if type(manufacturer_id) is not str or not 0 < len(manufacturer_id) <= LONGEST_OWNER:
                 manufacturer_id = None
         owner = owner_of(manufacturer_id)
         if classification is not None or field is not None:

@@ -38,7 +38,7 @@ from gatewright.encryption.serialisation import (
     serialise_surveyed,
 )
 from gatewright.encryption.survey import Survey, survey
-from gatewright.errors import EncryptionError
+from gatewright.errors import EncryptionError, ValidationError
 from gatewright.performance import performance_monitor
 
 BUDGET = 0.1
@@ -56,7 +56,9 @@ THREAD_BYTES = 256 * 1024
 """Payloads from here on are worked on in a thread, so that the event loop goes on."""
 
 LARGEST_PLAINTEXT = 256 * 2**20
-"""Bytes that a compressed payload may unfold to."""
+"""Bytes of one record, serialised; what is larger goes through a stream."""
+
+_LONGEST_PAYLOAD = LARGEST_PLAINTEXT // 3 * 4 + 2**20
 
 REFUSALS = (InvalidTag, MsgspecError, ValueError, TypeError, ArithmeticError, RecursionError)
 """What goes wrong within an envelope that is not as it was made."""
@@ -164,6 +166,11 @@ class Sealer:
         metadata = self._metadata(key, seen, owner, *labels)
         aad = envelope_metadata.canonical(metadata)
         plaintext = serialise_surveyed(data, seen.plain)
+        if len(plaintext) > LARGEST_PLAINTEXT:
+            raise ValidationError(
+                f"The data has {len(plaintext)} bytes, of at most {LARGEST_PLAINTEXT}; use encrypt_stream for files.",
+                code="DATA_TOO_LARGE",
+            )
         if len(plaintext) < CHUNK_BYTES and not self._flags:
             payload = subkey.seal(plaintext, aad)
         elif len(plaintext) < THREAD_BYTES:
@@ -264,6 +271,8 @@ class Sealer:
             known = await self._opener(prefix, metadata, rescue=rescue)
         subkey = known[1]
         aad = envelope_metadata.canonical(metadata)
+        if len(payload) > _LONGEST_PAYLOAD:
+            raise decryption_failed()
         if len(payload) < THREAD_BYTES:
             data = self._open(subkey, payload, aad)
         else:

@@ -120,6 +120,9 @@ class StoredKeyRing:
         Returns:
             How many data keys were wrapped anew.
         """
+        for root in await self._store.list_root_keys():
+            if root.root_id == new.root_id:
+                _refuse_retired(root)
         self._wrappers[new.root_id] = new
         await self._store.add_root_key(StoredRootKey(root_id=new.root_id, created_at=self._clock.now()))
         changed = await self._rewrap_all(new)
@@ -222,13 +225,8 @@ class StoredKeyRing:
     async def _check_roots(self) -> None:
         """Refuse to start with a root that is not, or no longer, the one of this store."""
         for root in await self._store.list_root_keys():
-            if root.root_id == self._wrapper.root_id and root.retired_at is not None:
-                raise KeyUnavailableError(
-                    f"This encryption key ({root.root_id}) was rotated away on {root.retired_at:%Y-%m-%d}.",
-                    code="ROOT_KEY_ROTATED_AWAY",
-                    context={"root_id": root.root_id},
-                    recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to the key that took its place.",
-                )
+            if root.root_id == self._wrapper.root_id:
+                _refuse_retired(root)
             unknown = root.retired_at is None and root.root_id not in self._wrappers
             if unknown and await self._store.list_data_keys(root_id=root.root_id, limit=1):
                 raise _root_missing(root.root_id)
@@ -257,6 +255,16 @@ class StoredKeyRing:
         self._found.clear()
         self._index.clear()
         self.forgotten()
+
+
+def _refuse_retired(root: StoredRootKey) -> None:
+    if root.retired_at is not None:
+        raise KeyUnavailableError(
+            f"This encryption key ({root.root_id}) was rotated away on {root.retired_at:%Y-%m-%d}.",
+            code="ROOT_KEY_ROTATED_AWAY",
+            context={"root_id": root.root_id},
+            recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to the key that took its place.",
+        )
 
 
 def _root_missing(root_id: str) -> KeyUnavailableError:
