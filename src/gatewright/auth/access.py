@@ -15,11 +15,12 @@ from gatewright.auth.lockout import Doors, Visitor
 from gatewright.auth.mfa import Enrolment, SecondFactors
 from gatewright.auth.mfa.enrolment import SessionEnder
 from gatewright.auth.outbox import Outbox
-from gatewright.auth.passkeys import Passkeys, RelyingParty
+from gatewright.auth.passkeys import Passkeys
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy, minimum_length
 from gatewright.auth.passwords.breached import BreachedPasswords
 from gatewright.auth.people import People
 from gatewright.auth.registration import BoxedProfiles, BusinessValidator, ProfileSealer, Registration, check_business
+from gatewright.auth.relying_party import RelyingParty
 from gatewright.auth.reset import Passwords
 from gatewright.auth.signin import Issuer, SignIn
 from gatewright.clock import Clock

@@ -6,12 +6,10 @@ A passkey with user verification is two factors in one: the device, and the fing
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,8 +18,9 @@ from gatewright.auth.challenges import Challenges
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.people import Person
 from gatewright.auth.records import ClientInfo, PasskeyInfo
+from gatewright.auth.relying_party import RelyingParty, decoded
 from gatewright.clock import Clock, SystemClock
-from gatewright.errors import ConfigurationError, InvalidCredentialsError, ValidationError
+from gatewright.errors import InvalidCredentialsError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.factors import FactorStore, StoredPasskey
@@ -42,30 +41,6 @@ class PasskeyChallenge(Record, frozen=True, kw_only=True):
 
     challenge_id: str
     options: dict[str, Any]
-
-
-class RelyingParty(Record, frozen=True, kw_only=True):
-    """Who asks: the domain that passkeys belong to, and the origins that pages may have."""
-
-    rp_id: str
-    name: str
-    origins: tuple[str, ...]
-
-    @classmethod
-    def at(cls, public_url: str, *, name: str, rp_id: str | None = None) -> RelyingParty:
-        """The party behind a public address. An IP address cannot own passkeys: then it is ``localhost``."""
-        parts = urlsplit(public_url)
-        host = parts.hostname or ""
-        if not host or parts.scheme not in ("http", "https"):
-            raise ConfigurationError(
-                f"GATEWRIGHT_PUBLIC_URL={public_url}: must be an http(s) address; set it to where browsers find us."
-            )
-        origins = [f"{parts.scheme}://{parts.netloc}"]
-        if _is_address(host):
-            port = f":{parts.port}" if parts.port else ""
-            host = "localhost"
-            origins.append(f"{parts.scheme}://localhost{port}")
-        return cls(rp_id=rp_id or host, name=name, origins=tuple(origins))
 
 
 class Passkeys:
@@ -127,8 +102,8 @@ class Passkeys:
         if secret is None or account_id not in (None, secret.subject):
             raise _invalid()
         challenge = self.challenge_of(str(challenge_id))
-        text = _bounded(credential)
-        verified = await _aside(lambda: self._verify_registration(text, challenge))
+        text, origins = _bounded(credential), self._party.origins_for(credential)
+        verified = await _aside(lambda: self._verify_registration(text, challenge, origins))
         if verified is None:
             raise _invalid()
         passkey = StoredPasskey(
@@ -204,10 +179,10 @@ class Passkeys:
         if passkey is None or passkey.account_id != account_id:
             return False
         found = passkey
-        text = _bounded(assertion)
+        text, origins = _bounded(assertion), self._party.origins_for(assertion)
         if not self._is_handle_of(account_id, assertion):
             return False
-        count = await _aside(lambda: self._verify_assertion(text, challenge, found))
+        count = await _aside(lambda: self._verify_assertion(text, challenge, origins, found))
         if count is None:
             return False
         if not await self._store.advance_passkey(passkey.credential_id, count, now=self._clock.now()):
@@ -220,7 +195,7 @@ class Passkeys:
         """Whether the user handle, where the authenticator sends one, is the account's (WebAuthn L3 §7.2 step 6)."""
         response = assertion.get("response")
         handle = response.get("userHandle") if isinstance(response, Mapping) else None
-        return handle is None or _decoded(handle) == self._keyed.of("webauthn-user", account_id)
+        return handle is None or decoded(handle) == self._keyed.of("webauthn-user", account_id)
 
     def challenge_of(self, challenge_id: str) -> bytes:
         """What is signed for a challenge: derived, so it need not be kept."""
@@ -263,7 +238,7 @@ class Passkeys:
         )
         return dict(json.loads(webauthn.options_to_json(options)))
 
-    def _verify_registration(self, credential: str, challenge: bytes) -> Any:
+    def _verify_registration(self, credential: str, challenge: bytes, origins: list[str]) -> Any:
         import webauthn
 
         return _or_none(
@@ -271,12 +246,14 @@ class Passkeys:
                 credential=credential,
                 expected_challenge=challenge,
                 expected_rp_id=self._party.rp_id,
-                expected_origin=list(self._party.origins),
+                expected_origin=origins,
                 require_user_verification=True,
             )
         )
 
-    def _verify_assertion(self, assertion: str, challenge: bytes, passkey: StoredPasskey) -> int | None:
+    def _verify_assertion(
+        self, assertion: str, challenge: bytes, origins: list[str], passkey: StoredPasskey
+    ) -> int | None:
         """The new counter, or None. The counter is compared in the store, where two uses cannot both pass."""
         import webauthn
 
@@ -285,7 +262,7 @@ class Passkeys:
                 credential=assertion,
                 expected_challenge=challenge,
                 expected_rp_id=self._party.rp_id,
-                expected_origin=list(self._party.origins),
+                expected_origin=origins,
                 credential_public_key=passkey.public_key,
                 credential_current_sign_count=0,
                 require_user_verification=True,
@@ -347,27 +324,7 @@ def _bounded(value: Mapping[str, Any]) -> str:
 
 
 def _credential_id(assertion: Mapping[str, Any]) -> str | None:
-    return _decoded(assertion.get("id")) if isinstance(assertion, Mapping) else None
-
-
-def _decoded(value: object) -> str | None:
-    """Base64url text as hex; None for anything else."""
-    from webauthn.helpers import base64url_to_bytes
-
-    if not isinstance(value, str) or not 0 < len(value) <= 2_048:
-        return None
-    try:
-        return base64url_to_bytes(value).hex()
-    except ValueError:
-        return None
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return decoded(assertion.get("id")) if isinstance(assertion, Mapping) else None
 
 
 def _invalid() -> InvalidCredentialsError:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from gatewright.auth.passkeys import PasskeyChallenge, RelyingParty
+from gatewright.auth.access_options import AccessOptions
+from gatewright.auth.passkeys import PasskeyChallenge
+from gatewright.auth.relying_party import RelyingParty
 from gatewright.errors import ConfigurationError, InvalidCredentialsError, ValidationError
-from tests.auth.access import EMAIL, PASSWORD, World, world
+from tests.auth.access import CHEAP, EMAIL, PASSWORD, World, world
 from tests.auth.authenticator import SoftAuthenticator, encode
 from tests.auth.identity import ELSEWHERE, HOME
 
@@ -232,9 +234,32 @@ async def test_a_disabled_person_cannot_use_a_passkey() -> None:
 def test_the_relying_party_follows_the_public_address() -> None:
     party = RelyingParty.at("https://gate.example:8443", name="G")
     assert (party.rp_id, party.origins) == ("gate.example", ("https://gate.example:8443",))
+    assert not party.local
     local = RelyingParty.at("http://127.0.0.1:8000", name="G")
-    assert local.rp_id == "localhost"
-    assert "http://localhost:8000" in local.origins
+    assert (local.rp_id, local.local) == ("localhost", True)
     assert RelyingParty.at("https://a.gate.example", name="G", rp_id="gate.example").rp_id == "gate.example"
-    with pytest.raises(ConfigurationError):
-        RelyingParty.at("gate.example", name="G")
+    for wrong in ("gate.example", "https://203.0.113.9", "ftp://gate.example"):
+        with pytest.raises(ConfigurationError, match="PUBLIC_URL"):
+            RelyingParty.at(wrong, name="G")
+
+
+@pytest.mark.parametrize(
+    ("origin", "public_url", "accepted"),
+    [
+        ("http://localhost:9123", "http://127.0.0.1:8000", True),
+        ("http://localhost", "http://localhost:8000", True),
+        ("http://localhost.evil.example:8000", "http://localhost:8000", False),
+        ("https://localhost:8000", "http://localhost:8000", False),
+        ("http://localhost:8000", "https://localhost", False),
+    ],
+)
+async def test_on_ones_own_machine_any_port_will_do(origin: str, public_url: str, accepted: bool) -> None:
+    async with world(options=AccessOptions(argon2=CHEAP, public_url=public_url)) as here:
+        key = SoftAuthenticator(origin=origin)
+        begun = await here.auth.begin_passkey_registration("mfr_acme")
+        if accepted:
+            assert await here.auth.finish_passkey_registration(begun.challenge_id, key.create(begun.options))
+            assert await login(here, lambda begun: key.get(begun.options))
+        else:
+            with pytest.raises(InvalidCredentialsError):
+                await here.auth.finish_passkey_registration(begun.challenge_id, key.create(begun.options))

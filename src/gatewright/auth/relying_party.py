@@ -1,0 +1,92 @@
+"""The relying party of WebAuthn: the domain that passkeys belong to, and the pages that may ask for them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gatewright.errors import ConfigurationError
+from gatewright.records import Record
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared with, not bound to
+_LOCAL_ORIGIN = re.compile(r"http://localhost(:[0-9]{1,5})?")
+
+
+class RelyingParty(Record, frozen=True, kw_only=True):
+    """Who asks: the domain that passkeys belong to, and the origins that pages may have.
+
+    ``local`` is for development on one's own machine: any port of ``http://localhost`` will do.
+    """
+
+    rp_id: str
+    name: str
+    origins: tuple[str, ...]
+    local: bool = False
+
+    @classmethod
+    def at(cls, public_url: str, *, name: str, rp_id: str | None = None) -> RelyingParty:
+        """The party behind a public address; this machine, by whatever name, is ``localhost``.
+
+        Raises:
+            ConfigurationError: it is no http(s) address, or another machine's IP address, which cannot own passkeys.
+        """
+        parts = urlsplit(public_url)
+        host = parts.hostname or ""
+        if not host or parts.scheme not in ("http", "https"):
+            raise ConfigurationError(
+                f"GATEWRIGHT_PUBLIC_URL={public_url}: must be an http(s) address; set it to where browsers find us."
+            )
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if host in _LOOPBACK and parts.scheme == "http":
+            return cls(rp_id="localhost", name=name, origins=(origin,), local=True)
+        if _is_address(host):
+            raise ConfigurationError(
+                f"GATEWRIGHT_PUBLIC_URL={public_url}: an IP address cannot own passkeys; give the service's name."
+            )
+        return cls(rp_id=rp_id or host, name=name, origins=(origin,))
+
+    def origins_for(self, credential: Mapping[str, Any]) -> list[str]:
+        """The origins that what a browser sent may come from."""
+        origin = _origin_of(credential) if self.local else None
+        local = [origin] if origin is not None and _LOCAL_ORIGIN.fullmatch(origin) else []
+        return [*self.origins, *local]
+
+
+class _ClientData(msgspec.Struct):
+    origin: str
+
+
+def decoded(value: object) -> str | None:
+    """Base64url text as hex; None for anything else."""
+    from webauthn.helpers import base64url_to_bytes
+
+    if not isinstance(value, str) or not 0 < len(value) <= 2_048:
+        return None
+    try:
+        return base64url_to_bytes(value).hex()
+    except ValueError:
+        return None
+
+
+def _origin_of(credential: Mapping[str, Any]) -> str | None:
+    """The origin that the browser states in the client data; it is signed, and compared once more later."""
+    response = credential.get("response") if isinstance(credential, Mapping) else None
+    data = decoded(response.get("clientDataJSON")) if isinstance(response, Mapping) else None
+    try:
+        stated = msgspec.json.decode(bytes.fromhex(data or ""), type=_ClientData)
+    except msgspec.MsgspecError:
+        return None
+    return stated.origin
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
