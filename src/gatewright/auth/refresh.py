@@ -25,8 +25,8 @@ from gatewright.storage.tenants import TenantStore
 PREFIX = "gwr_"
 """How a refresh token begins, so that secret scanners can find one."""
 
-_RANDOM_BYTES = 32
-_LENGTH = len(PREFIX) + 43
+_FAMILY_BYTES, _FAMILY_LENGTH = 16, 22
+_SECRET_BYTES, _SECRET_LENGTH = 32, 43
 
 
 class RefreshStore(SessionStore, TenantStore, Protocol):
@@ -77,10 +77,10 @@ class RefreshService:
 
     async def begin(self, session: StoredSession) -> str:
         """The first token of a new family."""
-        token, now = _new_token(), self._clock.now()
+        token, now = _new_token(secrets.token_urlsafe(_FAMILY_BYTES)), self._clock.now()
         await self._store.add_refresh_family(
             session,
-            family_id=secrets.token_hex(16),
+            family_id=self._family(token),
             token_hash=self._hash(token),
             now=now,
             expires_at=min(now + self._lifetime, session.absolute_expires_at),
@@ -98,8 +98,9 @@ class RefreshService:
             SessionHijackError: the risk was such that policy ended the session.
         """
         presented = _checked(token)
-        now, successor = self._clock.now(), _new_token()
+        now, successor = self._clock.now(), _new_token(_family_part(presented))
         rotation = RefreshRotation(
+            family_id=self._family(presented),
             token_hash=self._hash(presented),
             successor_hash=self._hash(successor),
             sealed=_box(presented).seal(successor.encode()),
@@ -127,8 +128,7 @@ class RefreshService:
 
     async def session_of(self, token: object) -> str | None:
         """The session that a refresh token belongs to, whether it was used or not; None for a foreign one."""
-        found = await self._store.refresh_sessions([self._hash(_checked(token))])
-        return found[0] if found else None
+        return await self._store.refresh_session_of(self._family(_checked(token)))
 
     def _accept(self, result: RefreshResult, client: ClientInfo | None) -> tuple[StoredSession, bytes]:
         """The session and the sealed successor, unless the token was refused."""
@@ -157,6 +157,10 @@ class RefreshService:
         described = describe(account, manufacturer)
         changes = {"tier": manufacturer.tier, "roles": described.roles, "company_name": manufacturer.company_name}
         return msgspec.structs.replace(session, **changes), described
+
+    def _family(self, token: str) -> str:
+        """What the store knows a token's family by."""
+        return self._hashes.of("refresh family", _family_part(token))
 
     def _hash(self, token: str) -> bytes:
         return bytes.fromhex(self._hashes.of("refresh token", token))
@@ -189,12 +193,21 @@ def is_refresh_token(token: object) -> bool:
     return isinstance(token, str) and token.startswith(PREFIX)
 
 
-def _new_token() -> str:
-    return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+def _new_token(family: str) -> str:
+    """Prefix, family, secret. The family in it tells a used token from a foreign one when it is long forgotten."""
+    return PREFIX + family + secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def _family_part(token: str) -> str:
+    return token[len(PREFIX) : len(PREFIX) + _FAMILY_LENGTH]
 
 
 def _checked(token: object) -> str:
-    if not isinstance(token, str) or not is_refresh_token(token) or len(token) != _LENGTH:
+    if (
+        not isinstance(token, str)
+        or not is_refresh_token(token)
+        or len(token) != len(PREFIX) + _FAMILY_LENGTH + _SECRET_LENGTH
+    ):
         _refuse()
     return token
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -60,10 +60,11 @@ class RefreshOutcome(StrEnum):
 class RefreshRotation(Record, frozen=True, kw_only=True):
     """A refresh token presented, and what takes its place if it is good.
 
-    ``client_key`` stands for the client that presents it; None is never the same client as before. ``sealed``
+    ``family_id`` is the family that the token names; it need not be one. ``client_key`` stands for the client that presents it; None is never the same client as before. ``sealed``
     is the successor encrypted under a key that only the presented token yields.
     """
 
+    family_id: str
     token_hash: bytes
     successor_hash: bytes
     sealed: bytes
@@ -159,10 +160,11 @@ class SessionStore(Protocol):
         """Use a refresh token, in one step.
 
         The first use rotates it and moves the session's expiry. A second use by the same client within the
-        grace gets the same successor. Any other second use revokes the family and ends its session.
+        grace gets the same successor. Any other second use revokes the family and ends its session; so does a
+        token that names the family and is none of its tokens any more, so used ones need not be kept.
         """
         ...
 
-    async def refresh_sessions(self, token_hashes: Sequence[bytes]) -> list[str]:
-        """The sessions that these refresh tokens belong to, whether used or not."""
+    async def refresh_session_of(self, family_id: str) -> str | None:
+        """The session that a family belongs to."""
         ...

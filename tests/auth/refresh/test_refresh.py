@@ -214,7 +214,7 @@ async def test_a_disabled_account_or_manufacturer_does_not_refresh(auth: Manufac
         await auth.refresh_tokens(token_of(result), client=HOME)
 
 
-@pytest.mark.parametrize("token", [None, 5, b"gwr_x", "", "gwr_", "gwr_" + "A" * 43, "x" * 10**6, "gwr_" + "é" * 43])
+@pytest.mark.parametrize("token", [None, 5, b"gwr_x", "", "gwr_", "gwr_" + "A" * 65, "x" * 10**6, "gwr_" + "é" * 65])
 async def test_what_is_no_token_of_ours(auth: ManufacturerAuthManager, token: Any) -> None:
     with pytest.raises(InvalidTokenError, match="invalid"):
         await auth.refresh_tokens(token, client=HOME)

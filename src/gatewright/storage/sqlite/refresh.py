@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from datetime import datetime
 
 from gatewright.storage.sessions import RefreshOutcome, RefreshResult, RefreshRotation, StoredSession
@@ -31,14 +30,8 @@ class SqliteRefresh(SqliteSessions):
             self.changes.publish("session", result.session.session_id)
         return result
 
-    async def refresh_sessions(self, token_hashes: Sequence[bytes]) -> list[str]:
-        sql = "SELECT session_id FROM refresh_families JOIN refresh_tokens USING (family_id) WHERE token_hash = ?"
-
-        def work(connection: sqlite3.Connection) -> list[str]:
-            rows = (connection.execute(sql, (token_hash,)).fetchone() for token_hash in token_hashes)
-            return [row[0] for row in rows if row]
-
-        return await self.engine.read(work)
+    async def refresh_session_of(self, family_id: str) -> str | None:
+        return await self.engine.read(lambda connection: _session_of(connection, family_id))
 
     def _rotate(self, connection: sqlite3.Connection, r: RefreshRotation) -> RefreshResult:
         row = connection.execute(
@@ -46,18 +39,17 @@ class SqliteRefresh(SqliteSessions):
             " FROM refresh_tokens t JOIN refresh_families USING (family_id) WHERE token_hash = ?",
             (r.token_hash,),
         ).fetchone()
-        if row is None:
-            return RefreshResult(outcome=RefreshOutcome.UNKNOWN.value)
-        family_id, session_id, created_at, expires_at, used_at, client_key, sealed, revoked_at = row
         now = r.now.timestamp()
+        if row is None:
+            return self._reused(connection, _session_of(connection, r.family_id), now)
+        family_id, session_id, created_at, expires_at, used_at, client_key, sealed, revoked_at = row
         session = read_session(connection, session_id)
         if used_at is not None:
             same_client = client_key is not None and client_key == r.client_key
             if revoked_at is None and same_client and now - used_at <= r.grace_seconds:
                 outcome = RefreshOutcome.REPEATED if alive(connection, session_id, now) else RefreshOutcome.REVOKED
                 return RefreshResult(outcome=outcome.value, session=session, sealed=sealed)
-            self._end(connection, session_id, now, "refresh_token_reused")
-            return RefreshResult(outcome=RefreshOutcome.REUSED.value, session=read_session(connection, session_id))
+            return self._reused(connection, session_id, now)
         if revoked_at is not None:
             return RefreshResult(outcome=RefreshOutcome.REVOKED.value, session=session)
         if expires_at <= now:
@@ -71,13 +63,22 @@ class SqliteRefresh(SqliteSessions):
         )
         ends = min(r.successor_expires_at, session.absolute_expires_at)
         _add_token(connection, r.successor_hash, family_id, now, ends.timestamp())
-        _forget_old(connection, family_id, now, now - r.grace_seconds)
+        connection.execute(
+            "DELETE FROM refresh_tokens WHERE family_id = ? AND used_at < ?", (family_id, now - r.grace_seconds)
+        )
         return RefreshResult(
             outcome=RefreshOutcome.ROTATED.value,
             session=read_session(connection, session_id),
             sealed=r.sealed,
             seconds_since_rotation=now - created_at,
         )
+
+    def _reused(self, connection: sqlite3.Connection, session_id: str | None, now: float) -> RefreshResult:
+        """A token that was used before, or is no token of its family any more: the session is over."""
+        if session_id is None:
+            return RefreshResult(outcome=RefreshOutcome.UNKNOWN.value)
+        self._end(connection, session_id, now, "refresh_token_reused")
+        return RefreshResult(outcome=RefreshOutcome.REUSED.value, session=read_session(connection, session_id))
 
 
 def _add_token(connection: sqlite3.Connection, token_hash: bytes, family_id: str, now: float, ends: float) -> None:
@@ -87,12 +88,6 @@ def _add_token(connection: sqlite3.Connection, token_hash: bytes, family_id: str
     )
 
 
-def _forget_old(connection: sqlite3.Connection, family_id: str, now: float, grace_began: float) -> None:
-    """Used tokens stay until they would have expired, so that a late second use is still known for one; what
-    they seal goes with their grace."""
-    connection.execute(
-        "DELETE FROM refresh_tokens WHERE family_id = ? AND used_at IS NOT NULL AND expires_at < ?", (family_id, now)
-    )
-    connection.execute(
-        "UPDATE refresh_tokens SET sealed = NULL WHERE family_id = ? AND used_at < ?", (family_id, grace_began)
-    )
+def _session_of(connection: sqlite3.Connection, family_id: str) -> str | None:
+    row = connection.execute("SELECT session_id FROM refresh_families WHERE family_id = ?", (family_id,)).fetchone()
+    return str(row[0]) if row else None
