@@ -60,8 +60,9 @@ class RefreshOutcome(StrEnum):
 class RefreshRotation(Record, frozen=True, kw_only=True):
     """A refresh token presented, and what takes its place if it is good.
 
-    ``family_id`` is the family that the token names; it need not be one. ``client_key`` stands for the client that presents it; None is never the same client as before. ``sealed``
-    is the successor encrypted under a key that only the presented token yields.
+    ``family_id`` is the family that the token names, rightly or not. ``client_key`` stands for the client that
+    presents it; None is never the same client as before. ``sealed`` is the successor encrypted under a key that
+    only the presented token yields.
     """
 
     family_id: str
