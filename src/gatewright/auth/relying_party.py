@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -32,8 +31,10 @@ class RelyingParty(Record, frozen=True, kw_only=True):
     def at(cls, public_url: str, *, name: str, rp_id: str | None = None) -> RelyingParty:
         """The party behind a public address; this machine, by whatever name, is ``localhost``.
 
+        Browsers give no passkeys to another machine's bare IP address; everything else works there.
+
         Raises:
-            ConfigurationError: it is no http(s) address, or another machine's IP address, which cannot own passkeys.
+            ConfigurationError: it is no http(s) address.
         """
         parts = urlsplit(public_url)
         host = parts.hostname or ""
@@ -44,10 +45,6 @@ class RelyingParty(Record, frozen=True, kw_only=True):
         origin = f"{parts.scheme}://{parts.netloc}"
         if host in _LOOPBACK and parts.scheme == "http":
             return cls(rp_id="localhost", name=name, origins=(origin,), local=True)
-        if _is_address(host):
-            raise ConfigurationError(
-                f"GATEWRIGHT_PUBLIC_URL={public_url}: an IP address cannot own passkeys; give the service's name."
-            )
         return cls(rp_id=rp_id or host, name=name, origins=(origin,))
 
     def origins_for(self, credential: Mapping[str, Any]) -> list[str]:
@@ -82,11 +79,3 @@ def _origin_of(credential: Mapping[str, Any]) -> str | None:
     except msgspec.MsgspecError:
         return None
     return stated.origin
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -238,7 +238,7 @@ def test_the_relying_party_follows_the_public_address() -> None:
     local = RelyingParty.at("http://127.0.0.1:8000", name="G")
     assert (local.rp_id, local.local) == ("localhost", True)
     assert RelyingParty.at("https://a.gate.example", name="G", rp_id="gate.example").rp_id == "gate.example"
-    for wrong in ("gate.example", "https://203.0.113.9", "ftp://gate.example"):
+    for wrong in ("gate.example", "ftp://gate.example"):
         with pytest.raises(ConfigurationError, match="PUBLIC_URL"):
             RelyingParty.at(wrong, name="G")
 
