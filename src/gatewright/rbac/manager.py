@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,11 +16,13 @@ from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.performance import performance_monitor
 from gatewright.policy import Policy, load_policy
 from gatewright.rbac.compiled import CompiledPolicy
+from gatewright.rbac.leases import Pools, sweep
 from gatewright.rbac.names import tier_name
 from gatewright.rbac.permissions import Permissions
 from gatewright.rbac.quotas import Quotas
 from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, UsageResult
 from gatewright.rbac.standing import Standings, id_of
+from gatewright.storage.cache.protocol import Cache
 from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
@@ -33,6 +36,7 @@ class ManufacturerRBACManager:
         policy: a Policy, a path to a ``policy.toml``, or None for the default.
         store: keeps usage and grants; a private one in memory by default.
         sink: where events go.
+        cache: of Redis, it holds the pools of leased resources.
         controls: measures that tighten limits.
         strict_tenants: refuse manufacturers that the store does not know (in a foundation). Built alone, an
             unknown manufacturer is taken as its context says.
@@ -43,6 +47,7 @@ class ManufacturerRBACManager:
         policy: Policy | str | Path | None = None,
         *,
         store: Store | None = None,
+        cache: Cache | None = None,
         sink: EventSink | None = None,
         controls: Controls | None = None,
         clock: Clock | None = None,
@@ -56,17 +61,28 @@ class ManufacturerRBACManager:
         self._compiled = CompiledPolicy(self.policy)
         self._standings = Standings(self.store, self._compiled, self._clock, strict=strict_tenants)
         self._permissions = Permissions(self.store, self._standings, self._sink, self._clock)
-        self._quotas = Quotas(
-            self.store, self._standings, self._sink, self._clock, controls or Controls(clock=self._clock)
-        )
+        controls = controls or Controls(clock=self._clock)
+        # Only a cache that workers share has pools; the policy says which resources may be leased to them.
+        pools: Pools | None = getattr(cache, "pools", None) if self.policy.quotas.leases else None
+        self._quotas = Quotas(self.store, self._standings, self._sink, self._clock, controls, pools)
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def initialize(self) -> None:
         """Open what is needed; calling twice is harmless."""
         if self._own_store is not None:
             await self._own_store.initialize()
+        if self._quotas.leases is not None and self._sweeping is None:
+            seconds = min(lease.seconds for lease in self.policy.quotas.leases.values())
+            self._sweeping = asyncio.get_running_loop().create_task(sweep(self._quotas.leases, seconds))
 
     async def close(self) -> None:
+        """Give back what is leased, and end; calling twice is harmless."""
         self._standings.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        if self._quotas.leases is not None:
+            await self._quotas.leases.sweep()
         if self._own_store is not None:
             await self._own_store.close()
 

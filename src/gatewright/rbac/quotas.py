@@ -14,12 +14,13 @@ from gatewright.errors import QuotaExceededError, UnknownResourceError, Validati
 from gatewright.events import EventSink, Severity, event
 from gatewright.policy import UNLIMITED, Limit
 from gatewright.rbac.cycles import Windows, month_start, next_month_start
+from gatewright.rbac.leases import Leases, Pools
 from gatewright.rbac.names import plain
 from gatewright.rbac.records import UsagePeriod, UsageResult
 from gatewright.rbac.standing import Standing, Standings, id_of
 from gatewright.records import Record
 from gatewright.storage.protocol import Store
-from gatewright.storage.usage import OverageAttempt, UsageTake
+from gatewright.storage.usage import OverageAttempt, TakeOutcome, UsageTake
 
 MOST = 10**12
 """Units of one take at the most: far over any limit, far under what a counter holds."""
@@ -36,13 +37,22 @@ class Bound(Record, frozen=True, kw_only=True):
 class Quotas:
     """Counts what manufacturers use against what their tier allows."""
 
-    def __init__(self, store: Store, standings: Standings, sink: EventSink, clock: Clock, controls: Controls) -> None:
+    def __init__(
+        self,
+        store: Store,
+        standings: Standings,
+        sink: EventSink,
+        clock: Clock,
+        controls: Controls,
+        pools: Pools | None = None,
+    ) -> None:
         self._store = store
         self._standings = standings
         self._sink = sink
         self._clock = clock
         self._controls = controls
         self._windows = Windows()
+        self.leases = None if pools is None else Leases(store, pools, clock, self._warn)
 
     async def check(
         self, manufacturer: Any, resource: Any, increment: int = 0, operation_context: str = ""
@@ -71,16 +81,32 @@ class Quotas:
         now = self._clock.now()
         bounds = [self._bound(manufacturer_id, standing, tier, name, wanted[name], now) for name in wanted]
         takes = tuple(bound.take for bound in bounds)
-        outcome = await self._store.take_usage(manufacturer_id, takes, now, operation_context=operation_context)
+        outcome, leased = await self._take(manufacturer_id, takes, now, operation_context)
         if not outcome.granted:
             self._refused(manufacturer, takes, outcome.used, outcome.refused, operation_context)
         results = []
         for bound, used in zip(bounds, outcome.used, strict=True):
             allowed = outcome.granted or bound.take.resource != outcome.refused
-            results.append(_result(bound, tier, used, allowed=allowed))
-            if outcome.granted:
+            results.append(_result(bound, tier, used, allowed=allowed, leased=leased or 0))
+            if outcome.granted and leased is None:
                 self._warn(manufacturer_id, bound.take, used)
         return results
+
+    async def _take(
+        self, manufacturer_id: str, takes: tuple[UsageTake, ...], now: datetime, operation_context: str
+    ) -> tuple[TakeOutcome, int | None]:
+        """The outcome, and how much of a leased resource is not spent (None: the store decided alone)."""
+        leases = self._standings.compiled.policy.quotas.leases if self.leases is not None else {}
+        if self.leases is not None and len(takes) == 1 and takes[0].limit > 0 and takes[0].resource in leases:
+            lease = leases[takes[0].resource]
+            answer = await self.leases.take(manufacturer_id, takes[0], lease, now, operation_context)
+            if answer is not None:
+                return answer
+        if self.leases is not None and len(takes) > 1:
+            for take in takes:
+                if take.resource in leases:  # what lies in its pool must not be missing here
+                    await self.leases.give_back(manufacturer_id, take.resource, now)
+        return await self._store.take_usage(manufacturer_id, takes, now, operation_context=operation_context), None
 
     async def enforce(
         self, manufacturer: Any, resource: Any, increment: int = 1, operation_context: str = ""
@@ -142,10 +168,15 @@ class Quotas:
         now = self._clock.now()
         bounds = [self._bound(manufacturer_id, standing, tier, name, 0, now) for name in names]
         used = await self._store.read_usage(manufacturer_id, tuple(bound.take for bound in bounds))
-        return [
-            _result(bound, tier, count, allowed=bound.take.limit == UNLIMITED or count < bound.take.limit)
-            for bound, count in zip(bounds, used, strict=True)
-        ]
+        results = []
+        for bound, count in zip(bounds, used, strict=True):
+            take = bound.take
+            leased = 0
+            if self.leases is not None and take.resource in self._standings.compiled.policy.quotas.leases:
+                leased = await self.leases.unspent(manufacturer_id, take)
+            allowed = take.limit == UNLIMITED or count - leased < take.limit
+            results.append(_result(bound, tier, count, allowed=allowed, leased=leased))
+        return results
 
     async def history(self, manufacturer: Any) -> list[UsagePeriod]:
         """What was used in each billing month, oldest first; days and hours are added up to months."""
@@ -271,15 +302,16 @@ def amount_of(value: Any) -> int:
     return value
 
 
-def _result(bound: Bound, tier: str, used: int, *, allowed: bool) -> UsageResult:
+def _result(bound: Bound, tier: str, used: int, *, allowed: bool, leased: int = 0) -> UsageResult:
     limit = bound.take.limit
     return UsageResult(
         allowed=allowed,
-        remaining=UNLIMITED if limit == UNLIMITED else max(0, limit - used),
+        remaining=UNLIMITED if limit == UNLIMITED else max(0, limit - used + leased),
         limit=limit,
         current=used,
         resource=bound.take.resource,
         tier=tier,
         resets_at=bound.resets_at,
         reason=None if allowed else "quota_exceeded",
+        leased=leased,
     )

@@ -50,7 +50,7 @@ class PermissionResult(Record, frozen=True, kw_only=True):
 
 class UsageResult(Record, frozen=True, kw_only=True):
     """A quota after the call. Unlimited is ``limit == remaining == -1``; a refusal has ``reason``
-    ``quota_exceeded``."""
+    ``quota_exceeded``. ``current`` counts what is ``leased`` to workers and not spent as used."""
 
     allowed: bool
     remaining: int
@@ -60,6 +60,7 @@ class UsageResult(Record, frozen=True, kw_only=True):
     tier: str
     resets_at: datetime
     reason: str | None = None
+    leased: int = 0
 
     def __bool__(self) -> bool:
         return self.allowed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -21,6 +21,9 @@ from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.cache import scripts
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.throttle import Rate, ThrottleResult
+
+if TYPE_CHECKING:
+    from gatewright.storage.cache.pools import QuotaPools
 
 FALLBACK_SHARE = 4
 """While Redis is gone, a process allows one part in so many of a rate."""
@@ -69,6 +72,7 @@ class RedisCache:
         self._listeners: list[Listener] = []
         self._forgotten: set[str] = set()
         self._open = False
+        self._pools: QuotaPools | None = None
 
     async def initialize(self) -> None:
         """Connect; a server that is not there is looked for in the background. Calling twice is harmless."""
@@ -99,6 +103,15 @@ class RedisCache:
     def key(self, name: str, *, tag: str | None = None) -> str:
         """The key of a name. What stands in braces decides the cluster's slot: the name itself, or ``tag``."""
         return f"{self.prefix}:{{{name}}}" if tag is None else f"{self.prefix}:{{{tag}}}:{name}"
+
+    @property
+    def pools(self) -> QuotaPools:
+        """Slices of quotas that all workers spend from."""
+        from gatewright.storage.cache.pools import QuotaPools
+
+        if self._pools is None:
+            self._pools = QuotaPools(self)
+        return self._pools
 
     # --- the protocol -------------------------------------------------------------------------------------------
 
