@@ -25,6 +25,7 @@ from gatewright.errors import (
     KeyUnavailableError,
     ValidationError,
 )
+from gatewright.performance import timings
 from tests.encryption.conftest import ROOT
 from tests.encryption.test_serialisation import VALUES, same
 
@@ -326,3 +327,13 @@ async def test_what_is_too_large_for_a_record_is_sent_to_streams(monkeypatch: py
         assert caught.value.code == "DATA_TOO_LARGE"
     monkeypatch.setattr(sealing, "_LONGEST_PAYLOAD", 1000)
     await refused(manager, fits | {"encrypted_payload": fits["encrypted_payload"] * 5})
+
+
+async def test_the_time_of_every_call_is_known(manager: Manager) -> None:
+    names = [f"ManufacturerEncryptionManager.{verb}_manufacturer_data" for verb in ("encrypt", "decrypt")]
+    before = [timings()[name].count if name in timings() else 0 for name in names]
+    for size in (10, CHUNK_BYTES * 3):
+        for _ in range(20):
+            envelope = await manager.encrypt_manufacturer_data(bytes(size), manufacturer_id="a")
+            await manager.decrypt_manufacturer_data(envelope, manufacturer_id="a")
+    assert all(timings()[name].count - known >= 40 for name, known in zip(names, before, strict=True))
