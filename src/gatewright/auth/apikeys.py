@@ -44,6 +44,9 @@ REMEMBER = 10_000
 WINDOW = 30.0
 """Seconds for which a verified key is remembered; a revocation is heard of sooner."""
 
+_CEILING_TOPICS = ("manufacturer", "account", "grants", "policy")
+"""Whatever changes here may change what a key is allowed."""
+
 
 class PermissionCeiling(Protocol):
     """What the person who makes a key may do."""
@@ -75,6 +78,7 @@ class _Known(Record, frozen=True, kw_only=True):
     stored: StoredApiKey
     manufacturer: StoredManufacturer | None
     account: StoredAccount | None
+    allowed: list[str]
 
 
 class ApiKeys:
@@ -112,8 +116,7 @@ class ApiKeys:
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._stops = [
             changes.subscribe("api_key", self._forget),
-            changes.subscribe("manufacturer", lambda _: self._forget(ALL)),
-            changes.subscribe("account", lambda _: self._forget(ALL)),
+            *(changes.subscribe(topic, self._forget_all) for topic in _CEILING_TOPICS),
         ]
 
     def close(self) -> None:
@@ -166,7 +169,7 @@ class ApiKeys:
             raise _invalid()
         stored, now = known.stored, self._clock.now()
         await self._touch(stored, now)
-        return _identify(known, await self._allowed(stored), now)
+        return _identify(known, now)
 
     async def rotate(self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP) -> ApiKeyInfo:
         """A new key in place of another, which still works for ``overlap``; each is rotated once.
@@ -221,6 +224,7 @@ class ApiKeys:
             stored=stored,
             manufacturer=await self._tenants.get_manufacturer(stored.manufacturer_id),
             account=await self._tenants.get_account(stored.account_id) if stored.account_id else None,
+            allowed=await self._allowed(stored),
         )
         if notices == self._notices:  # nothing changed while the store was asked
             self._verified[key_id] = (known, looked)
@@ -301,6 +305,9 @@ class ApiKeys:
             self._touched.popitem(last=False)
         await self._store.touch_api_key(stored.key_id, now=now)
 
+    def _forget_all(self, _: str) -> None:
+        self._forget(ALL)
+
     def _forget(self, key_id: str) -> None:
         self._notices += 1
         if key_id == ALL:
@@ -336,7 +343,7 @@ def _checked_name(name: object) -> str:
     return text
 
 
-def _identify(known: _Known, permissions: list[str], now: datetime) -> ApiKeyIdentity:
+def _identify(known: _Known, now: datetime) -> ApiKeyIdentity:
     stored, manufacturer, account = known.stored, known.manufacturer, known.account
     return ApiKeyIdentity(
         key_id=stored.key_id,
@@ -347,7 +354,7 @@ def _identify(known: _Known, permissions: list[str], now: datetime) -> ApiKeyIde
         email=account.email if account else "",
         tier=manufacturer.tier if manufacturer else "",
         roles=[f"manufacturer_{manufacturer.tier}"] if manufacturer else [],
-        permissions=permissions,
+        permissions=list(known.allowed),
         created_at=stored.created_at,
         expires_at=stored.expires_at,
         last_used_at=now,
