@@ -179,6 +179,26 @@ async def test_another_process_learns_of_rotation_and_shredding(tmp_path: Path) 
             await two.encrypt_manufacturer_data({}, manufacturer_id="a")
 
 
+async def test_a_process_that_has_not_heard_seals_nothing_under_a_key_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.db"
+    async with (
+        SqliteStore(path, poll_interval=0.25) as here,
+        SqliteStore(path, poll_interval=0.25) as there,
+        Manager(ROOT, store=here) as one,
+        Manager(ROOT, store=there) as two,
+    ):
+        key_id = (await one.list_keys())[0].key_id
+        ring = (await two.sealer()).ring
+        await ring.current("a")
+        await ring.current("b")
+        await one.revoke_key(key_id, reason="test", destroy=True)
+        await one.shred("b")
+        envelope = await two.encrypt_manufacturer_data({"v": 1}, manufacturer_id="a")
+        assert version_of(envelope) == 2 and await one.decrypt_manufacturer_data(envelope) == {"v": 1}
+        with pytest.raises(KeyUnavailableError):
+            await two.encrypt_manufacturer_data({"v": 1}, manufacturer_id="b")
+
+
 async def test_new_data_keys_are_told_once(key_store: SqliteStore, sink: ListSink) -> None:
     async with Manager(ROOT, store=key_store, events=sink) as manager:
         for _ in range(3):

@@ -89,7 +89,7 @@ class KeyRing(Protocol):
         ...
 
     async def reserve(self, key: DataKey, count: int) -> int:
-        """Count that many messages more under the key; the sum so far."""
+        """Count that many messages more under the key; the sum so far, negative when the key is gone."""
         ...
 
     async def rotate(self, reason: str) -> tuple[StoredKeyGeneration, StoredKeyGeneration]:

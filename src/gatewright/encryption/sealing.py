@@ -208,9 +208,11 @@ class Sealer:
                 if subkey is not None and subkey.remaining > 0:
                     return key, subkey
                 count = key.next_lease(self.max_messages)
-                if await self.ring.reserve(key, count) <= self.max_messages:
+                total = await self.ring.reserve(key, count)
+                if 0 <= total <= self.max_messages:
                     return key, key.add_sealer(self.algorithm, self._flags, count)
-                await self._exhausted(key)
+                if total > self.max_messages:
+                    await self._exhausted(key)
         raise EncryptionError("No data key with messages left could be made.", code="KEY_EXHAUSTED")
 
     def _now(self) -> str:

@@ -105,8 +105,7 @@ class StoredKeyRing:
     async def reserve(self, key: DataKey, count: int) -> int:
         key.used = await self._store.reserve_key_uses(key.owner, key.version, count)
         if key.used < 0:
-            self._forget()
-            await self.current(key.owner)  # tells which of the ways it went
+            self._changed("revoked")  # it is gone, and this process had not heard of it yet
         return key.used
 
     async def rotate(self, reason: str) -> tuple[StoredKeyGeneration, StoredKeyGeneration]:
