@@ -113,7 +113,8 @@ class Passwords:
 
         Raises:
             InvalidTokenError: the token is unknown, used or expired (code ``INVALID_RESET_TOKEN``).
-            MFARequiredError: the account has a second factor; give its code. The token stays good.
+            MFARequiredError: the account has a second factor; give its code. The token stays good. Or its factors
+                were reset by staff and none is enrolled yet (code ``RECOVERY_PENDING``).
             InvalidCredentialsError: the code is wrong (code ``INVALID_MFA_CODE``).
             ValidationError: what is wrong with the password.
             RateLimitExceededError, AccountLockedError: too many wrong codes.
@@ -177,6 +178,13 @@ class Passwords:
         return await self._hashing.hash(str(new_password))
 
     async def _require_second_factor(self, person: Person, mfa_code: object, client: ClientInfo | None) -> None:
+        if await self._factors.recovering(person.account_id):
+            # Sign-in takes a mailed code now: with a mailed reset, the mailbox alone would be enough.
+            raise MFARequiredError(
+                "The second factor of this account is being recovered; its password cannot be reset by mail now.",
+                code="RECOVERY_PENDING",
+                recommended_action="Sign in with the password and enrol a second factor, or ask our staff.",
+            )
         if not await self._factors.enabled(person.account_id):
             return
         if mfa_code is None or mfa_code == "":

@@ -29,7 +29,7 @@ async def test_a_reset_replaces_the_password_and_ends_what_was_open() -> None:
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
         await here.auth.reset_password(await token_for(here, EMAIL.upper()), NEW)
         assert not await here.auth.validate_session(before.session_id or "")
-        assert not await here.auth.verify_device("mfr_acme", device.token or "", client=HOME)
+        assert not await here.auth.verify_device("mfr_acme", device.device_token or "", client=HOME)
         with pytest.raises(InvalidCredentialsError):
             await here.auth.authenticate_manufacturer(EMAIL, PASSWORD)
         assert (await here.auth.authenticate_manufacturer(EMAIL, NEW)).status == "authenticated"
@@ -80,6 +80,18 @@ async def test_a_reset_never_bypasses_the_second_factor() -> None:
             await here.auth.reset_password(token, NEW, mfa_code="ZZZZ2222")
         await here.auth.reset_password(token, NEW, mfa_code=here.code(enrolment.secret))
         assert (await here.auth.authenticate_manufacturer(EMAIL, NEW)).status == "mfa_required"
+
+
+async def test_while_factors_are_recovered_the_mailbox_alone_is_not_enough() -> None:
+    async with world() as here:
+        await here.enrolled()
+        token = await token_for(here)
+        await here.auth.reset_mfa("mfr_acme", actor="staff", reason="phone lost")
+        with pytest.raises(MFARequiredError) as caught:
+            await here.auth.reset_password(token, NEW)
+        assert caught.value.code == "RECOVERY_PENDING"
+        enrolment = await here.enrolled()
+        await here.auth.reset_password(token, NEW, mfa_code=enrolment.backup_codes[0])
 
 
 async def test_guessing_codes_at_the_reset_meets_the_same_door() -> None:

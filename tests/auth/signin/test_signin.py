@@ -237,6 +237,17 @@ async def test_a_measure_asks_those_without_a_factor_for_a_mailed_code() -> None
         assert caught.value.code == "MFA_MAIL_LIMIT"
 
 
+async def test_a_mailed_code_is_worth_nothing_once_a_factor_is_enrolled() -> None:
+    async with world() as here:
+        await here.auth.reset_mfa("mfr_acme", actor="staff", reason="phone lost")
+        result = await here.auth.authenticate_manufacturer(EMAIL, PASSWORD)
+        code = here.mailbox.last(EMAIL, kind="sign_in_code").data["code"]
+        enrolment = await here.enrolled()
+        with pytest.raises(InvalidCredentialsError):
+            await here.auth.complete_mfa(result.challenge_id or "", code)
+        assert (await here.auth.complete_mfa(result.challenge_id or "", here.code(enrolment.secret))).session_id
+
+
 async def test_wrong_codes_at_sign_in_lock_the_codes_not_the_password() -> None:
     async with world() as here:
         enrolment = await here.enrolled()

@@ -90,6 +90,10 @@ class SecondFactors:
         """Whether sign-in asks for a second factor because one is enrolled."""
         return bool(await self.methods(account_id))
 
+    async def recovering(self, account_id: str) -> bool:
+        """Whether staff removed the factors and none is enrolled again yet."""
+        return await self._store.is_recovering(account_id)
+
     def demanded(self, manufacturer_id: str) -> bool:
         """Whether a setting or measure asks everyone (there) for one, enrolled or not."""
         return self._required or self._controls.mfa_required(manufacturer_id)
@@ -196,7 +200,7 @@ class SecondFactors:
                 proof = inner if isinstance(inner, Mapping) else {}
             right = await self.verify_passkey(person, proof, challenge, client=client)
             return Factor.PASSKEY if right == "accepted" else None
-        if secret is not None and "mailed" in secret.data:
+        if secret is not None and "mailed" in secret.data and not await self.enabled(person.account_id):
             right = await self.verify_mailed_code(person, proof, secret)
             return Factor.EMAIL_CODE if right == "accepted" else None
         code = proof.strip() if isinstance(proof, str) else proof
