@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager
+from gatewright.auth.session_states import SessionStates
 from gatewright.auth.sessions import SessionRules
 from gatewright.clock import ManualClock
 from gatewright.errors import (
@@ -350,3 +351,26 @@ async def test_a_closed_manager_stays_closed() -> None:
     await auth.close()
     with pytest.raises(ConfigurationError, match="closed"):
         await auth.initialize()
+
+
+async def test_what_a_process_knows_is_bounded_and_can_be_forgotten(clock: ManualClock) -> None:
+    """The oldest go first; after missed notices everything is looked up again; an old look does not count."""
+    async with SqliteStore() as store, ManufacturerAuthManager(SECRET, store=store, clock=clock) as auth:
+        states = SessionStates(store, store.changes, clock, window=30, capacity=2)
+        ids = [(await auth.create_session(BOUND)).session_id for _ in range(3)]
+        for session_id in ids:
+            assert await states.get_alive(session_id)
+        now = clock.timestamp()
+        assert [states.is_known_alive(session_id, now) for session_id in ids] == [False, True, True]
+        clock.advance(31)
+        assert not states.is_known_alive(ids[2], clock.timestamp())
+        assert await states.get_alive(ids[2])
+        store.changes.publish_all()
+        assert not states.is_known_alive(ids[2], clock.timestamp())
+        states.close()
+        token = await auth.generate_manufacturer_token(ACME)
+        await auth.validate_token(token)
+        store.changes.publish_all()
+        assert not auth.tenants.is_known_active("mfr_acme")
+        await auth.validate_token(token)
+        assert auth.tenants.is_known_active("mfr_acme")
