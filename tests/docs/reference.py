@@ -153,9 +153,7 @@ def _default(value: Any) -> str:
 
 
 def http() -> str:
-    """Every call of the service with what it asks for."""
-    from fastapi.routing import APIRoute
-
+    """Every call that the service describes, with what the middleware asks of it."""
     from gatewright import SecurityFoundation, Settings
     from gatewright.web import create_app
     from gatewright.web.rules import RouterRules
@@ -163,14 +161,13 @@ def http() -> str:
     app = create_app(SecurityFoundation(Settings(database=":memory:")), demo=True)
     rules = RouterRules(app)
     rows = []
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            path = re.sub(r"\{(\w+)(?::\w+)?\}", "x", route.path)
-            for method in sorted(route.methods):
-                scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
-                rule = rules.resolve(scope)
-                sentence = inspect.cleandoc(route.endpoint.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-                rows.append(_row(f"`{method} {route.path}`", route.status_code or 200, _needs(rule), _plain(sentence)))
+    for path, calls in app.openapi()["paths"].items():
+        for method, call in calls.items():
+            scope = {"type": "http", "method": method.upper(), "path": re.sub(r"\{\w+\}", "x", path)}
+            rule = rules.resolve({**scope, "root_path": "", "headers": []})
+            good = next(status for status in call["responses"] if status.startswith("2"))
+            does = call.get("description", "").split("\n\n")[0].replace("\n", " ")
+            rows.append(_row(f"`{method.upper()} {path}`", good, _needs(rule), _plain(does)))
     return "\n".join([_row("call", "answers", "asks for", "does"), _row(*["---"] * 4), *rows])
 
 

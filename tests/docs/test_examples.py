@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, ROOT, all_pages, blocks
+from tests.docs.pages import ROOT, all_pages, blocks
 from tests.support.server import DemoServer
 
 PYTHON_PAGES = [page for page in all_pages() if blocks(page, "python")]
@@ -77,8 +77,3 @@ def test_make_targets_of_the_readme_exist() -> None:
 def test_every_other_block_of_the_readme_is_a_call_of_make() -> None:
     others = [block.text for block in blocks(ROOT / "README.md", "sh") if "curl" not in block.text]
     assert [text for text in others if not re.fullmatch(r"(make \S+( \S+)*\n)+", text)] == []
-
-
-def test_blocks_say_their_language() -> None:
-    bare = [f"{page.name}:{block.line}" for page in sorted(DOCS.rglob("*.md")) for block in blocks(page, "")]
-    assert bare == []
