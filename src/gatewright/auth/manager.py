@@ -17,7 +17,6 @@ from gatewright.auth.clients import read_agent
 from gatewright.auth.endings import Endings
 from gatewright.auth.issue import SessionIssuer
 from gatewright.auth.keyed import KeyedHash
-from gatewright.auth.keyring import KeyRing
 from gatewright.auth.options import AuthOptions
 from gatewright.auth.places import PlaceLookup
 from gatewright.auth.refresh import RefreshService
@@ -27,12 +26,14 @@ from gatewright.auth.session_states import SessionStates
 from gatewright.auth.sessions import SessionService
 from gatewright.auth.tenants import TenantGate
 from gatewright.auth.tokens.foreign import ForeignIssuer
+from gatewright.auth.tokens.keyring import KeyRing
 from gatewright.auth.tokens.revocations import Revocations
 from gatewright.auth.tokens.service import TokenService
 from gatewright.clock import Clock, SystemClock
 from gatewright.encryption.derivation import derive_key
 from gatewright.errors import ConfigurationError, StorageError
 from gatewright.events import EventSink, NullSink
+from gatewright.notify import Notifier
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
 
@@ -55,7 +56,9 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
         clock: tells the time.
         options: issuer, lifetimes, grace, risk.
         strict_tenants: refuse unknown manufacturers, as a foundation does.
-        partners: mail, measures, throttles, encryption and validation of business data, permissions.
+        notifier: delivers mail to people; None: none is sent.
+        partners: what a foundation brings, mail too: measures, throttles, encryption and validation of business
+            data, permissions.
         places: offline data about networks.
         foreign_issuers: others whose tokens are accepted.
 
@@ -74,6 +77,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
         clock: Clock | None = None,
         options: AuthOptions | None = None,
         strict_tenants: bool = False,
+        notifier: Notifier | None = None,
         partners: Partners | None = None,
         places: PlaceLookup | None = None,
         foreign_issuers: Sequence[ForeignIssuer] = (),
@@ -109,7 +113,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             sessions=self.endings,
             issuer=self.issuer,
             options=self.options.access,
-            partners=partners or Partners(),
+            partners=partners or Partners(notifier=notifier),
             strict=strict_tenants,
             sink=self._sink,
             clock=self._clock,

@@ -191,7 +191,7 @@ async def test_a_session_bound_to_a_device(auth: ManufacturerAuthManager) -> Non
         account, manufacturer, HOME, factors=frozenset({"pwd", "device"}), device_id=device.device_id
     )
     session_id = result.session_id or ""
-    shown = ClientInfo(HOME.ip_address, HOME.user_agent, device.token)
+    shown = ClientInfo(HOME.ip_address, HOME.user_agent, device.device_token)
     assert names(await auth.assess_session_risk(session_id, shown)) == set()
     assert names(await auth.assess_session_risk(session_id, HOME)) == {"device_token"}
     await auth.revoke_device("mfr_acme", device.device_id)

@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from gatewright.auth.clients import client_info
-from gatewright.auth.keyring import KeyRing
 from gatewright.auth.records import AuthResult
 from gatewright.auth.refresh import RefreshService, is_refresh_token
 from gatewright.auth.sessions import SessionService
+from gatewright.auth.tokens.keyring import KeyRing
 from gatewright.auth.tokens.service import TokenService
 from gatewright.errors import FieldError, ValidationError
 from gatewright.performance import performance_monitor

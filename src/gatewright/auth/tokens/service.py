@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from gatewright.auth.keyring import KeyRing
 from gatewright.auth.session_states import SessionStates
 from gatewright.auth.tenants import TenantGate
 from gatewright.auth.tokens.claims import (
@@ -30,6 +29,7 @@ from gatewright.auth.tokens.compact import (
     read_object,
 )
 from gatewright.auth.tokens.foreign import ForeignIssuer
+from gatewright.auth.tokens.keyring import KeyRing
 from gatewright.auth.tokens.memory import Remembered, TokenMemory, token_hash
 from gatewright.auth.tokens.revocations import Revocations
 from gatewright.clock import Clock
