@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gatewright.web.body import MAX_FIELDS, collect, read_body, replay, understand
 from gatewright.web.problems import Problem

@@ -32,7 +32,14 @@ def products(data: Path) -> int:
 @pytest.mark.slow
 def test_the_story_ends_well_though_the_server_is_killed_in_the_middle(tmp_path: Path) -> None:
     server = DemoServer(tmp_path / "data").start()
-    command = [sys.executable, str(ROOT / "examples" / "walkthrough.py"), "--url", server.url, "--data", str(server.data)]
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "walkthrough.py"),
+        "--url",
+        server.url,
+        "--data",
+        str(server.data),
+    ]
     story = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         deadline = time.monotonic() + 120

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from gatewright.auth import AuthResult, ClientInfo
 from gatewright.errors import ValidationError
 from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
 from gatewright.records import Record
 from gatewright.web.api import models
 from gatewright.web.api.answers import answer
@@ -27,9 +28,9 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     public = [Depends(open_to_all())]
 
     @api.post("/manufacturers", status_code=202, dependencies=public)
-    async def register(body: models.Registration) -> Response:
+    async def register(body: models.Registration, request: Request) -> Response:
         """Register a manufacturer. Answers alike for new and known addresses; the mail says how to go on."""
-        await auth.request_registration(body.model_dump(exclude_none=True))
+        await auth.request_registration(body.model_dump(exclude_none=True), client=_client(request))
         return answer(ACCEPTED, 202)
 
     @api.post("/manufacturers/verify", status_code=201, dependencies=public)
@@ -73,15 +74,31 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         return Response(status_code=204)
 
     @api.post("/auth/password/forgot", status_code=202, dependencies=public)
-    async def forgot(body: models.Forgot) -> Response:
+    async def forgot(body: models.Forgot, request: Request) -> Response:
         """Ask for a reset by mail. Never says whether the address is known."""
-        await auth.request_password_reset(body.email)
+        await auth.request_password_reset(body.email, client=_client(request))
         return answer(ACCEPTED, 202)
 
     @api.post("/auth/password/reset", status_code=204, dependencies=public)
-    async def reset(body: models.Reset) -> Response:
+    async def reset(body: models.Reset, request: Request) -> Response:
         """Set a new password with the token of the mail; accounts with a second factor need its code as well."""
-        await auth.reset_password(body.token, body.new_password, mfa_code=body.mfa_code)
+        await auth.reset_password(body.token, body.new_password, mfa_code=body.mfa_code, client=_client(request))
+        return Response(status_code=204)
+
+    @api.post("/auth/password/change", status_code=204)
+    async def change(
+        body: models.PasswordChange, request: Request, caller: Annotated[ManufacturerContext, Depends(requires())]
+    ) -> Response:
+        """Replace my password; my other sessions end."""
+        state = state_of(request)
+        await auth.change_password(
+            caller.manufacturer_id,
+            body.current_password,
+            body.new_password,
+            account_id=caller.account_id,
+            session_id=state.session_id,
+            client=state.client,
+        )
         return Response(status_code=204)
 
     return api

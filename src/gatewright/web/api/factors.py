@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -26,16 +26,23 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     return api
 
 
+async def _confirm_where_enrolled(
+    foundation: SecurityFoundation, caller: ManufacturerContext, request: Request
+) -> None:
+    """A stolen session must not add a factor of its own: who has one shows it first."""
+    auth = foundation.auth
+    if await auth.mfa_enabled(caller.manufacturer_id, account_id=caller.account_id):
+        session_id = state_of(request).session_id or ""
+        await auth.require_recent_mfa(session_id, max_age=foundation.settings.recent_mfa_seconds)
+
+
 def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
     auth = foundation.auth
 
     @api.post("/mfa/totp")
     async def enrol(caller: Caller, request: Request) -> Response:
         """Begin: a secret, its QR code and ten backup codes, shown once. Replacing one needs recent MFA."""
-        if await auth.mfa_enabled(caller.manufacturer_id, account_id=caller.account_id):
-            await auth.require_recent_mfa(
-                state_of(request).session_id or "", max_age=foundation.settings.recent_mfa_seconds
-            )
+        await _confirm_where_enrolled(foundation, caller, request)
         return answer(await auth.setup_mfa(caller.manufacturer_id, account_id=caller.account_id))
 
     @api.post("/mfa/totp/confirm")
@@ -46,6 +53,16 @@ def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
         if session_id is not None:
             await auth.note_mfa(session_id)
         return answer({"enabled": True})
+
+    @api.post("/mfa/step-up", status_code=204)
+    async def step_up(body: models.StepUp, caller: Caller, request: Request) -> Response:
+        """Show a second factor again, for the calls that need a recent one."""
+        state = state_of(request)
+        proof: Any = body.code
+        if body.assertion is not None:
+            proof = {"challenge_id": body.challenge_id, "assertion": body.assertion}
+        await auth.step_up(state.session_id or "", proof, client=state.client)
+        return Response(status_code=204)
 
     @api.delete("/mfa/totp")
     async def remove(body: models.Code, caller: ConfirmedCaller) -> Response:
@@ -69,8 +86,9 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
         return answer(page(await auth.list_passkeys(caller.manufacturer_id, account_id=caller.account_id), None))
 
     @api.post("/passkeys/register/begin")
-    async def begin_registration(caller: Caller) -> Response:
-        """The options for ``navigator.credentials.create``."""
+    async def begin_registration(caller: Caller, request: Request) -> Response:
+        """The options for ``navigator.credentials.create``. Needs recent MFA where a second factor is enrolled."""
+        await _confirm_where_enrolled(foundation, caller, request)
         return answer(await auth.begin_passkey_registration(caller.manufacturer_id, account_id=caller.account_id))
 
     @api.post("/passkeys/register/finish", status_code=201)

@@ -75,6 +75,12 @@ class PasswordChange(Body):
     new_password: Secret
 
 
+class StepUp(Body):
+    code: Annotated[str, Field(max_length=32)] | None = None
+    challenge_id: Identifier | None = None
+    assertion: dict[str, Any] | None = None
+
+
 class Code(Body):
     code: Annotated[str, Field(max_length=32)]
 

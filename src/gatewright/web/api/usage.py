@@ -42,7 +42,10 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         """The Inspection of any JSON value, for services that are not Python."""
         return answer(await foundation.validator.inspect(value, manufacturer_id=caller.manufacturer_id))
 
-    @api.api_route("/forward-auth", methods=["GET", "POST"], dependencies=[Depends(open_to_all(auth="required"))])
+    signed_in = [Depends(open_to_all(auth="required"))]
+
+    @api.get("/forward-auth", dependencies=signed_in, operation_id="forward_auth")
+    @api.post("/forward-auth", dependencies=signed_in, operation_id="forward_auth_post")
     async def forward_auth(request: Request) -> Response:
         """For nginx ``auth_request``, Traefik and Envoy: 200 with who it is, or 401, 403, 429."""
         caller = state_of(request).caller
