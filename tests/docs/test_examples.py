@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,15 +49,26 @@ def _shell(blocks_: list[str], server: DemoServer) -> list[str]:
     return done.stdout.split(mark)
 
 
+def _answers(output: str) -> list[dict[str, Any]]:
+    """The JSON objects of an output; ``curl`` puts no line breaks between them."""
+    found, decoder, rest = [], json.JSONDecoder(), output.strip()
+    while rest.startswith("{"):
+        answer, end = decoder.raw_decode(rest)
+        found.append(answer)
+        rest = rest[end:].lstrip()
+    assert not rest, rest
+    return found
+
+
 def test_shell_of_the_readme_works_as_printed(demo: DemoServer) -> None:
     printed = blocks(ROOT / "README.md", "sh")
     calls = [block.text for block in printed if "curl" in block.text]
     assert len(calls) >= 4
     outputs = _shell(calls, demo)
     for call, output in zip(calls, outputs, strict=True):
-        answers = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        answers = _answers(output)
         assert answers, f"no answer to:\n{call}\n{output}"
-        codes = [answer.get("code") for answer in answers if answer.get("status", 0) in range(400, 600)]
+        codes = [answer.get("code") for answer in answers if answer.get("status") in range(400, 600)]
         attack = "UNION SELECT" in call or "<script>" in call
         assert codes == (["THREAT_DETECTED"] if attack else []), f"{call}\n{output}"
 
