@@ -16,11 +16,11 @@ from gatewright.controls import Controls
 from gatewright.encryption import ManufacturerEncryptionManager, Profiles
 from gatewright.errors import ConfigurationError, FieldError, ValidationError
 from gatewright.events import FanOut
-from gatewright.monitoring import SecurityMonitor
+from gatewright.monitoring import Bounds, SecurityMonitor
 from gatewright.notify import ConsoleNotifier, FileNotifier, Notifier, SmtpNotifier
 from gatewright.policy import Policy, load_policy
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
-from gatewright.settings import Settings
+from gatewright.settings import Settings, key_bytes
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.cache.protocol import Cache
 from gatewright.storage.protocol import Store
@@ -71,6 +71,10 @@ class SecurityFoundation:
             controls=self.controls,
             clock=clock,
             root_secret=root,
+            previous_root_secrets=[key_bytes(key.get_secret_value()) for key in settings.previous_secret_keys],
+            checkpoint_file=settings.checkpoint_file,
+            posture_mode=settings.posture_mode,
+            bounds=Bounds(protected=settings.trusted_proxies),
             spool_dir=settings.data_dir / "spool" if store.durable else None,
             facts=self._facts,
         )

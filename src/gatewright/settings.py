@@ -42,6 +42,7 @@ class Settings(BaseSettings):
 
     # --- secrets ------------------------------------------------------------------------------------------------
     secret_key: SecretStr | None = Field(None, description="root of tokens, codes and cookies; 32 random bytes")
+    previous_secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     encryption_key: SecretStr | None = Field(None, description="root of data at rest; 32 bytes in hex or base64")
     previous_encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     legacy_fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     rules_dir: Path | None = None
     model_file: Path | None = None
     inspection_mode: Literal["off", "shadow", "block"] = "block"
+    posture_mode: Literal["suggest", "enforce"] = "suggest"
+    checkpoint_file: Path | None = None
 
     # --- tokens and sessions ------------------------------------------------------------------------------------
     issuer: str = "gatewright"
@@ -120,7 +123,9 @@ class Settings(BaseSettings):
         if self.mode == "production":
             _refuse_weak_production(self)
 
-    @field_validator("previous_encryption_keys", "legacy_fernet_keys", "trusted_proxies", mode="before")
+    @field_validator(
+        "previous_secret_keys", "previous_encryption_keys", "legacy_fernet_keys", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -31,7 +31,7 @@ class DemoServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.log = data.parent / f"{data.name}.log"
 
-    def start(self, *, timeout: float = 40.0) -> DemoServer:
+    def start(self, *, timeout: float = 120.0) -> DemoServer:
         """Start and wait until it answers."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GATEWRIGHT_")}
         environment = {

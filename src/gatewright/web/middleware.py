@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from gatewright.errors import AuthenticationError, InsufficientPermissionsError, SecurityError
+from gatewright.errors import AuthenticationError, InsufficientPermissionsError, SecurityError, StoreUnavailableError
 from gatewright.events import Severity, event
 from gatewright.logs import bind_request, get_logger
 from gatewright.rbac import ManufacturerContext
@@ -79,6 +79,8 @@ class GatewrightMiddleware:
 
     async def _admit(self, scope: Scope, receive: Receive, state: RequestState, rule: RouteRule) -> Receive | None:
         """Every step before the application; the ``receive`` to hand it, or None when the client has gone."""
+        if not self._foundation.monitor.accepting and rule.name != "probe":
+            raise StoreUnavailableError("Events cannot be kept at the moment.", code="AUDIT_UNAVAILABLE", retry_after=5)
         if rule.auth != "none":
             await self._authenticator.authenticate(scope, state, required=rule.auth == "required")
         await self._limiter.check(state, rule)
