@@ -1,5 +1,7 @@
 """What may they do? Permissions and quotas by tier."""
 
+from gatewright.rbac.insights.analytics import UsageAnalytics
+from gatewright.rbac.insights.tiers import TierSuggestion
 from gatewright.rbac.manager import ManufacturerRBACManager
 from gatewright.rbac.names import ManufacturerPermission, ManufacturerRole
 from gatewright.rbac.records import (
@@ -9,6 +11,7 @@ from gatewright.rbac.records import (
     UsagePeriod,
     UsageResult,
 )
+from gatewright.rbac.suggestions import PermissionSuggestion
 from gatewright.storage.grants import PermissionViolation
 from gatewright.storage.usage import OverageAttempt
 
@@ -19,7 +22,10 @@ __all__ = [
     "ManufacturerRole",
     "OverageAttempt",
     "PermissionResult",
+    "PermissionSuggestion",
     "PermissionViolation",
+    "TierSuggestion",
+    "UsageAnalytics",
     "UsageLimits",
     "UsagePeriod",
     "UsageResult",

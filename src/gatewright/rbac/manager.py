@@ -16,12 +16,16 @@ from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.performance import performance_monitor
 from gatewright.policy import Policy, load_policy
 from gatewright.rbac.compiled import CompiledPolicy
+from gatewright.rbac.insights.analytics import UsageAnalytics
+from gatewright.rbac.insights.tiers import TierSuggestion
 from gatewright.rbac.leases import Pools, sweep
 from gatewright.rbac.names import tier_name
 from gatewright.rbac.permissions import Permissions
 from gatewright.rbac.quotas import Quotas
 from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, UsageResult
 from gatewright.rbac.standing import Standings, id_of
+from gatewright.rbac.suggestions import PermissionSuggestion, Suggestions
+from gatewright.storage.adjustments import StoredAdjustment
 from gatewright.storage.cache.protocol import Cache
 from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
@@ -65,6 +69,9 @@ class ManufacturerRBACManager:
         # Only a cache that workers share has pools; the policy says which resources may be leased to them.
         pools: Pools | None = getattr(cache, "pools", None) if self.policy.quotas.leases else None
         self._quotas = Quotas(self.store, self._standings, self._sink, self._clock, controls, pools)
+        self._suggestions = Suggestions(
+            self.store, self._standings, self._permissions, self._quotas, self._sink, self._clock
+        )
         self._sweeping: asyncio.Task[None] | None = None
 
     async def initialize(self) -> None:
@@ -270,3 +277,29 @@ class ManufacturerRBACManager:
     async def reset_monthly_quotas(self, manufacturer_id: str | None = None) -> int:
         """Begin the present cycle anew, for one or for all; resources that were reset."""
         return await self._quotas.reset(manufacturer_id)
+
+    # --- insights -----------------------------------------------------------------------------------------------
+
+    async def get_usage_analytics(self, manufacturer_id: Any) -> UsageAnalytics:
+        """Totals, trend, season, the day on which each quota ends with an interval, and anomalies."""
+        return await self._suggestions.analytics(manufacturer_id)
+
+    async def suggest_tier(self, manufacturer_id: Any) -> TierSuggestion:
+        """The tier that suits what was used and refused, with evidence and what waiting would cost."""
+        return await self._suggestions.tier(manufacturer_id)
+
+    async def suggest_permissions(self, manufacturer_id: Any) -> list[PermissionSuggestion]:
+        """Permissions that are denied repeatedly (needed), and those unused for long (least privilege)."""
+        return await self._suggestions.permissions(manufacturer_id)
+
+    async def apply_suggestion(self, suggestion_id: str, *, author: str | None = None) -> StoredAdjustment:
+        """Put a suggestion in force for the time that the policy allows; it is undone exactly at the end."""
+        return await self._suggestions.apply(suggestion_id, author)
+
+    async def roll_back_suggestion(self, suggestion_id: str, *, author: str | None = None) -> StoredAdjustment:
+        """Undo an applied suggestion now, to exactly the former state."""
+        return await self._suggestions.roll_back(suggestion_id, author)
+
+    async def suggestion_digest(self, since: datetime | None = None) -> list[StoredAdjustment]:
+        """What was suggested, applied and ended since then (a week ago), newest first."""
+        return await self._suggestions.digest(since)

@@ -16,6 +16,8 @@ from gatewright.rbac.standing import Standings, id_of
 from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
 
+_REMEMBERED_USES = 200_000
+
 
 class Permissions:
     """Answers "may they?" from bit sets in memory."""
@@ -25,6 +27,8 @@ class Permissions:
         self._standings = standings
         self._sink = sink
         self._clock = clock
+        self._day = 0
+        self._used: set[tuple[str, str]] = set()
 
     async def has_each(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
         """The answer for each, from one look."""
@@ -69,9 +73,11 @@ class Permissions:
         """
         mask = self._standings.quick(manufacturer)
         if mask is not None and mask & self._standings.compiled.bit(permission):
+            await self._note_use(manufacturer, permission)
             return
         result = await self.check(manufacturer, permission)
         if result.granted:
+            await self._note_use(manufacturer, permission)
             return
         manufacturer_id, context = id_of(manufacturer), operation_context[:200]
         ip_address = getattr(manufacturer, "ip_address", None)
@@ -110,6 +116,18 @@ class Permissions:
                 "reason": result.reason,
             },
         )
+
+    async def _note_use(self, manufacturer: Any, permission: Any) -> None:
+        """Remember, once a day, that a permission was used; the unused ones are suggested for taking away."""
+        day = int(self._clock.timestamp()) // 86_400
+        if day != self._day:
+            self._day = day
+            self._used.clear()
+        key = (id_of(manufacturer), plain(permission))
+        if key not in self._used:
+            if len(self._used) < _REMEMBERED_USES:
+                self._used.add(key)
+            await self._store.note_permission_use(*key, day)
 
     async def violations(self, manufacturer_id: str, hours: float) -> list[PermissionViolation]:
         """Refusals of the last hours, newest first."""

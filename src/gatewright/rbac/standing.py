@@ -7,7 +7,7 @@ query. The memory is bounded.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any
 
 from gatewright.clock import Clock
@@ -36,6 +36,7 @@ class Standing:
         "known",
         "members",
         "restricted",
+        "stored_tier",
         "strangers",
         "tier",
         "until",
@@ -43,6 +44,7 @@ class Standing:
 
     def __init__(self, tier: str | None, billing_day: int, *, known: bool, active: bool) -> None:
         self.tier = tier
+        self.stored_tier: str | None = None
         self.billing_day = billing_day
         self.known = known
         self.active = active
@@ -78,6 +80,8 @@ class Standings:
         self.known: OrderedDict[str, Standing] = OrderedDict()
         self._store = store
         self._clock = clock
+        self.on_due: Callable[[str], Awaitable[float | None]] | None = None
+        """Ends what is over in a manufacturer, and says when the next thing ends."""
         self._owners: dict[str, str] = {}
         self._changes = 0
         self._stops: list[Callable[[], None]] = [
@@ -191,16 +195,20 @@ class Standings:
         return isinstance(account, str) and not (standing.members or {}).get(account)
 
     async def _look_up(self, manufacturer_id: str) -> Standing:
+        due = None if self.on_due is None else await self.on_due(manufacturer_id)
         changes = self._changes
         stored = await self._store.get_manufacturer(manufacturer_id)
         grants = await self._store.grants_of(manufacturer_id, self._clock.now())
         if stored is None:
             tier = await self._store.tier_of_unregistered(manufacturer_id)
             standing = Standing(tier and self.compiled.tier(tier), 1, known=False, active=True)
+            standing.stored_tier = tier
         else:
             active = stored.status == "active"
             standing = Standing(self.compiled.tier(stored.tier), stored.billing_day, known=True, active=active)
+            standing.stored_tier = stored.tier
             standing.members = self._members(manufacturer_id, await self._store.list_accounts(manufacturer_id))
+        standing.until = due
         self._apply(standing, grants)
         standing.mask(self.compiled, None)
         if changes == self._changes:  # else something changed while the store was asked: use it once, keep nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gatewright.storage.adjustments import AdjustmentStore
 from gatewright.storage.apikeys import ApiKeyStore
 from gatewright.storage.attempts import AttemptStore
 from gatewright.storage.audit import AuditStore
@@ -37,6 +38,7 @@ class Store(
     KeyStore,
     OneTimeStore,
     GrantStore,
+    AdjustmentStore,
     UsageStore,
     Protocol,
 ):

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from gatewright.storage.changes import Changes
+from gatewright.storage.sqlite.adjustments import SqliteAdjustments
 from gatewright.storage.sqlite.apikeys import SqliteApiKeys
 from gatewright.storage.sqlite.attempts import SqliteAttempts
 from gatewright.storage.sqlite.audit import SqliteAudit
@@ -43,6 +44,7 @@ class SqliteStore(
     SqliteKeys,
     SqliteOneTime,
     SqliteGrants,
+    SqliteAdjustments,
     SqliteUsage,
 ):
     """The embedded store: one file, several processes, nothing to configure.

@@ -1,6 +1,29 @@
 """Temporary grants and restrictions, and the permissions that were refused."""
 
 SQL = """
+CREATE TABLE adjustments (
+    suggestion_id   TEXT PRIMARY KEY,
+    manufacturer_id TEXT NOT NULL,
+    kind            TEXT NOT NULL CHECK (kind IN ('tier', 'grant', 'restrict')),
+    subject         TEXT NOT NULL,
+    status          TEXT NOT NULL,
+    former          TEXT,
+    grant_id        TEXT,
+    until           REAL,
+    author          TEXT,
+    created_at      REAL NOT NULL,
+    changed_at      REAL NOT NULL
+) STRICT;
+CREATE INDEX adjustments_of ON adjustments (manufacturer_id, status);
+
+CREATE TABLE permission_use (
+    manufacturer_id TEXT NOT NULL,
+    permission      TEXT NOT NULL,
+    first_day       INTEGER NOT NULL,
+    last_day        INTEGER NOT NULL,
+    PRIMARY KEY (manufacturer_id, permission)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE unregistered_tiers (
     manufacturer_id TEXT PRIMARY KEY,
     tier            TEXT NOT NULL,

@@ -1,0 +1,1 @@
+"""What recorded usage tells: trend, season, forecast, anomalies and suggestions. Plain methods, back-tested."""

@@ -1,0 +1,160 @@
+"""Which tier suits a manufacturer: a higher one where quotas will not do, a lower one where they are far too wide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from gatewright.policy import UNLIMITED, Policy
+from gatewright.rbac.insights.analytics import DAY, UsageAnalytics
+from gatewright.records import Record
+
+_ROOM = 0.6
+"""A lower tier must leave this much air: the highest 30 days of the last 90 may use this share of its limits."""
+_REFUSED_DAYS = 3
+"""Different days with refusals in the last 30 that count as evidence by themselves."""
+_KNOWN_DAYS = 28
+_LONG_KNOWN_DAYS = 90
+
+
+class Refusals(Record, frozen=True, kw_only=True):
+    """Refusals of one resource in the last 30 days."""
+
+    units: int
+    days: int
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """What speaks for a tier, by resource. ``expected_shortfall`` is what waiting would cost: units that will be
+    refused until the cycle ends, by the forecast."""
+
+    resource: str
+    current: int
+    limit: int
+    expected_at_cycle_end: float
+    low: float
+    high: float
+    refused_units: int = 0
+    refused_days: int = 0
+    expected_shortfall: float = 0.0
+    suggested_limit: int
+
+
+class TierSuggestion(Record, frozen=True, kw_only=True):
+    """``suggested`` equals ``current`` where nothing should change. ``suggestion_id`` can be applied, None cannot."""
+
+    manufacturer_id: str
+    current: str
+    suggested: str
+    reasons: tuple[str, ...]
+    evidence: tuple[Evidence, ...] = ()
+    suggestion_id: str | None = None
+
+
+def judge(policy: Policy, seen: UsageAnalytics, refused: Mapping[str, Refusals]) -> TierSuggestion:
+    """The tier that suits what was seen."""
+    short = [r for r in seen.forecasts if _is_short(seen, refused.get(r), r)]
+    if short:
+        suggested = _lowest_that_serves(policy, seen, short)
+        if suggested != seen.tier:
+            evidence = tuple(_evidence(policy, seen, refused.get(r), r, suggested) for r in short)
+            return TierSuggestion(
+                manufacturer_id=seen.manufacturer_id,
+                current=seen.tier,
+                suggested=suggested,
+                reasons=tuple(_why_more(one, suggested) for one in evidence),
+                evidence=evidence,
+            )
+    lower = None if short or refused else _lower_that_suffices(policy, seen)
+    if lower is not None:
+        evidence = tuple(_evidence(policy, seen, None, r, lower) for r in seen.forecasts)
+        reason = f"For {_LONG_KNOWN_DAYS} days nothing came near the limits of {lower}."
+        return TierSuggestion(
+            manufacturer_id=seen.manufacturer_id,
+            current=seen.tier,
+            suggested=lower,
+            reasons=(reason,),
+            evidence=evidence,
+        )
+    reason = "The quotas suit what is used." if seen.days_known >= _KNOWN_DAYS else "Too little is known to tell."
+    return TierSuggestion(
+        manufacturer_id=seen.manufacturer_id, current=seen.tier, suggested=seen.tier, reasons=(reason,)
+    )
+
+
+def _is_short(seen: UsageAnalytics, refused: Refusals | None, resource: str) -> bool:
+    """Refused on several days, or sure to be before the cycle ends, and not for one wild day only."""
+    forecast = seen.forecasts[resource]
+    if forecast.limit <= 0:
+        return False
+    often = refused is not None and refused.days >= _REFUSED_DAYS
+    if seen.days_known < _KNOWN_DAYS:
+        return often
+    return often or forecast.low >= forecast.limit or _month_ahead(seen, resource) > forecast.limit * 1.1
+
+
+def _month_ahead(seen: UsageAnalytics, resource: str) -> float:
+    """Units that 30 days at the lower of the last two fortnights' pace would come to."""
+    days = seen.resources[resource].daily
+    return min(sum(days[-14:]), sum(days[-28:-14])) / 14 * 30
+
+
+def _lowest_that_serves(policy: Policy, seen: UsageAnalytics, short: Sequence[str]) -> str:
+    ranked = policy.tiers_by_rank()
+    above = ranked[ranked.index(seen.tier) + 1 :]
+    for tier in above:
+        limits = policy.limits_of_tier(tier)
+        needed = {r: max(seen.forecasts[r].expected, _month_ahead(seen, r)) for r in short}
+        if all(r in limits and (limits[r].limit == UNLIMITED or needed[r] <= limits[r].limit) for r in short):
+            return tier
+    return above[-1] if above else seen.tier
+
+
+def _lower_that_suffices(policy: Policy, seen: UsageAnalytics) -> str | None:
+    if seen.days_known < _LONG_KNOWN_DAYS:
+        return None
+    ranked = policy.tiers_by_rank()
+    for tier in ranked[: ranked.index(seen.tier)]:
+        limits = policy.limits_of_tier(tier)
+        if all(_fits(seen, r, limits[r].limit if r in limits else 0) for r in seen.resources):
+            return tier
+    return None
+
+
+def _fits(seen: UsageAnalytics, resource: str, limit: int) -> bool:
+    days = seen.resources[resource].daily[-_LONG_KNOWN_DAYS:]
+    highest = max((sum(days[n : n + 30]) for n in range(max(1, len(days) - 29))), default=0)
+    return limit == UNLIMITED or max(highest, seen.forecasts[resource].high) <= limit * _ROOM
+
+
+def _evidence(
+    policy: Policy, seen: UsageAnalytics, refused: Refusals | None, resource: str, suggested: str
+) -> Evidence:
+    forecast = seen.forecasts[resource]
+    limit = policy.limits_of_tier(suggested).get(resource)
+    return Evidence(
+        resource=resource,
+        current=forecast.current,
+        limit=forecast.limit,
+        expected_at_cycle_end=forecast.expected,
+        low=forecast.low,
+        high=forecast.high,
+        refused_units=refused.units if refused else 0,
+        refused_days=refused.days if refused else 0,
+        expected_shortfall=max(0.0, round(forecast.expected - forecast.limit, 1)) if forecast.limit >= 0 else 0.0,
+        suggested_limit=0 if limit is None else limit.limit,
+    )
+
+
+def _why_more(one: Evidence, suggested: str) -> str:
+    allows = "any number" if one.suggested_limit == UNLIMITED else f"{one.suggested_limit:,}"
+    refused = f"{one.refused_units:,} were refused on {one.refused_days} days" if one.refused_days else ""
+    ahead = f"about {one.expected_at_cycle_end:,.0f} ({one.low:,.0f} to {one.high:,.0f}) are expected in this cycle"
+    what = f"{refused}, and {ahead}" if refused else ahead
+    cost = f"; waiting costs about {one.expected_shortfall:,.0f} refused" if one.expected_shortfall else ""
+    return f"{one.resource}: {what} of {one.limit:,}{cost}. The tier {suggested} allows {allows}."
+
+
+def day_number(moment: datetime) -> int:
+    """Days since 1970-01-01."""
+    return int(moment.timestamp()) // DAY
