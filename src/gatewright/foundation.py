@@ -5,8 +5,11 @@ Here, and only here, the packages meet: what one needs of another is a small Pro
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from gatewright.auth import AuthOptions, ManufacturerAuthManager
@@ -14,7 +17,7 @@ from gatewright.auth.access import Partners
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption import ManufacturerEncryptionManager, Profiles
-from gatewright.errors import ConfigurationError, FieldError, ValidationError
+from gatewright.errors import ConfigurationError, FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
 from gatewright.monitoring import Bounds, SecurityMonitor
 from gatewright.notify import ConsoleNotifier, FileNotifier, Notifier, SmtpNotifier
@@ -26,6 +29,9 @@ from gatewright.storage.cache.protocol import Cache
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats import ManufacturerSecurityValidator
+
+UPKEEP_SECONDS = 3_600.0
+REENCRYPTED_PER_SECOND = 200.0
 
 
 class SecurityFoundation:
@@ -60,6 +66,7 @@ class SecurityFoundation:
         self.notifier = notifier or _notifier(self.settings)
         self._shared_cache = self.settings.redis_url is not None
         self._open = False
+        self._upkeep: asyncio.Task[None] | None = None
         self._build()
 
     def _build(self) -> None:
@@ -80,11 +87,12 @@ class SecurityFoundation:
         )
         sink.add(self.monitor)
         self.encryption = ManufacturerEncryptionManager(
-            settings.secret("encryption_key"),
+            settings.secret_text("encryption_key"),
             store=store,
             previous_keys=[key.get_secret_value() for key in settings.previous_encryption_keys],
             legacy_fernet_keys=[key.get_secret_value() for key in settings.legacy_fernet_keys],
             rotation_days=self.policy.rotation.data_key_days,
+            secret_files=[settings.data_dir, Path(settings.database_path)] if store.durable else [],
             events=sink,
             clock=clock,
         )
@@ -104,7 +112,7 @@ class SecurityFoundation:
             self.policy, store=store, sink=sink, controls=self.controls, clock=clock, strict_tenants=True
         )
         self.auth = ManufacturerAuthManager(
-            root,
+            settings.secret_text("secret_key"),
             settings.token_algorithm,
             store=store,
             sink=sink,
@@ -135,12 +143,16 @@ class SecurityFoundation:
         for part in (self.monitor, self.encryption, self.validator, self.rbac, self.auth):
             await part.initialize()
         self._open = True
+        self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
 
     async def close(self) -> None:
         """Close everything, the store last; calling twice is harmless."""
         if not self._open:
             return
         self._open = False
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
         for part in (self.auth, self.rbac, self.validator, self.encryption, self.monitor):
             await part.close()
         await self.cache.close()
@@ -158,6 +170,14 @@ class SecurityFoundation:
         """For an ASGI application: ``FastAPI(lifespan=foundation.lifespan)``."""
         async with self:
             yield
+
+    async def _keep_up(self) -> None:
+        """Rotate data keys that policy calls old, and re-encrypt what was sealed under former ones."""
+        while True:
+            await asyncio.sleep(UPKEEP_SECONDS)
+            with contextlib.suppress(StorageError):  # the store is away: it is due again next time
+                if await self.encryption.rotate_if_due() is not None:
+                    await self.encryption.reencrypt_all([self.profiles], records_per_second=REENCRYPTED_PER_SECOND)
 
     # --- what the parts ask of each other -----------------------------------------------------------------------
 

@@ -137,6 +137,11 @@ class Settings(BaseSettings):
             return str(self.data_dir / "gatewright.db")
         return self.database.removeprefix("sqlite:///")
 
+    def secret_text(self, name: str) -> str | None:
+        """The secret called ``name`` as it was given: managers decode keys and stretch passphrases themselves."""
+        value = getattr(self, name)
+        return None if value is None else str(value.get_secret_value())
+
     def secret(self, name: str) -> bytes | None:
         """The bytes of the secret called ``name`` (``secret_key`` …): decoded from hex or base64 where it is that."""
         value = getattr(self, name)

@@ -126,7 +126,7 @@ def rotate_root(
 
 async def _rotate_root() -> dict[str, Any]:
     async with opened() as foundation:
-        present = foundation.settings.secret("encryption_key")
+        present = foundation.settings.secret_text("encryption_key")
         if present is None:
             raise KeyUnavailableError("GATEWRIGHT_ENCRYPTION_KEY is missing.")
         return (await foundation.encryption.rotate_root_key(present)).to_dict()
