@@ -10,9 +10,11 @@ from tests.threats.learning.small import SmallDetector, train
 
 @pytest.fixture(scope="session")
 def rows() -> tuple[ReferenceRow, ...]:
-    """Every fifth harmless row and every attack of the reference."""
+    """Every twelfth harmless row, every fourth attack, and all of LDAP."""
     harmless = [row for row in load_reference() if not row.label]
-    return (*harmless[::5], *(row for row in load_reference() if row.label))
+    attacks = [row for row in load_reference() if row.label and row.category != "ldap"]
+    ldap = [row for row in load_reference() if row.category == "ldap"]
+    return (*harmless[::12], *attacks[::4], *ldap)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import Any, Self
 from zlib import crc32
 
+import msgspec
 import numpy as np
 
 from gatewright.threats.findings import CLEAN, Inspection, ThreatDetectionResult
-from gatewright.threats.learning.candidate import as_text
 from gatewright.threats.learning.fit import Correction, Encoded, Floats
 from gatewright.threats.learning.reference import ReferenceRow
 
@@ -19,6 +19,11 @@ SIZE = 1 << 14
 THRESHOLD = 2.0
 PRECISE = "<script>alert("
 """The one rule of this detector."""
+
+
+def as_text(payload: Any) -> str:
+    """A payload as one text."""
+    return payload if isinstance(payload, str) else msgspec.json.encode(payload).decode()
 
 
 class SmallDetector:

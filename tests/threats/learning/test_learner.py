@@ -14,10 +14,9 @@ from gatewright.errors import RateLimitExceededError, StoreUnavailableError, Val
 from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats.learning import candidate
-from gatewright.threats.learning.candidate import as_text
 from gatewright.threats.learning.learner import STATEMENTS_A_DAY, Learner, ModelVersion
 from gatewright.threats.learning.reference import ReferenceRow
-from tests.threats.learning.small import SmallDetector
+from tests.threats.learning.small import SmallDetector, as_text
 
 
 @pytest.fixture
@@ -220,7 +219,7 @@ async def test_poisoning(
     """Eight poisonings: refused, or without harm: recall and false alarms stay where they were."""
     lies, is_threat = (attacks, False) if kind == "attacks called harmless" else (harmless, True)
     names = [f"actor {n}" for n in range(actors)]
-    lies = lies[::5][:120]
+    lies = lies[::4][:30]
     current = small
     for batch in [lies] if pace == "fast" else [lies[n::3] for n in range(3)]:
         await tell(learner, current, batch, is_threat, *names)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from gatewright.storage.feedback import StoredFeedback
 from gatewright.threats.learning.detector import Learnable
-from gatewright.threats.learning.fit import Caps, Correction, fit_correction
+from gatewright.threats.learning.fit import Caps, Correction, Encoded, fit_correction
 from gatewright.threats.learning.guard import Verdicts, judge, objection, rates, shadow_objection
+from gatewright.threats.learning.intake import MAX_TEXTS
 from gatewright.threats.learning.reference import ReferenceRow, load_reference
+from gatewright.threats.walk import Walk
 
 LADDER = (
-    Caps(),
-    Caps(weight=6.0, length=30.0, replay=0.8),
-    Caps(weight=4.0, length=20.0, replay=3.0),
-    Caps(weight=3.0, length=12.0, replay=12.0),
+    Caps(replay=0.08),
+    Caps(length=30.0, replay=0.2),
+    Caps(length=25.0, replay=0.5),
+    Caps(length=20.0, replay=1.2),
+    Caps(length=15.0, replay=4.0),
 )
 """The caps that are tried, the loosest first."""
+
+TEXTS_OF_A_ROW = 3
+"""Texts of a harmless row that the replay has; the others look even less like an attack."""
 
 NOTHING = Correction(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -53,9 +59,8 @@ def attempt(
     base = current.with_correction(None)
     trial = _Trial(current, base, guard, judge(base, guard), tuple(statements), tuple(traffic))
     said = [base.encode(statement.text) for statement in statements]
-    known = [base.encode(as_text(row.payload)) for row in replay]
     labels = [statement.is_threat for statement in statements]
-    known_labels = [bool(row.label) for row in replay]
+    known, known_labels = _encode_replay(base, replay)
     result = Attempt(NOTHING, "There is nothing to learn from: no statement counts.", {})
     for caps in LADDER if statements else ():
         result = trial.judge(fit_correction(said, labels, known, known_labels, caps=caps))
@@ -64,9 +69,22 @@ def attempt(
     return result
 
 
-def as_text(payload: Any) -> str:
-    """A row's payload as the text that a model sees when it is one string."""
-    return payload if isinstance(payload, str) else msgspec.json.encode(payload).decode()
+def _encode_replay(base: Learnable, rows: Sequence[ReferenceRow]) -> tuple[list[Encoded], list[bool]]:
+    """The texts of the rows as the detector sees them, one by one: of each row those that look most like an attack.
+
+    What makes a row an attack is in its worst text; a harmless row is harmless in all of them.
+    """
+    known: list[Encoded] = []
+    labels: list[bool] = []
+    seen: set[str] = set()
+    for row in rows:
+        texts = {found.text for found in islice(Walk(row.payload), MAX_TEXTS)} - seen
+        seen |= texts
+        encoded = sorted(map(base.encode, sorted(texts)), key=lambda text: -text.margin)
+        kept = encoded[: 1 if row.label else TEXTS_OF_A_ROW]
+        known.extend(kept)
+        labels.extend([bool(row.label)] * len(kept))
+    return known, labels
 
 
 class _Trial(NamedTuple):

@@ -16,10 +16,10 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-MAX_COLUMNS = 6_000
+MAX_COLUMNS = 4_000
 """Features that a correction may touch; those that the statements use most."""
 
-STEPS = 200
+STEPS = 80
 SAFE = 3.0
 """A known row that the base has beyond this margin may come as near as this for nothing."""
 

@@ -23,10 +23,10 @@ from gatewright.records import Record
 RESOURCE = "reference.jsonl.gz"
 MAX_ROW_LENGTH = 1_500
 
-_ATTACKS_PER_CATEGORY = 90
-_HARMLESS = {"plain": 2_200, "json": 900, "hard": 1_400}
-_PER_SOURCE = 320
-_GUARD_TENTHS = 7
+_ATTACKS_PER_CATEGORY = 120
+_HARMLESS = {"plain": 3_300, "json": 1_500, "hard": 2_600}
+_PER_SOURCE = 450
+_GUARD_TENTHS = 5
 _FREE_SOURCES = frozenset(
     {"bestbuy-open-data", "blns", "gsm8k", "libinjection", "payloadbox", "payloadsallthethings", "saleor-products"}
     | {"synthetic-attacks", "synthetic-benign", "synthetic-benign:json"}
