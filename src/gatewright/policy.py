@@ -131,10 +131,9 @@ class Budgets(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RotationPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Days after which new keys are due."""
+    """Days after which new data keys are due; signing keys have a setting."""
 
     data_key_days: float = 365
-    signing_key_days: float = 90
 
 
 class Policy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
