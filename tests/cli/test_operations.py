@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import pytest
 from gatewright.cli.keyfiles import NAMES
 from gatewright.cli.main import main
 from gatewright.cli.opening import opened
+from gatewright.cli.usage import bar
+from gatewright.clock import ManualClock
 from gatewright.monitoring import InclusionProof, check_inclusion_proof
+from gatewright.rbac import ManufacturerRBACManager
 from tests.cli.conftest import Command
 
 
@@ -189,7 +193,7 @@ def test_usage_as_json(installed: Command) -> None:
     name = _create(installed)["manufacturer_id"]
     told = installed("usage", name)
     assert {used["resource"]: used["limit"] for used in told["usage"]}["data_exports"] == 5
-    assert installed("usage", "show", name) == told
+    assert installed("usage", "show", name)["usage"] == told["usage"]
 
 
 def test_a_policy_is_explained_for_a_manufacturer(installed: Command) -> None:
@@ -370,3 +374,46 @@ def test_migrations_are_due_and_done(command: Command, place: Path, capsys: pyte
     assert command("migrate", "--check")["due"] == []
     assert main(["migrate"]) == 0
     assert "up to date" in capsys.readouterr().out
+
+
+# --- usage ------------------------------------------------------------------------------------------------------
+
+
+def test_a_suggestion_is_applied_and_rolled_back(installed: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    name = _create(installed)["manufacturer_id"]
+
+    async def be_refused(foundation: Any) -> None:
+        for days in (1, 3, 5, 7):
+            clock = ManualClock(datetime.now(UTC) - timedelta(days=days))
+            async with ManufacturerRBACManager(foundation.policy, store=foundation.store, clock=clock) as then:
+                assert not (await then.check_usage_limit(name, "data_exports", 10)).allowed
+
+    _with_foundation(be_refused)
+    suggestion = installed("usage", name)["tier_suggestion"]
+    assert (suggestion["current"], suggestion["suggested"]) == ("free", "professional")
+    assert main(["usage", name, "--chart"]) == 0
+    assert suggestion["suggestion_id"] in capsys.readouterr().out
+    assert installed("usage", "apply", suggestion["suggestion_id"])["status"] == "applied"
+    assert installed("manufacturer", "show", name)["tier"] == "professional"
+    assert main(["usage", "roll-back", suggestion["suggestion_id"]]) == 0
+    assert "rolled back" in capsys.readouterr().out
+    assert installed("manufacturer", "show", name)["tier"] == "free"
+
+
+def test_an_unknown_suggestion(installed: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["usage", "apply", "none"]) == 2
+    assert capsys.readouterr().err.startswith("gatewright: ")
+
+
+@pytest.mark.parametrize(("value", "drawn"), [(0, ""), (10, "█" * 8), (5, "█" * 4), (0.2, "▏"), (9.9, "███████▉")])
+def test_bars(value: float, drawn: str) -> None:
+    assert bar(value, 10, width=8) == drawn
+
+
+def test_the_back_test_of_the_forecast(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["usage", "backtest", "--rounds", "60", "--json"])
+    shapes = json.loads(capsys.readouterr().out)
+    assert {shape["shape"] for shape in shapes} == {"steady", "growing", "seasonal", "bursty", "idle"}
+    assert code == (0 if all(0.75 <= shape["coverage"] <= 0.9 for shape in shapes) else 1)
+    main(["usage", "backtest", "--rounds", "5"])
+    assert "in the interval" in capsys.readouterr().out
