@@ -1,8 +1,10 @@
 """What may they do? Permissions and quotas by tier."""
 
+from gatewright.rbac.explain import Explanation
 from gatewright.rbac.insights.analytics import UsageAnalytics
 from gatewright.rbac.insights.tiers import TierSuggestion
 from gatewright.rbac.manager import ManufacturerRBACManager
+from gatewright.rbac.members import Invitation, Member
 from gatewright.rbac.names import ManufacturerPermission, ManufacturerRole
 from gatewright.rbac.records import (
     ManufacturerContext,
@@ -16,10 +18,13 @@ from gatewright.storage.grants import PermissionViolation
 from gatewright.storage.usage import OverageAttempt
 
 __all__ = [
+    "Explanation",
+    "Invitation",
     "ManufacturerContext",
     "ManufacturerPermission",
     "ManufacturerRBACManager",
     "ManufacturerRole",
+    "Member",
     "OverageAttempt",
     "PermissionResult",
     "PermissionSuggestion",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
-from gatewright.errors import ValidationError
+from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.performance import performance_monitor
 from gatewright.policy import Policy, load_policy
 from gatewright.rbac.compiled import CompiledPolicy
+from gatewright.rbac.explain import Explanation, explain
 from gatewright.rbac.insights.analytics import UsageAnalytics
 from gatewright.rbac.insights.tiers import TierSuggestion
 from gatewright.rbac.leases import Pools, sweep
+from gatewright.rbac.members import Members
 from gatewright.rbac.names import tier_name
 from gatewright.rbac.permissions import Permissions
 from gatewright.rbac.quotas import Quotas
@@ -27,6 +30,7 @@ from gatewright.rbac.standing import Standings, id_of
 from gatewright.rbac.suggestions import PermissionSuggestion, Suggestions
 from gatewright.storage.adjustments import StoredAdjustment
 from gatewright.storage.cache.protocol import Cache
+from gatewright.storage.changes import ALL
 from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
@@ -58,6 +62,7 @@ class ManufacturerRBACManager:
         strict_tenants: bool = False,
     ) -> None:
         self.policy = policy if isinstance(policy, Policy) else load_policy(policy)
+        self._policy_file = None if isinstance(policy, Policy) else policy
         self._clock = clock or SystemClock()
         self._sink = sink or NullSink()
         self._own_store = SqliteStore() if store is None else None
@@ -72,7 +77,10 @@ class ManufacturerRBACManager:
         self._suggestions = Suggestions(
             self.store, self._standings, self._permissions, self._quotas, self._sink, self._clock
         )
+        self.members = Members(self.store, self._standings, self._sink, self._clock)
         self._sweeping: asyncio.Task[None] | None = None
+
+        self._stop_listening = self.store.changes.subscribe("policy", self._policy_changed)
 
     async def initialize(self) -> None:
         """Open what is needed; calling twice is harmless."""
@@ -85,6 +93,8 @@ class ManufacturerRBACManager:
     async def close(self) -> None:
         """Give back what is leased, and end; calling twice is harmless."""
         self._standings.close()
+        self._stop_listening()
+        self._stop_listening = _nothing
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -101,6 +111,47 @@ class ManufacturerRBACManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    # --- policy -------------------------------------------------------------------------------------------------
+
+    async def reload_policy(self, policy: Policy | str | Path | None = None) -> Policy:
+        """Judge by another policy from now on, all at once, or go on with the present one where it is bad.
+
+        Args:
+            policy: a Policy or a file; None reads the file again that this manager was made with.
+
+        Raises:
+            ConfigurationError: it is bad; the present policy stays in force.
+        """
+        self._read_policy(policy)
+        await self.store.announce("policy", "reloaded")
+        return self.policy
+
+    def _read_policy(self, policy: Policy | str | Path | None) -> None:
+        try:
+            new = policy if isinstance(policy, Policy) else load_policy(policy or self._policy_file)
+            compiled = CompiledPolicy(new)
+        except ConfigurationError as error:
+            self._emit("rbac:policy:refused", Severity.HIGH, error=error.message[:300])
+            raise
+        self.policy, self._compiled = new, compiled
+        self._standings.adopt(compiled)
+        self._emit("rbac:policy:reloaded", Severity.NOTICE, tiers=list(new.tiers))
+
+    def _policy_changed(self, key: str) -> None:
+        """Another process has a new policy: read the file again, if there is one; what was ours is known already."""
+        if key == ALL or self._policy_file is None:
+            return
+        with contextlib.suppress(ConfigurationError):
+            if load_policy(self._policy_file) != self.policy:
+                self._read_policy(None)
+
+    def _emit(self, kind: str, severity: Severity, **data: Any) -> None:
+        self._sink.emit(event(kind, severity=severity, timestamp=self._clock.now(), **data))
+
+    async def explain(self, manufacturer: Any, subject: Any) -> Explanation:
+        """Why a manufacturer (or the person in a context) may or may not use a permission or resource."""
+        return await explain(self._standings, self._permissions, self._quotas, manufacturer, subject)
 
     # --- permissions --------------------------------------------------------------------------------------------
 
@@ -303,3 +354,7 @@ class ManufacturerRBACManager:
     async def suggestion_digest(self, since: datetime | None = None) -> list[StoredAdjustment]:
         """What was suggested, applied and ended since then (a week ago), newest first."""
         return await self._suggestions.digest(since)
+
+
+def _nothing() -> None:
+    """What stopping to listen comes to once it has stopped."""

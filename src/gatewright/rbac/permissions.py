@@ -129,10 +129,11 @@ class Permissions:
                 self._used.add(key)
             await self._store.note_permission_use(*key, day)
 
-    async def violations(self, manufacturer_id: str, hours: float) -> list[PermissionViolation]:
+    async def violations(self, manufacturer: Any, hours: float) -> list[PermissionViolation]:
         """Refusals of the last hours, newest first."""
         since = self._clock.now() - timedelta(hours=hours)
-        return await self._store.violations_of(id_of(manufacturer_id), since=since)
+        _, manufacturer_id = await self._standings.reader(manufacturer)
+        return await self._store.violations_of(manufacturer_id, since=since)
 
     async def grant(
         self,
@@ -177,7 +178,8 @@ class Permissions:
 
     async def grants(self, manufacturer: Any) -> list[StoredGrant]:
         """Grants and restrictions in force, oldest first."""
-        return await self._store.grants_of(id_of(manufacturer), self._clock.now())
+        _, manufacturer_id = await self._standings.reader(manufacturer)
+        return await self._store.grants_of(manufacturer_id, self._clock.now())
 
     async def revoke(self, whose: Any, which: Any, *, author: str | None) -> bool:
         """End a grant or restriction; whether there was one to end.

@@ -159,8 +159,8 @@ class Quotas:
 
     async def current(self, manufacturer: Any, resource: Any) -> int:
         """What is used of a resource now, whoever asks."""
-        name, manufacturer_id = self._resource(resource), id_of(manufacturer)
-        standing = await self._standings.of(manufacturer)
+        name = self._resource(resource)
+        standing, manufacturer_id = await self._standings.reader(manufacturer)
         tier = standing.tier or self._standings.compiled.tier(getattr(manufacturer, "tier", ""))
         return (await self._look(manufacturer_id, standing, tier, [name]))[0].current
 
@@ -180,8 +180,8 @@ class Quotas:
 
     async def history(self, manufacturer: Any) -> list[UsagePeriod]:
         """What was used in each billing month, oldest first; days and hours are added up to months."""
-        manufacturer_id = id_of(manufacturer)
-        billing_day = (await self._standings.of(manufacturer)).billing_day
+        standing, manufacturer_id = await self._standings.reader(manufacturer)
+        billing_day = standing.billing_day
         totals: dict[tuple[datetime, str], int] = {}
         for entry in await self._store.usage_history(manufacturer_id):
             start = month_start(datetime.fromtimestamp(entry.start, UTC), billing_day)
@@ -220,11 +220,10 @@ class Quotas:
         )
         return count
 
-    async def overage_attempts(self, manufacturer_id: str, hours: float) -> list[OverageAttempt]:
+    async def overage_attempts(self, manufacturer: Any, hours: float) -> list[OverageAttempt]:
         """Refusals of the last hours, newest first."""
-        return await self._store.overage_attempts(
-            id_of(manufacturer_id), since=self._clock.now() - timedelta(hours=hours)
-        )
+        _, manufacturer_id = await self._standings.reader(manufacturer)
+        return await self._store.overage_attempts(manufacturer_id, since=self._clock.now() - timedelta(hours=hours))
 
     def _resource(self, resource: Any) -> str:
         name = plain(resource)

@@ -181,18 +181,27 @@ class Standings:
                 code=code,
                 context={"manufacturer_id": id_of(manufacturer)},
             )
-        if self.strict and not await self.cut_of(manufacturer, standing) and self._is_stranger(manufacturer, standing):
+        await self._members_only(manufacturer, standing)
+        return standing, standing.tier or self.compiled.tier(getattr(manufacturer, "tier", ""))
+
+    async def reader(self, manufacturer: Any) -> tuple[Standing, str]:
+        """The standing and the id for one who reads what was kept; the past of a disabled one may be read.
+
+        Raises:
+            AuthorizationError: the context's person is not of this manufacturer (code ``NOT_A_MEMBER``).
+        """
+        standing = await self.of(manufacturer)
+        await self._members_only(manufacturer, standing)
+        return standing, id_of(manufacturer)
+
+    async def _members_only(self, manufacturer: Any, standing: Standing) -> None:
+        account = getattr(manufacturer, "account_id", None)
+        if self.strict and isinstance(account, str) and not await self.cut_of(manufacturer, standing):
             raise AuthorizationError(
                 "This person is not a member of the manufacturer.",
                 code="NOT_A_MEMBER",
                 context={"manufacturer_id": id_of(manufacturer)},
             )
-        return standing, standing.tier or self.compiled.tier(getattr(manufacturer, "tier", ""))
-
-    @staticmethod
-    def _is_stranger(manufacturer: Any, standing: Standing) -> bool:
-        account = getattr(manufacturer, "account_id", None)
-        return isinstance(account, str) and not (standing.members or {}).get(account)
 
     async def _look_up(self, manufacturer_id: str) -> Standing:
         due = None if self.on_due is None else await self.on_due(manufacturer_id)

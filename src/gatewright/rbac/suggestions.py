@@ -92,7 +92,7 @@ class Suggestions:
 
     async def permissions(self, manufacturer: Any) -> list[PermissionSuggestion]:
         """Permissions denied repeatedly, and those unused for long."""
-        manufacturer_id = id_of(manufacturer)
+        _, manufacturer_id = await self._standings.reader(manufacturer)
         wanted = await self._denied(manufacturer_id, set(await self._permissions.names(manufacturer_id)))
         return wanted + await self._unused(manufacturer_id)
 

@@ -13,6 +13,7 @@ from gatewright.storage.factors import FactorStore
 from gatewright.storage.feedback import FeedbackStore
 from gatewright.storage.grants import GrantStore
 from gatewright.storage.incidents import IncidentStore
+from gatewright.storage.invitations import InvitationStore
 from gatewright.storage.keys import KeyStore
 from gatewright.storage.measures import MeasureStore
 from gatewright.storage.onetime import OneTimeStore
@@ -39,6 +40,7 @@ class Store(
     OneTimeStore,
     GrantStore,
     AdjustmentStore,
+    InvitationStore,
     UsageStore,
     Protocol,
 ):

@@ -17,6 +17,7 @@ from gatewright.storage.sqlite.factors import SqliteFactors
 from gatewright.storage.sqlite.feedback import SqliteFeedback
 from gatewright.storage.sqlite.grants import SqliteGrants
 from gatewright.storage.sqlite.incidents import SqliteIncidents
+from gatewright.storage.sqlite.invitations import SqliteInvitations
 from gatewright.storage.sqlite.keys import SqliteKeys
 from gatewright.storage.sqlite.measures import SqliteMeasures
 from gatewright.storage.sqlite.migrations import migrate
@@ -45,6 +46,7 @@ class SqliteStore(
     SqliteOneTime,
     SqliteGrants,
     SqliteAdjustments,
+    SqliteInvitations,
     SqliteUsage,
 ):
     """The embedded store: one file, several processes, nothing to configure.

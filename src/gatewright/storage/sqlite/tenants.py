@@ -82,7 +82,7 @@ class SqliteTenants(SqliteBase):
 
     async def list_accounts(self, manufacturer_id: str) -> list[StoredAccount]:
         sql = f"SELECT {_ACCOUNT} FROM accounts WHERE manufacturer_id = ? ORDER BY created_at"  # noqa: S608 - constant
-        return await self.engine.read(lambda c: [_account(row) for row in c.execute(sql, (manufacturer_id,))])
+        return await self.engine.read(lambda c: [account_of(row) for row in c.execute(sql, (manufacturer_id,))])
 
     async def update_account(self, account_id: str, **fields: Any) -> StoredAccount | None:
         def work(connection: sqlite3.Connection) -> StoredAccount | None:
@@ -93,7 +93,7 @@ class SqliteTenants(SqliteBase):
             if fields.keys() & {"role", "status"}:
                 self.poll.record(connection, "account", account_id)
             row = connection.execute(f"SELECT {_ACCOUNT} FROM accounts WHERE account_id = ?", (account_id,)).fetchone()  # noqa: S608 - constant
-            return _account(row) if row else None
+            return account_of(row) if row else None
 
         updated = await self.engine.write(work)
         if fields.keys() & {"role", "status"}:
@@ -103,7 +103,7 @@ class SqliteTenants(SqliteBase):
     async def _account(self, condition: str, value: str) -> StoredAccount | None:
         sql = f"SELECT {_ACCOUNT} FROM accounts WHERE {condition}"  # noqa: S608 - the condition is written above
         row = await self.engine.read(lambda c: c.execute(sql, (value,)).fetchone())
-        return _account(row) if row else None
+        return account_of(row) if row else None
 
 
 def _duplicate() -> DuplicateAccountError:
@@ -171,7 +171,8 @@ def _manufacturer(row: tuple[Any, ...]) -> StoredManufacturer:
     )
 
 
-def _account(row: tuple[Any, ...]) -> StoredAccount:
+def account_of(row: tuple[Any, ...]) -> StoredAccount:
+    """The account of a row of all columns."""
     return StoredAccount(
         account_id=row[0],
         manufacturer_id=row[1],

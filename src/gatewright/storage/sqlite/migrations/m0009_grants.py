@@ -1,6 +1,18 @@
 """Temporary grants and restrictions, and the permissions that were refused."""
 
 SQL = """
+CREATE TABLE invitations (
+    invitation_id   TEXT PRIMARY KEY,
+    manufacturer_id TEXT NOT NULL,
+    email           TEXT NOT NULL COLLATE NOCASE,
+    role            TEXT NOT NULL,
+    token_hash      TEXT NOT NULL UNIQUE,
+    invited_by      TEXT,
+    created_at      REAL NOT NULL,
+    expires_at      REAL NOT NULL
+) STRICT;
+CREATE INDEX invitations_of ON invitations (manufacturer_id, created_at);
+
 CREATE TABLE adjustments (
     suggestion_id   TEXT PRIMARY KEY,
     manufacturer_id TEXT NOT NULL,

@@ -1,0 +1,113 @@
+"""The policy in force: replaced at once or not at all, heard of by others, and explained in a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gatewright.clock import ManualClock
+from gatewright.errors import ConfigurationError, ValidationError
+from gatewright.events import ListSink
+from gatewright.rbac import ManufacturerRBACManager
+from gatewright.rbac.charts import terminal_chart, usage_svg
+from gatewright.storage.sqlite.store import SqliteStore
+from tests.rbac.conftest import caller, register
+from tests.test_policy import TEXT
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def test_a_good_policy_replaces_and_a_bad_one_does_not(tmp_path: Path, sink: ListSink) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(TEXT)
+    async with ManufacturerRBACManager(file, sink=sink) as rbac:
+        assert not await rbac.has_permission(caller(), "api_access")
+        before = rbac.policy
+        file.write_text(TEXT.replace('"upload_products", "view', '"upload_productz", "view', 1))
+        with pytest.raises(ConfigurationError, match=r"policy.toml:\d+: .*did you mean upload_products"):
+            await rbac.reload_policy()
+        assert rbac.policy is before and await rbac.has_permission(caller(), "upload_products")
+        file.write_text(TEXT.replace('["upload_products", "view', '["api_access", "upload_products", "view', 1))
+        await rbac.reload_policy()
+        assert await rbac.has_permission(caller(), "api_access")
+        assert sink.kinds() == ["rbac:policy:refused", "rbac:policy:reloaded"]
+
+
+async def test_other_workers_hear_of_tiers_and_policies_within_a_second(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(TEXT)
+    one, two = (SqliteStore(tmp_path / "s.db", durable=False, poll_interval=0.1) for _ in range(2))
+    async with (
+        one,
+        two,
+        ManufacturerRBACManager(file, store=one) as here,
+        ManufacturerRBACManager(file, store=two) as there,
+    ):
+        await register(one, "m1", tier="enterprise")
+        assert await there.has_permission(caller("enterprise"), "bulk_operations")
+        begin = time.monotonic()
+        await here.update_manufacturer_tier("m1", "free", reason="expired")
+        assert not await here.has_permission(caller("enterprise"), "bulk_operations"), "at once here"
+        for _ in range(100):
+            if not await there.has_permission(caller("enterprise"), "bulk_operations"):
+                break
+            await asyncio.sleep(0.01)
+        assert not await there.has_permission(caller("enterprise"), "bulk_operations")
+        assert time.monotonic() - begin < 1
+        file.write_text(TEXT.replace('["upload_products", "view', '["api_access", "upload_products", "view', 1))
+        await here.reload_policy()
+        await until(lambda: there.policy == here.policy)
+        assert await there.has_permission(caller(), "api_access")
+
+
+async def test_sentences(rbac: ManufacturerRBACManager, clock: ManualClock) -> None:
+    async def says(context: object, subject: object) -> str:
+        return (await rbac.explain(context, subject)).sentence
+
+    assert await says(caller(), "upload_products") == "m1 may upload_products: the tier free gives it."
+    assert await says(caller(), "api_access") == (
+        "m1 may not api_access: the tier free does not give it; professional does."
+    )
+    viewer = caller("professional", roles=["viewer"])
+    assert "role does not include it" in await says(viewer, "api_access")
+    await rbac.grant_permission("m1", "api_access", until=timedelta(days=1), reason="trial")
+    assert await says(caller(), "api_access") == "m1 may api_access: it was granted until 2026-03-11 12:00 UTC (trial)."
+    await rbac.restrict_permission("m1", "api_access", reason="abuse")
+    assert await says(caller(), "api_access") == "m1 may not api_access: it was restricted (abuse)."
+    await rbac.check_usage_limit(caller(), "data_exports", 5)
+    assert await says(caller(), "data_exports") == (
+        "m1 may use no more data_exports: 5 of 5 on free are used, and counting begins anew at 2026-04-01 00:00 UTC."
+    )
+    assert "of unlimited" in await says(caller("enterprise", of="m2"), "product_uploads")
+    with pytest.raises(ValidationError, match="neither"):
+        await rbac.explain(caller(), "odd")
+
+
+async def test_charts(rbac: ManufacturerRBACManager, clock: ManualClock) -> None:
+    for _ in range(40):
+        await rbac.increment_usage("m1", "api_calls", 20)
+        clock.advance(days=1)
+    seen = await rbac.get_usage_analytics("m1")
+    days = seen.resources["api_calls"].daily
+    svg = usage_svg(days[-18:], seen.forecasts["api_calls"], title='API <calls> & "more"')
+    root = ElementTree.fromstring(svg)
+    assert root.attrib["role"] == "img" and "limit 1,000" in root.attrib["aria-label"]
+    assert "<script" not in svg and "&lt;calls&gt;" in svg
+    assert {e.attrib.get("class") for e in root} >= {"used", "expected", "interval", "limit"}
+    assert terminal_chart(days) == "█" * 40 + "  max 20 a day"
+    assert terminal_chart([0, 1, 8] * 40, width=40) == "█" * 40 + "  max 9 in 3 days"
+    assert terminal_chart([0, 4, 8]) == " ▄█  max 8 a day"
+    assert terminal_chart([]) == "(nothing used yet)"
+    unlimited = (await rbac.get_usage_analytics("m1")).forecasts["product_uploads"]
+    assert "limit" in usage_svg([], unlimited, title="none")
