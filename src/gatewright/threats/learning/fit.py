@@ -114,6 +114,16 @@ def _matrix(rows: list[Encoded], columns: Integers) -> Floats:
     return matrix
 
 
+def _image(rows: Floats, vector: Floats) -> Floats:
+    """``rows @ vector``, by einsum: a BLAS adds up in another order with every number of threads."""
+    return np.asarray(np.einsum("ij,j->i", rows, vector), np.float32)
+
+
+def _pull(rows: Floats, vector: npt.NDArray[np.floating]) -> Floats:
+    """``rows.T @ vector``, likewise."""
+    return np.asarray(np.einsum("ij,i->j", rows, vector), np.float32)
+
+
 def _signs(labels: list[bool]) -> Floats:
     return np.where(np.array(labels, bool), 1.0, -1.0).astype(np.float32)
 
@@ -134,11 +144,11 @@ class _Problem(NamedTuple):
     caps: Caps
 
     def gradient(self, delta: Floats) -> Floats:
-        agreement = self.said_signs * (self.margins + self.said @ delta) - np.float32(ASSURANCE)
+        agreement = self.said_signs * (self.margins + _image(self.said, delta)) - np.float32(ASSURANCE)
         slope = -self.said_signs / (1.0 + np.exp(np.clip(agreement, -30.0, 30.0)))
-        towards_wrong = np.maximum(0.0, -self.known_signs * (self.known @ delta) - self.room)
+        towards_wrong = np.maximum(0.0, -self.known_signs * (_image(self.known, delta)) - self.room)
         known_slope = np.float32(self.caps.replay) * -self.known_signs * towards_wrong
-        gradient = self.said.T @ slope + self.known.T @ known_slope + np.float32(self.caps.ridge) * delta
+        gradient = _pull(self.said, slope) + _pull(self.known, known_slope) + np.float32(self.caps.ridge) * delta
         return np.asarray(gradient, np.float32)
 
     def curvature(self) -> float:
@@ -146,7 +156,7 @@ class _Problem(NamedTuple):
         vector: Floats = np.ones(self.said.shape[1], np.float32)
         value = 1.0
         for _ in range(12):
-            said, known = self.said.T @ (self.said @ vector), self.known.T @ (self.known @ vector)
+            said, known = (_pull(rows, _image(rows, vector)) for rows in (self.said, self.known))
             image = 0.25 * said + self.caps.replay * known
             value = float(np.linalg.norm(image))
             if value == 0.0:
