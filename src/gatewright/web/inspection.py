@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,10 @@ INSPECTED_HEADERS = frozenset(
         b"origin",
     }
 )
+FROM_A_PAGE = frozenset({b"origin", b"referer"})
+ADDRESS = re.compile(r"\Ahttps?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)")
+"""Scheme, host and port of a page. Browsers name it with every call; that it lies on this machine or in a
+private network is no attack, whatever the same address would be as a value."""
 MEMORY = 4_096
 """Header values found harmless that are remembered: a client sends the same ones with every request."""
 
@@ -100,7 +105,9 @@ class Inspector:
         for name, raw in scope["headers"]:
             if name in INSPECTED_HEADERS:
                 text = raw.decode("latin-1")
-                if text not in self._harmless:
+                if name in FROM_A_PAGE:
+                    text = ADDRESS.sub("", text)
+                if text and text not in self._harmless:
                     key = name.decode("latin-1")
                     found[key] = f"{found[key]}, {text}" if key in found else text
         return found
