@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bench
 
-NOT_BENCHMARKS = {"soak", "detector_report"}
+NOT_BENCHMARKS = {"soak", "soak_quota", "detector_report"}
 """Runs with targets of their own."""
 
 
