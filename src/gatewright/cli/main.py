@@ -73,7 +73,18 @@ def _options(
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; the exit code. 0: done, 1: something was found, 2: it could not be done."""
+    """Run one command; the exit code. 0: done, 1: something was found, 2: it could not be done.
+
+    What a command writes (stores, exports, reports) is for its user alone.
+    """
+    previous = os.umask(0o077)
+    try:
+        return _run(arguments)
+    finally:
+        os.umask(previous)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result: Any = typer.main.get_command(app)(args=arguments, prog_name="gatewright", standalone_mode=False)
     except SecurityError as error:
