@@ -7,18 +7,30 @@ cycle ends. Takes that come together on one pool are one call.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
 from gatewright.storage.cache import scripts
-from gatewright.storage.cache.redis import RedisCache
 
 KEPT_SECONDS = 40 * 86_400
 """An idle pool is kept for longer than the longest cycle."""
 
 Answer = tuple[bool, int]
 """Whether the units were there, and how many are left."""
+
+
+class Scripts(Protocol):
+    """What pools need of the Redis cache."""
+
+    up: bool
+    run_id: str
+
+    def key(self, name: str, *, tag: str | None = None) -> str: ...
+
+    async def run(self, script: str, key: str, *values: Any) -> Any: ...
+
+    def lost(self, error: BaseException) -> None: ...
 
 
 class QuotaPools:
@@ -28,7 +40,7 @@ class QuotaPools:
         cache: the Redis that all workers share.
     """
 
-    def __init__(self, cache: RedisCache) -> None:
+    def __init__(self, cache: Scripts) -> None:
         self._cache = cache
         self._waiting: dict[tuple[str, str], list[tuple[int, asyncio.Future[Answer | None]]]] = {}
 
