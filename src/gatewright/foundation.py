@@ -17,12 +17,12 @@ from gatewright.auth.access import Partners
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption import ManufacturerEncryptionManager, Profiles
-from gatewright.errors import ConfigurationError, FieldError, StorageError, ValidationError
+from gatewright.errors import ConfigurationError, DuplicateAccountError, FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
 from gatewright.monitoring import Bounds, SecurityMonitor
 from gatewright.notify import ConsoleNotifier, FileNotifier, Notifier, SmtpNotifier
 from gatewright.policy import Policy, load_policy
-from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
+from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager, Member
 from gatewright.settings import Settings, key_bytes
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.cache.protocol import Cache
@@ -198,6 +198,39 @@ class SecurityFoundation:
             raise ValidationError("Correct the named fields and try again.", errors=problems)
         await self.profiles.merge(manufacturer_id, changes)
         return checked.warnings
+
+    async def invite(self, manufacturer_id: str, email: str, role: str, *, by: str | None) -> None:
+        """Invite a person by mail. A known address is answered alike and gets no invitation.
+
+        Raises:
+            ValidationError: the role is none, or too many invitations are open.
+            InsufficientPermissionsError: ``by`` is no owner.
+        """
+        try:
+            made = await self.rbac.members.invite(manufacturer_id, email, role, by)
+        except DuplicateAccountError:
+            return
+        link = f"{self.settings.public_url.rstrip('/')}/account/join#token={made.token}"
+        await self.auth.access.outbox.post(
+            made.email,
+            "You are invited",
+            f"You are invited to join as {made.role}. To accept, open {link}\n\nIt works once, until "
+            f"{made.expires_at:%Y-%m-%d %H:%M} UTC. If you did not expect it, do nothing.",
+            kind="invitation",
+            data={"token": made.token, "link": link},
+        )
+
+    async def accept_invitation(self, token: str, password: str) -> Member:
+        """Join with the token of the mail and a password of one's own.
+
+        Raises:
+            ValidationError: the password breaks the policy, or the invitation is unknown, used or expired.
+        """
+        hashed = await self.auth.hash_new_password(password)
+        try:
+            return await self.rbac.members.accept(token, password_hash=hashed)
+        except DuplicateAccountError:
+            raise ValidationError("This invitation is unknown, used or expired.", code="INVALID_INVITATION") from None
 
     async def _facts(self) -> Mapping[str, Any]:
         """What posture is told of this installation; nothing secret."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Protocol
@@ -164,6 +164,13 @@ class Registration:
         checked = await self._checked(data, public=False)
         applicant = msgspec.structs.replace(checked, manufacturer_id=PLATFORM_TENANT, tier=self._tiers[-1], profile={})
         return await self._create(applicant, role=role)
+
+    async def hash_password(self, password: object, words: Sequence[str] = ()) -> str:
+        """The hash of a new password, for a person who joins by invitation; raises ValidationError."""
+        errors = await self._policy.check(password, words=words)
+        if errors:
+            raise ValidationError("The password cannot be used.", errors=errors)
+        return await self._hashing.hash(str(password))
 
     async def request(self, data: Mapping[str, Any], *, client: ClientInfo | None = None) -> None:
         """Take a public registration; the same is done and answered for known and new addresses.

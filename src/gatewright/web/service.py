@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from gatewright._version import __version__
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.api import access, account, admin, factors, health, usage
+from gatewright.web.api import access, account, admin, factors, health, members, usage
 from gatewright.web.middleware import GatewrightMiddleware
 from gatewright.web.problems import Problem, document, render
 from gatewright.web.request import KEY
@@ -65,6 +65,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         account.router,
         factors.router,
         usage.router,
+        members.router,
         admin.router,
     )
     for make in routers:

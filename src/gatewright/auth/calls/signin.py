@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,6 +41,14 @@ class SignInCalls:
             DuplicateAccountError: the e-mail address is known.
         """
         return await self.access.registration.register_staff(email, password, role)
+
+    async def hash_new_password(self, password: str, *, words: Sequence[str] = ()) -> str:
+        """The hash of a password that keeps the policy; ``words`` must not be what it is made of.
+
+        Raises:
+            ValidationError: what is wrong with it.
+        """
+        return await self.access.registration.hash_password(password, words)
 
     async def request_registration(self, data: Mapping[str, Any], *, client: Any = None) -> None:
         """Take a public registration. Known and new addresses are answered alike; a mail says how to go on.

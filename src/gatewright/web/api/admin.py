@@ -197,7 +197,12 @@ def _operations(api: APIRouter, foundation: SecurityFoundation) -> None:
     async def feedback(body: models.Feedback, admin: Admin) -> Response:
         """Tell the detector that it was right or wrong."""
         given = await foundation.validator.provide_threat_feedback(
-            body.data, body.threat_type, body.is_threat, actor=admin.account_id or "admin"
+            body.data,
+            body.threat_type,
+            body.is_threat,
+            actor=admin.account_id or "admin",
+            source="console",
+            reason=body.reason or "",
         )
         return answer(given, 201)
 
@@ -205,6 +210,41 @@ def _operations(api: APIRouter, foundation: SecurityFoundation) -> None:
     async def versions(admin: Admin) -> Response:
         """The versions of the detector's model."""
         return answer(page(list(await foundation.validator.list_model_versions()), None))
+
+    @api.post("/model/retrain", status_code=201)
+    async def retrain(admin: Admin) -> Response:
+        """Learn from the feedback; a version that would do harm is refused, with the reason."""
+        return answer(await foundation.validator.retrain_ml_models(actor=admin.account_id or "admin"), 201)
+
+    @api.post("/model/versions/{version}/use")
+    async def use_version(version: int, admin: Admin) -> Response:
+        """Go back to a version; 0 is the model that ships."""
+        return answer(await foundation.validator.rollback_model(version, actor=admin.account_id or "admin"))
+
+    @api.post("/suggestions/{suggestion_id}/apply")
+    async def apply_suggestion(suggestion_id: str, admin: Admin) -> Response:
+        """Put a suggestion in force for as long as policy allows."""
+        return answer(await foundation.rbac.apply_suggestion(suggestion_id, author=admin.account_id))
+
+    @api.post("/suggestions/{suggestion_id}/roll-back")
+    async def roll_back_suggestion(suggestion_id: str, admin: Admin) -> Response:
+        """Undo an applied suggestion, to exactly the former state."""
+        return answer(await foundation.rbac.roll_back_suggestion(suggestion_id, author=admin.account_id))
+
+    @api.post("/posture/{proposal_id}/apply")
+    async def apply_measure(proposal_id: str, admin: Admin) -> Response:
+        """Put a proposed measure in force."""
+        return answer(await foundation.monitor.apply(proposal_id, actor=admin.account_id))
+
+    @api.post("/posture/{measure_id}/roll-back")
+    async def roll_back_measure(measure_id: str, admin: Admin) -> Response:
+        """Lift a measure."""
+        return answer(await foundation.monitor.roll_back(measure_id, actor=admin.account_id))
+
+    @api.get("/posture/proposals")
+    async def proposals(admin: Admin) -> Response:
+        """Measures that would answer the findings."""
+        return answer(page(list(await foundation.monitor.propose()), None))
 
     @api.post("/keys/rotate")
     async def rotate(

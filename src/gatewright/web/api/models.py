@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -104,6 +104,21 @@ class NewApiKey(Body):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     permissions: Annotated[list[Text], Field(max_length=64)]
     expires_at: Annotated[datetime, Field(strict=False)] | None = None
+
+
+class Invite(Body):
+    email: Text
+    role: Identifier
+
+
+class Acceptance(Body):
+    token: Secret
+    password: Secret
+
+
+class MemberChange(Body):
+    role: Identifier | None = None
+    status: Literal["active", "disabled"] | None = None
 
 
 class Profile(Body):
