@@ -27,6 +27,11 @@ class Evidence(NamedTuple):
     rules: list[Rule]
     margin: float | None
 
+    @property
+    def rank(self) -> int:
+        """Of the best rule: 2 certain, 1 strong, 0 weak, -1 none."""
+        return max((_TIER_RANK[rule.tier] for rule in self.rules), default=-1)
+
 
 class Verdict(NamedTuple):
     """Whether it is an attack, how sure that is, and which rules carry it."""
@@ -41,12 +46,17 @@ def probability(margin: float) -> float:
     return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, margin))))
 
 
+def log_odds(p: float) -> float:
+    """The margin at which the probability is ``p``."""
+    return -40.0 if p <= 0.0 else 40.0 if p >= 1.0 else math.log(p / (1.0 - p))
+
+
 def decide(evidence: Evidence, thresholds: tuple[float, ...] | list[float]) -> Verdict:
     """The verdict for the thresholds of a level.
 
     Without a model a certain rule decides, and so do two strong ones together.
     """
-    best = max((_TIER_RANK[rule.tier] for rule in evidence.rules), default=-1)
+    best = evidence.rank
     carrying = [rule for rule in evidence.rules if _TIER_RANK[rule.tier] >= min(best, 1)]
     if evidence.margin is None:
         strong = sum(rule.tier == "strong" for rule in evidence.rules)

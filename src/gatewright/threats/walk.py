@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 MAX_DEPTH = 40
@@ -42,13 +43,17 @@ class Walk:
                 continue
             elif depth >= MAX_DEPTH:
                 self.truncated = True
-            elif isinstance(value, Mapping):
+            elif isinstance(value, (dict, Mapping)):
                 for name in value:
-                    if isinstance(name, str) and (name.startswith("__") or not _PLAIN_KEY.fullmatch(name)):
+                    if isinstance(name, str) and _worth_a_look(name):
                         yield from self._text(name, path, True, name)
                 if isinstance(value.get("constructor"), Mapping) and "prototype" in value["constructor"]:
                     yield from self._text("constructor.prototype", path, True, "constructor")
-                children = [(v, _child(path, k), depth + 1, k if isinstance(k, str) else "") for k, v in value.items()]
+                below = depth + 1
+                children = [
+                    (v, path + _step(k), below, k) if isinstance(k, str) else (v, f"{path}[{k!r:.64}]", below, "")
+                    for k, v in value.items()
+                ]
                 stack.extend(reversed(children[: self._room(len(children))]))
             elif isinstance(value, (list, tuple, set, frozenset)):
                 items = list(value)[: self._room(len(value))]
@@ -79,6 +84,15 @@ class Walk:
         yield Text(text, path, is_key, key)
 
 
-def _child(path: str, key: Any) -> str:
-    name = str(key)[:64]
-    return f"{path}.{name}" if _PLAIN_KEY.fullmatch(name) else f"{path}[{name!r}]"
+def _worth_a_look(key: str) -> bool:
+    return key.startswith("__") or _step(key)[0] == "["
+
+
+def _step(key: str) -> str:
+    """What a key adds to a path. Field names come again and again; odd ones do not."""
+    return _known_step(key) if len(key) <= 64 else f"[{key[:64]!r}]"
+
+
+@lru_cache(maxsize=8_192)
+def _known_step(key: str) -> str:
+    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{key!r}]"

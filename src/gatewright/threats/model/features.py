@@ -1,13 +1,14 @@
 """Features of a text for the linear model: hashed n-grams of its characters and of its shape.
 
-The text is lower case with digits as ``0``; its *shape* has letters as ``a`` as well and runs put together, so
-that ``' or 1=1`` and ``' and 23=4`` look alike. All n-grams of all lengths come from one overlapping view of
-eight-byte words: three numpy operations, whatever the length.
+The text is lower case with digits as ``0``; its *shape* has all letters as one and runs put together, so that
+``' or 1=1`` and ``' and 23=4`` look alike. Many windows are hashed at once: eight bytes from every position are
+one word, and a multiplication by a constant that is shifted to the left drops all but the first *n* of them.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,47 +21,97 @@ WINDOW = 240
 STEP = 160
 """Bytes of one window and between two: long texts are scored in windows, or padding would hide an attack."""
 
-_TEXT_LENGTHS = (1, 2, 3, 4, 5)
-_SHAPE_LENGTHS = (2, 3, 4, 5, 6, 8)
+_LENGTHS = (1, 2, 3, 4, 5, 6, 8)
+_CONSTANTS = (
+    *(0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F),
+    *(0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3),
+)
 _MULTIPLIERS = np.array(
-    [
-        *(0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F),
-        *(0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3, 0x589965CC75374CC3, 0x1D8E4E27C47D124F, 0xEB44ACCAB455D165),
-        0xF1357AEA2E62A9C5,
-    ],
-    np.uint64,
+    [(c << (64 - 8 * n)) % (1 << 64) for c, n in zip(_CONSTANTS, _LENGTHS, strict=True)], np.uint64
 )[:, None]
-_MASKS = np.array([(1 << (8 * n)) - 1 for n in (*_TEXT_LENGTHS, *_SHAPE_LENGTHS)], np.uint64)[:, None]
-_TEXT_MASKS, _SHAPE_MASKS = _MASKS[: len(_TEXT_LENGTHS)], _MASKS[len(_TEXT_LENGTHS) :]
-_TEXT_MULTIPLIERS, _SHAPE_MULTIPLIERS = _MULTIPLIERS[: len(_TEXT_LENGTHS)], _MULTIPLIERS[len(_TEXT_LENGTHS) :]
 _SHIFT = np.uint64(64 - BITS)
-_TAIL = bytes(8)
 
+_START = b"\x02"
+_END = bytes(8)
+_LETTER, _DIGIT, _SPACE = 0xFF, 0xFE, 0xFD
 _DIGITS = bytes(0x30 if 0x30 <= b <= 0x39 else b for b in range(256))
-_LETTERS = bytes(0x61 if 0x61 <= b <= 0x7A or b >= 0x80 else 0x20 if b in b"\t\r\n\x0b\x0c" else b for b in range(256))
-_RUNS = re.compile(rb"a{2,}|0{2,}| {2,}")
+
+
+def _shape_of(byte: int) -> int:
+    """Signs keep their place in the upper half, so that no n-gram of a shape is one of a text."""
+    if 0x61 <= byte <= 0x7A or byte >= 0x80:
+        return _LETTER
+    if byte == 0x30:
+        return _DIGIT
+    if byte in b" \t\r\n\x0b\x0c":
+        return _SPACE
+    return byte | 0x80 if byte else 0
+
+
+_SHAPES = bytes(map(_shape_of, range(256)))
+
+Columns = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+class Grams(NamedTuple):
+    """The columns of all n-grams of some windows: a row a length of n-gram, a column a position.
+
+    ``edges`` holds begin and end of the text of each window, then of the shape of each.
+    """
+
+    columns: Columns
+    edges: list[int]
 
 
 def windows(text: str) -> list[bytes]:
-    """The text as the model reads it: lower case, digits as ``0``, cut into overlapping windows."""
-    data = text.lower().encode("utf-8", "replace").translate(_DIGITS)
+    """The text in lower case, cut into overlapping windows."""
+    data = text.lower().encode("utf-8", "replace")
     if len(data) <= WINDOW + STEP // 2:
         return [data]
     return [data[start : start + WINDOW] for start in range(0, len(data) - STEP // 2, STEP)]
 
 
-def columns(window: bytes) -> npt.NDArray[np.uint64]:
+def grams(cut: Sequence[bytes]) -> Grams:
+    """The n-grams of windows, at once: the cost of a call into numpy is that of some hundred bytes."""
+    text = b"".join([part for window in cut for part in (_START, window, _END)]).translate(_DIGITS)
+    shapes = np.frombuffer(text.translate(_SHAPES), np.uint8)
+    kept = shapes < _SPACE
+    kept[1:] |= shapes[1:] != shapes[:-1]
+    edges: list[int] = []
+    begin = 0
+    for window in cut:
+        edges += (begin, begin + len(window) + 1)
+        begin += len(window) + 9
+    if len(cut) == 1:
+        sizes = [int(np.count_nonzero(kept))]
+    else:
+        sizes = np.add.reduceat(kept, edges[::2], dtype=np.int64).tolist()
+    for size in sizes:
+        edges += (begin, begin + size - 8)
+        begin += size
+    data = text + shapes[kept].tobytes()
+    words = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,)).copy()
+    hashed = words * _MULTIPLIERS
+    hashed >>= _SHIFT
+    return Grams(hashed.view(np.int64), edges)
+
+
+def columns(window: bytes) -> Columns:
     """The column of every n-gram of a window, repeated as often as it stands there."""
-    shape = _RUNS.sub(_first, window.translate(_LETTERS))
-    text_words = np.ndarray((len(window) + 1,), "<u8", b"\x02" + window + _TAIL, strides=(1,))
-    shape_words = np.ndarray((len(shape) + 1,), "<u8", b"\x03" + shape + _TAIL, strides=(1,))
-    return np.concatenate(
-        (
-            (((text_words & _TEXT_MASKS) * _TEXT_MULTIPLIERS) >> _SHIFT).ravel(),
-            (((shape_words & _SHAPE_MASKS) * _SHAPE_MULTIPLIERS) >> _SHIFT).ravel(),
-        )
-    )
+    found, (_, text_end, shape, shape_end) = grams([window])
+    return np.concatenate((found[:, :text_end].ravel(), found[:, shape:shape_end].ravel()))
 
 
-def _first(match: re.Match[bytes]) -> bytes:
-    return match.group(0)[:1]
+def means(cut: Sequence[bytes], weights: Floats) -> list[float]:
+    """For each window the weights of its n-grams, summed, over the root of their number."""
+    found, edges = grams(cut)
+    at = weights.take(found).sum(axis=0)
+    sums = np.add.reduceat(at, edges)[::2].tolist()
+    half = len(cut)
+    result = []
+    for number in range(half):
+        first, second = 2 * number, 2 * (half + number)
+        size = (edges[first + 1] - edges[first] + edges[second + 1] - edges[second]) * len(_LENGTHS)
+        result.append((sums[number] + sums[half + number]) / size**0.5)
+    return result

@@ -6,10 +6,11 @@ rules are found by the rules' names, so that a model stays good when rules come 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,15 +21,15 @@ from safetensors.numpy import load, save
 
 from gatewright.errors import ConfigurationError
 from gatewright.records import Record
-from gatewright.threats.model.features import BITS, COLUMNS, columns
+from gatewright.threats.model.features import BITS, COLUMNS, columns, means
 
-FORMAT = "gatewright-linear-1"
+FORMAT = "gatewright-linear-2"
 SHIPPED = Path(__file__).with_name("detector.safetensors")
 RULE_VALUE = 0.35
 """The value of a rule's or signal's column when it is set; n-grams have counts over the root of their number."""
 
 TYPE_BITS = 13
-_TYPE_SHIFT = np.uint64(BITS - TYPE_BITS)
+_TYPE_SHIFT = BITS - TYPE_BITS
 
 Floats = npt.NDArray[np.float32]
 
@@ -72,7 +73,7 @@ class LinearModel:
         self._weights = weights.astype(np.float32) * np.float32(info.scale)
         self._named = {name: number for number, name in enumerate(info.named)}
         self._named_weights = named_weights
-        self._named_list = named_weights.tolist()
+        self._named_list: list[float] = named_weights.tolist()
         self._type_weights = type_weights
         self._type_named = type_named
 
@@ -89,7 +90,7 @@ class LinearModel:
             return cls.from_bytes(data)
         except (OSError, SafetensorError, KeyError, ValueError, msgspec.MsgspecError) as error:
             raise ConfigurationError(
-                f"{place}: not a model of this version ({type(error).__name__}); make one with `gatewright model train`.",
+                f"{place}: no model of this version ({type(error).__name__}); make one with `gatewright model train`.",
                 code="MODEL_UNUSABLE",
             ) from None
 
@@ -114,13 +115,30 @@ class LinearModel:
         known = self._named
         return [known[name] for name in names if name in known]
 
-    def margin(self, window: bytes, named: Iterable[int] = ()) -> float:
-        """The score of a window: over 0 it looks like an attack."""
-        found = columns(window)
-        total = float(self._weights.take(found).sum()) / math.sqrt(len(found)) + self.info.bias
-        for number in named:
-            total += RULE_VALUE * self._named_list[number]
-        return total
+    def scores(self, windows: Sequence[bytes]) -> list[float]:
+        """What the n-grams of each window say; :meth:`margin` adds rules, signals and the bias."""
+        return means(windows, self._weights)
+
+    def margin(self, score: float, named: Iterable[int] = ()) -> float:
+        """The score of a window with all that is known of it: over 0 it looks like an attack."""
+        return score + self.info.bias + RULE_VALUE * sum(self._named_list[number] for number in named)
+
+    def most(self, named: Iterable[int]) -> float:
+        """The most that some of these can add to a score, the bias included."""
+        return self.info.bias + RULE_VALUE * sum(max(0.0, self._named_list[number]) for number in named)
+
+    def corrected(self, indices: npt.NDArray[np.int64], values: Floats) -> LinearModel:
+        """A copy with values added to some columns; the columns of names are counted behind the n-grams."""
+        twin = copy.copy(self)
+        of_grams = indices < COLUMNS
+        twin._weights = self._weights.copy()
+        twin._weights[indices[of_grams]] += values[of_grams]
+        named = self._named_weights.copy()
+        behind = indices[~of_grams] - COLUMNS
+        known = behind < len(named)
+        named[behind[known]] += values[~of_grams][known]
+        twin._named_weights, twin._named_list = named, named.tolist()
+        return twin
 
     def kinds(self, window: bytes, named: list[int]) -> list[tuple[str, float]]:
         """The threat types by likelihood, the likeliest first, probabilities summing to 1."""
