@@ -152,6 +152,7 @@ def test_names_that_are_none(name: str) -> None:
     [
         *(JWT, f"x={JWT}&y", "gw_abc123_0123456789abcdefXYZ", "otpauth://totp/A:b?secret=JBSWY3DP"),
         *("Authorization: Bearer abcdef012345", "Basic dXNlcjpwYXNz", "password=hunter2", '"secret": "hunter2"'),
+        *("gwr_0123456789abcdefXYZ", "gwd_0123456789abcdef_0123456789abcdefXYZ"),
         *("api_key=hunter2", "mongodb://user:hunter2@host/db", "gAAAAABkZm9vYmFyYmF6cXV4MTIzNDU2Nzg5"),
         "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIB\n-----END EC PRIVATE KEY-----",
     ],
@@ -161,6 +162,13 @@ def test_looks_of_secrets(text: str) -> None:
     assert logs.HIDDEN in shown
     for part in (JWT, "0123456789abcdefXYZ", "JBSWY3DP", "abcdef012345", "dXNlcjpwYXNz", "hunter2", "MHcCAQEEIB"):
         assert part not in shown
+
+
+def test_places_in_a_text_stay_where_secrets_are_masked() -> None:
+    text = f"before {JWT} after gwr_0123456789abcdefXYZ"
+    masked = logs.mask_secrets(text)
+    assert len(masked) == len(text) and masked.startswith("before *") and " after *" in masked
+    assert JWT not in masked and "0123456789abcdefXYZ" not in masked
 
 
 @pytest.mark.parametrize("text", ["select specialty hospital", "token", "Bearer of news", "https://example.com/a:b"])

@@ -36,6 +36,7 @@ _handler: logging.Handler | None = None
 _SECRET_VALUE = re.compile(
     r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]+\.?[\w-]*"  # a JWT
     r"|\bgw_[0-9A-Za-z]+_[0-9A-Za-z_-]{8,}"  # an API key of ours
+    r"|\bgw[rd]_[0-9A-Za-z_-]{16,}"  # a refresh token or a device token of ours
     r"|otpauth://\S+"
     r"|(?<![\w-])gAAAA[\w-]{20,}=*"  # a Fernet token
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
@@ -46,7 +47,7 @@ _SECRET_VALUE = re.compile(
 )
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _SECRET_MARKS = (
-    *("eyj", "gw_", "otpauth:", "gaaaa", "private key", "://", "bearer", "basic"),
+    *("eyj", "gw_", "gwr_", "gwd_", "otpauth:", "gaaaa", "private key", "://", "bearer", "basic"),
     *("passw", "secret", "token", "api_key", "apikey", "api-key", "mfa_code"),
 )
 """Without one of these in it, in lower case, a text holds nothing for the expression to find."""
@@ -289,6 +290,11 @@ def redact_text(text: str) -> str:
 def hide_secrets(text: str) -> str:
     """A text with token-like parts replaced, and nothing else changed."""
     return _SECRET_VALUE.sub(HIDDEN, text) if may_hold_secret(text) else text
+
+
+def mask_secrets(text: str) -> str:
+    """As :func:`hide_secrets`, every character of a secret by a star, so that places in the text stay."""
+    return _SECRET_VALUE.sub(lambda found: "*" * len(found[0]), text) if may_hold_secret(text) else text
 
 
 def escape_control(text: str) -> str:
