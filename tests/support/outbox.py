@@ -9,12 +9,12 @@ from typing import Any
 from gatewright.notify import FileNotifier
 
 
-def message_for(data: Path, address: str, *, number: int = 1, seconds: float = 20.0) -> dict[str, Any]:
-    """The data of the newest message to an address, once ``number`` of them are there; waits for it."""
+def message_for(data: Path, address: str, *, kind: str = "", seconds: float = 20.0) -> dict[str, Any]:
+    """The data of the newest message to an address (of this kind); waits until it is there."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = [m for m in FileNotifier.read(data / "outbox.jsonl") if m["to"] == address]
-        if len(found) >= number:
-            return dict(found[-1]["data"])
+        for message in reversed(FileNotifier.read(data / "outbox.jsonl")):
+            if message["to"] == address and kind in ("", message["kind"]):
+                return dict(message["data"])
         time.sleep(0.02)
     raise AssertionError(f"no message for {address} came within {seconds:g} s")
