@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gatewright.auth import AuthOptions, ManufacturerAuthManager
 from gatewright.auth.access import Partners
@@ -67,6 +67,7 @@ class SecurityFoundation:
         self._shared_cache = self.settings.redis_url is not None
         self._open = False
         self._upkeep: asyncio.Task[None] | None = None
+        self._invalidation = _invalidation(self.cache, self.store)
         self._build()
 
     def _build(self) -> None:
@@ -109,7 +110,13 @@ class SecurityFoundation:
             model_file=settings.model_file,
         )
         self.rbac = ManufacturerRBACManager(
-            self.policy, store=store, sink=sink, controls=self.controls, clock=clock, strict_tenants=True
+            settings.policy_file or self.policy,
+            store=store,
+            cache=self.cache if self._shared_cache else None,
+            sink=sink,
+            controls=self.controls,
+            clock=clock,
+            strict_tenants=True,
         )
         self.auth = ManufacturerAuthManager(
             settings.secret_text("secret_key"),
@@ -140,6 +147,8 @@ class SecurityFoundation:
             self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self.store.initialize()
         await self.cache.initialize()
+        if self._invalidation is not None:
+            self._invalidation.start()
         for part in (self.monitor, self.encryption, self.validator, self.rbac, self.auth):
             await part.initialize()
         self._open = True
@@ -155,6 +164,8 @@ class SecurityFoundation:
             await asyncio.gather(self._upkeep, return_exceptions=True)
         for part in (self.auth, self.rbac, self.validator, self.encryption, self.monitor):
             await part.close()
+        if self._invalidation is not None:
+            await self._invalidation.stop()
         await self.cache.close()
         await self.store.close()
 
@@ -246,6 +257,14 @@ class SecurityFoundation:
         }
 
 
+class Invalidation(Protocol):
+    """Tells other workers of changes, and listens to theirs."""
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
 class Ceiling:
     """What the person who makes an API key may do: the tier's permissions, cut by the person's role."""
 
@@ -290,6 +309,16 @@ def _cache(settings: Settings, sink: FanOut, clock: Clock) -> Cache:
             context={"setting": "GATEWRIGHT_REDIS_URL"},
         ) from None
     return RedisCache(settings.redis_url, sink=sink, clock=clock)
+
+
+def _invalidation(cache: Cache, store: Store) -> Invalidation | None:
+    """What carries changes to other workers by the cache they share; None where the store's poll alone does."""
+    if isinstance(cache, MemoryCache):
+        return None
+    from gatewright.storage.cache.invalidation import RedisInvalidation
+    from gatewright.storage.cache.redis import RedisCache
+
+    return RedisInvalidation(cache, store.changes) if isinstance(cache, RedisCache) else None
 
 
 def _notifier(settings: Settings) -> Notifier:

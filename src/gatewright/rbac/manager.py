@@ -292,6 +292,12 @@ class ManufacturerRBACManager:
         """As ``check_usage_limit``; raises QuotaExceededError where it is refused."""
         return await self._quotas.enforce(manufacturer, resource, increment, operation_context)
 
+    async def enforce_usage_limits(
+        self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str = ""
+    ) -> list[UsageResult]:
+        """Take several resources, all of them or none; raises QuotaExceededError where one is refused."""
+        return await self._quotas.enforce_all(manufacturer, amounts, operation_context)
+
     async def increment_usage(self, manufacturer_id: Any, resource: Any, amount: int = 1) -> int:
         """Count units that were used already; what is used now."""
         return await self._quotas.add(manufacturer_id, resource, amount)

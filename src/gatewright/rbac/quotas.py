@@ -113,10 +113,23 @@ class Quotas:
     ) -> UsageResult:
         """As :meth:`check`; raises QuotaExceededError where it is refused."""
         result = await self.check(manufacturer, resource, increment, operation_context)
-        if result.allowed:
-            return result
+        if not result.allowed:
+            raise self._exceeded(manufacturer, result, operation_context)
+        return result
+
+    async def enforce_all(
+        self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str = ""
+    ) -> list[UsageResult]:
+        """As :meth:`take`; raises QuotaExceededError for the resource that is refused, and takes none."""
+        results = await self.take(manufacturer, amounts)
+        for result in results:
+            if not result.allowed:
+                raise self._exceeded(manufacturer, result, operation_context)
+        return results
+
+    def _exceeded(self, manufacturer: Any, result: UsageResult, operation_context: str) -> QuotaExceededError:
         seconds = (result.resets_at - self._clock.now()).total_seconds()
-        raise QuotaExceededError(
+        return QuotaExceededError(
             f"The quota of {result.limit} {result.resource} is used up; it begins anew at "
             f"{result.resets_at:%Y-%m-%dT%H:%M:%SZ}.",
             context={

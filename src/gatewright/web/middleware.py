@@ -126,25 +126,21 @@ class GatewrightMiddleware:
         state.granted.add(rule.permission)
 
     async def _take(self, state: RequestState, rule: RouteRule) -> None:
-        """Take what the route consumes; a later resource that is refused gives the earlier ones back."""
+        """Take what the route consumes, all of it or nothing."""
         caller = state.caller
-        if caller is None:
+        if caller is None or not rule.consumes:
             return
-        for resource, amount in rule.consumes:
-            try:
-                await self._foundation.rbac.enforce_usage_limit(
-                    caller, resource, amount, operation_context=rule.name or ""
-                )
-            except SecurityError:
-                await self._give_back(state)
-                raise
-            state.taken.append((resource, amount))
+        state.taken_at = self._foundation.clock.now()
+        await self._foundation.rbac.enforce_usage_limits(caller, dict(rule.consumes), operation_context=rule.name or "")
+        state.taken = list(rule.consumes)
 
     async def _give_back(self, state: RequestState) -> None:
         taken, state.taken = state.taken, []
         if state.caller is not None:
             for resource, amount in taken:
-                await self._foundation.rbac.refund_usage(state.caller.manufacturer_id, resource, amount)
+                await self._foundation.rbac.refund_usage(
+                    state.caller.manufacturer_id, resource, amount, taken_at=state.taken_at
+                )
 
     async def _run(self, scope: Scope, receive: Receive, send: Send, state: RequestState, started: float) -> None:
         status = 0

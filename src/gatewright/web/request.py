@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from gatewright.auth import ClientInfo
@@ -35,6 +36,7 @@ class RequestState:
     by: str = "anonymous"
     granted: set[str] = field(default_factory=set)
     taken: list[tuple[str, int]] = field(default_factory=list)
+    taken_at: datetime | None = None
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rule: RouteRule | None = None
 
