@@ -7,7 +7,7 @@ from typing import Any
 
 import re2
 
-from gatewright.logs import redact_text
+from gatewright.logs import mask_secrets, redact_text
 from gatewright.threats.decision import Verdict, risk, worst_severity
 from gatewright.threats.findings import ThreatDetectionResult
 from gatewright.threats.matching import re2_options
@@ -21,6 +21,11 @@ EVIDENCE = 200
 """Characters of a value that are shown."""
 
 _SEARCHED = 20_000
+_AROUND = 1_500
+"""Characters before and behind what is shown that are looked at, as secrets may reach into it: a long JWT."""
+
+_SECRET = re2.compile(r"(?i)\b((?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|pin)\s*[=:]\s*)([^\s'\"&;,)]+)")
+_DENSE = re2.compile(r"[0-9A-Za-z_-]{32,}")
 
 
 class Explainer:
@@ -59,7 +64,7 @@ class Explainer:
             confidence=round(verdict.confidence, 4),
             risk_score=risk(severity, verdict.confidence),
             detected_patterns=[rule.id for rule in rules] or ["model"],
-            evidence=redact_text(text.text[max(0, start - 20) : max(0, start - 20) + EVIDENCE]),
+            evidence=_masked(text.text, max(0, start - 20)),
             threat_details={
                 "summary": _sentence(kind, rules, text),
                 "explanations": [rule.explain for rule in rules],
@@ -70,9 +75,21 @@ class Explainer:
                 "in_key": text.is_key,
                 "spans": spans,
                 "signals": sorted(normal.signals),
-                "decoded": None if decoded is None else redact_text(decoded),
+                "decoded": None if decoded is None else _masked(normal.text),
             },
         )
+
+
+def _masked(text: str, start: int = 0) -> str:
+    """What is shown of a text: known forms of keys and tokens hidden, what is assigned to a telling name, and
+    long runs of letters and digits, which may be anybody's token."""
+    # A secret may begin before what is shown, or end behind it: hidden first, length kept, and cut afterwards.
+    first = max(0, start - _AROUND)
+    shown = text[first : start + EVIDENCE + _AROUND].encode("utf-8", "replace").decode()
+    hidden = mask_secrets(shown)
+    hidden = _SECRET.sub(lambda found: found[1] + "*" * len(found[2]), hidden)
+    hidden = _DENSE.sub(lambda found: "*" * len(found[0]) if any(map(str.isdigit, found[0])) else found[0], hidden)
+    return redact_text(hidden[start - first :][:EVIDENCE])
 
 
 def _sentence(kind: str, rules: list[Rule], text: Text) -> str:
@@ -87,12 +104,14 @@ def _span(rule: Rule, value: str, normal: str, squashed: str) -> dict[str, Any] 
     """Where a rule matches: in the value itself, or in a decoded form of it."""
     expression = _compiled(rule.pattern)
     for name, form in (("value", value), ("decoded", normal), ("squashed", squashed)):
-        found = expression.search(form[:_SEARCHED])
+        data = form[:_SEARCHED].encode("utf-8", "replace")
+        found = expression.search(data)
         if found:
-            return {"rule": rule.id, "in": name, "start": found.start(), "end": found.end()}
+            start, end = (len(data[:place].decode("utf-8", "replace")) for place in found.span())
+            return {"rule": rule.id, "in": name, "start": start, "end": end}
     return None
 
 
 @lru_cache(maxsize=512)
 def _compiled(pattern: str) -> Any:
-    return re2.compile(pattern, re2_options())
+    return re2.compile(pattern.encode(), re2_options())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,20 @@ import msgspec
 
 from gatewright.errors import ValidationError
 from gatewright.records import Record
+from gatewright.threats.grammar import generate
 
 FILES = ("dev.jsonl.gz", "benign-rich.jsonl.gz")
+GRAMMAR = "grammar"
+"""The source of rows that grammars make."""
+
+PADDED_ROWS = 1_500
+"""Rows of each category that are padded with harmless text."""
+
+PADDED_LENGTH = 300
+"""Characters of a padded row: one window."""
+
+GRAMMAR_ROWS = 600
+"""Rows of each category that are made, before repetitions are left out."""
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -51,6 +64,42 @@ def _read(file: Path) -> Iterator[Row]:
                     raise ValidationError(f"{file}:{number}: not a labelled row: {error}.") from None
     except OSError as error:
         raise ValidationError(f"{file}: cannot be read ({error.strerror or error}).") from None
+
+
+def grammar_rows(count: int = GRAMMAR_ROWS, *, seed: int = 7) -> list[Row]:
+    """Attacks made from grammars, the same for the same seed."""
+    return [
+        Row(payload=payload, label=1, category=category, source=GRAMMAR)
+        for category, payload in generate(count, seed=seed)
+    ]
+
+
+def padded_rows(rows: Sequence[Row], *, seed: int = 7) -> list[Row]:
+    """Attacks with harmless prose of other rows before or behind them, each under its own category and source.
+
+    Padding hides an attack from a model that never saw any.
+    """
+    choose = random.Random(f"{seed}:padding")  # noqa: S311 - data for training, no secret
+    prose = [row.payload for row in rows if not row.label and _is_prose(row.payload)]
+    attacks = [row for row in rows if row.label and isinstance(row.payload, str) and carries_attack(row)]
+    choose.shuffle(attacks)
+    taken: Counter[str] = Counter()
+    made = []
+    for row in attacks:
+        room = PADDED_LENGTH - len(row.payload)
+        if not prose or room < 60 or taken[row.category] >= PADDED_ROWS:
+            continue
+        taken[row.category] += 1
+        filler = " ".join(choose.choice(prose) for _ in range(3))[: choose.randrange(40, room)]
+        before = choose.randrange(3)
+        cut = (0, len(filler) // 2, len(filler))[before]
+        text = f"{filler[:cut]} {row.payload} {filler[cut:]}".strip()
+        made.append(Row(payload=text, label=1, category=row.category, source=row.source))
+    return made
+
+
+def _is_prose(payload: Any) -> bool:
+    return isinstance(payload, str) and len(payload) > 40 and payload.replace(" ", "").rstrip(".!?").isalpha()
 
 
 def carries_attack(row: Row) -> bool:

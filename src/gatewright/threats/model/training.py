@@ -16,7 +16,7 @@ import numpy.typing as npt
 from gatewright.errors import ConfigurationError
 from gatewright.threats.decision import DEFAULT_THRESHOLDS
 from gatewright.threats.matching import Matcher, make_matcher
-from gatewright.threats.model.corpus import Row, carries_attack, weights_of
+from gatewright.threats.model.corpus import GRAMMAR_ROWS, Row, carries_attack, grammar_rows, padded_rows, weights_of
 from gatewright.threats.model.features import BITS, COLUMNS, columns, windows
 from gatewright.threats.model.linear import FORMAT, RULE_VALUE, TYPE_BITS, ModelInfo, dump
 from gatewright.threats.normalise import SIGNALS, normalise, squash
@@ -121,8 +121,15 @@ def fit(cut: Windows, labels: Any, weights: Any, chosen: Any, *, seed: int) -> t
     return model.coef_.ravel(), float(model.intercept_[0])
 
 
-def train(rows: Sequence[Row], rules: RuleSet, *, seed: int = 7, progress: Progress | None = None) -> bytes:
-    """A model file trained on ``rows``.
+def train(
+    rows: Sequence[Row],
+    rules: RuleSet,
+    *,
+    seed: int = 7,
+    grammar: int = GRAMMAR_ROWS,
+    progress: Progress | None = None,
+) -> bytes:
+    """A model file trained on ``rows``, and on up to ``grammar`` attacks of each category made from grammars.
 
     Raises:
         ConfigurationError: the ``train`` extra is not installed.
@@ -131,7 +138,8 @@ def train(rows: Sequence[Row], rules: RuleSet, *, seed: int = 7, progress: Progr
         import sklearn  # noqa: F401 - only to tell early what is missing
     except ImportError:
         raise ConfigurationError("Training needs scikit-learn: pip install 'gatewright[train]'.") from None
-    kept = [row for row in rows if not row.label or carries_attack(row)]
+    kept = [row for row in rows if not row.label or carries_attack(row)] + grammar_rows(grammar, seed=seed)
+    kept += padded_rows(kept, seed=seed)
     cut = encode(kept, rules, make_matcher(rules), progress)
     labels = np.array([row.label for row in kept])
     weights = np.array(weights_of(kept))
