@@ -1,0 +1,89 @@
+"""Two workers on one store: what one decides, the other honours within a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gatewright.errors import InvalidTokenError
+from gatewright.foundation import SecurityFoundation
+from gatewright.notify import MemoryNotifier
+from gatewright.settings import Settings
+from tests.support.redis import RedisServer
+
+PASSWORD = "gravel-otter-lantern-4471"
+KEYS = {"secret_key": "8f1c03b7a955e2d64f21" * 4, "encryption_key": "51aac7d20e9fb34618ac" * 4}
+
+Pair = tuple[SecurityFoundation, SecurityFoundation]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+async def workers(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Pair]:
+    """Two foundations on one file; they share only that, or Redis as well."""
+    settings = Settings(
+        data_dir=tmp_path,
+        durable=False,
+        redis_url=redis_server.url if request.param == "redis" else None,
+        argon2_memory_kib=8,
+        argon2_time_cost=1,
+        **KEYS,
+    )
+    async with (
+        SecurityFoundation(settings, notifier=MemoryNotifier()) as one,
+        SecurityFoundation(settings, notifier=MemoryNotifier()) as two,
+    ):
+        yield one, two
+
+
+async def within_a_second(condition) -> None:
+    async with asyncio.timeout(1.0):
+        while not await condition():  # noqa: ASYNC110 - another process would have no event to set either
+            await asyncio.sleep(0.01)
+
+
+async def test_a_revoked_session_is_refused_by_the_other_worker(workers: Pair) -> None:
+    one, two = workers
+    data = {"email": "a@example.com", "password": PASSWORD, "company_name": "Alder Works"}
+    account = await one.auth.register_manufacturer(data)
+    signed_in = await one.auth.authenticate_manufacturer("a@example.com", PASSWORD)
+    token = signed_in.access_token
+    assert (await two.auth.validate_token(token))["manufacturer_id"] == account.manufacturer_id
+    await one.auth.invalidate_session(signed_in.session_id)
+
+    async def refused() -> bool:
+        try:
+            await two.auth.validate_token(token)
+        except InvalidTokenError:
+            return True
+        return False
+
+    await within_a_second(refused)
+
+
+async def test_a_tier_downgrade_is_honoured_by_the_other_worker(workers: Pair) -> None:
+    one, two = workers
+    data = {"email": "a@example.com", "password": PASSWORD, "company_name": "Alder Works", "tier": "enterprise"}
+    who = (await one.auth.register_manufacturer(data)).manufacturer_id
+    assert await two.rbac.has_permission(who, "bulk_operations")
+    await one.rbac.update_manufacturer_tier(who, "free", reason="contract ended")
+    assert not await one.rbac.has_permission(who, "bulk_operations")
+
+    async def cut() -> bool:
+        return not await two.rbac.has_permission(who, "bulk_operations")
+
+    await within_a_second(cut)
+
+
+async def test_tokens_outlive_a_restart_and_a_rotation(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, argon2_memory_kib=8, argon2_time_cost=1, **KEYS)
+    data = {"email": "a@example.com", "password": PASSWORD, "company_name": "Alder Works"}
+    async with SecurityFoundation(settings, notifier=MemoryNotifier()) as before:
+        await before.auth.register_manufacturer(data)
+        token = (await before.auth.authenticate_manufacturer("a@example.com", PASSWORD)).access_token
+        await before.auth.rotate_signing_key()
+    async with SecurityFoundation(settings, notifier=MemoryNotifier()) as after:
+        assert await after.auth.validate_token(token)
+        assert (await after.monitor.audit.verify()).valid
