@@ -106,6 +106,8 @@ class ManufacturerSecurityValidator:
             base = self._given_engine or await self._load_engine()
             await self._use_active_version(base)
             self._base = base
+            if base.degraded:
+                self._sink.emit(event("threats:model:unavailable", severity=Severity.WARNING))
             self._unsubscribe = self._store.changes.subscribe("model", self._version_changed)
             await self._offload.in_thread(_warm_business_data)
 
