@@ -36,7 +36,8 @@ fuzz: $(VENV)/.dev ## ten minutes of fuzzing, into reports/
 	mkdir -p reports
 	$(NICE) $(BIN)/python tests/fuzz/fuzz_inspect.py --seconds 600
 
-docs: $(VENV)/.dev ## run every example of the README and the docs
+docs: $(VENV)/.dev ## renew the reference pages and run every example of the docs
+	$(BIN)/python -m tests.docs.reference
 	$(BIN)/pytest tests/docs
 
 detector-report: $(VENV)/.dev ## leave-source-out figures of the detector, into docs/detector-report.md

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,22 @@ async def test_tokens_outlive_a_restart_and_a_rotation(tmp_path: Path) -> None:
     async with SecurityFoundation(settings, notifier=MemoryNotifier()) as after:
         assert await after.auth.validate_token(token)
         assert (await after.monitor.audit.verify()).valid
+
+
+async def test_a_token_of_a_destroyed_key_is_refused_though_a_worker_knew_it(workers: Pair) -> None:
+    one, two = workers
+    data = {"email": "a@example.com", "password": PASSWORD, "company_name": "Alder Works"}
+    await one.auth.register_manufacturer(data)
+    token = (await one.auth.authenticate_manufacturer("a@example.com", PASSWORD)).access_token
+    assert await two.auth.validate_token(token)
+    await one.auth.rotate_signing_key()
+    await one.store.delete_signing_keys(now=one.clock.now() + timedelta(days=400))
+
+    async def refused() -> bool:
+        try:
+            await two.auth.validate_token(token)
+        except InvalidTokenError:
+            return True
+        return False
+
+    await within_a_second(refused)

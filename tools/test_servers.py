@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 
-PROGRAMS = {"redis-server": "redis-server", "chromium": "chromium"}
+PROGRAMS = {"redis-server": "redis-server", "chromium": "chromium", "nginx": "nginx"}
 
 
 def main() -> int:

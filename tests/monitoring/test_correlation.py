@@ -72,7 +72,7 @@ def test_stuffing_that_auth_reports_itself() -> None:
         ("auth:account:locked", 1, {"account_id": "a"}, ["brute_force"]),
         ("auth:attempt:refused", 10, {"account_id": "a"}, ["brute_force"]),
         ("auth:refresh:reused", 1, {"account_id": "a", "manufacturer_id": "m"}, ["refresh_token_reuse"]),
-        ("auth:session:hijack_suspected", 1, {"manufacturer_id": "m"}, ["session_hijack"]),
+        ("auth:session:risky", 1, {"manufacturer_id": "m", "action": "end"}, ["session_hijack"]),
         ("threats:request:blocked", 5, {"ip_address": "192.0.2.1"}, ["repeated_threats"]),
         (
             "threats:request:blocked",

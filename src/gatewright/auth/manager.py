@@ -158,6 +158,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
         self._maintenance = None
         await self.access.close()
         await self.sessions.close()
+        self._stop_forgetting()
         for listener in (self.keys, self._revocations, self._states, self.tenants):
             listener.close()
         if self._own_store:
@@ -214,6 +215,8 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             lifetime=lifetime,
             foreign=foreign,
         )
+
+        self._stop_forgetting = store.changes.subscribe("signing_keys", self.tokens.forget_all)
 
     def _compose_sessions(self, lifetime: timedelta, places: PlaceLookup | None) -> None:
         store, clock, sink, options = self.store, self._clock, self._sink, self.options

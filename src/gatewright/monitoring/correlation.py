@@ -45,7 +45,7 @@ class Rule(Record, frozen=True, kw_only=True):
 
 
 _FAILED_SIGN_IN = ("auth:login:failed", "auth:attempt:refused")
-_FAILED_CODE = ("auth:mfa:failed", "auth:backup_code:failed", "auth:password:change_failed")
+_FAILED_CODE = ("auth:mfa:failed", "auth:password:change_failed")
 
 RULES = (
     Rule(
@@ -107,7 +107,7 @@ RULES = (
     ),
     Rule(
         name="refresh_token_reuse",
-        kinds=("auth:refresh:reused", "auth:token:reused", "auth:*:reuse_detected"),
+        kinds=("auth:refresh:reused",),
         by="account",
         threshold=1,
         window=600,
@@ -116,7 +116,8 @@ RULES = (
     ),
     Rule(
         name="session_hijack",
-        kinds=("auth:session:hijack*", "auth:session:suspicious"),
+        kinds=("auth:session:risky",),
+        where={"action": ("end", "require_mfa")},
         by="account",
         threshold=1,
         window=600,
@@ -125,7 +126,7 @@ RULES = (
     ),
     Rule(
         name="repeated_threats",
-        kinds=("threats:request:blocked", "threats:request:seen", "threats:*:detected"),
+        kinds=("threats:request:blocked", "threats:request:seen"),
         by="network",
         threshold=5,
         window=600,
@@ -134,7 +135,7 @@ RULES = (
     ),
     Rule(
         name="manufacturer_threats",
-        kinds=("threats:request:blocked", "threats:request:seen", "threats:*:detected"),
+        kinds=("threats:request:blocked", "threats:request:seen"),
         by="manufacturer",
         threshold=10,
         window=3600,
@@ -143,7 +144,7 @@ RULES = (
     ),
     Rule(
         name="privilege_probing",
-        kinds=("rbac:permission:denied", "rbac:access:denied"),
+        kinds=("rbac:permission:denied",),
         by="manufacturer",
         threshold=20,
         window=600,

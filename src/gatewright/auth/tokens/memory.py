@@ -45,6 +45,10 @@ class TokenMemory:
         """Drop one, if it is there."""
         self.entries.pop(key, None)
 
+    def clear(self) -> None:
+        """Drop all: a key was replaced or destroyed, so everything must be looked at again."""
+        self.entries.clear()
+
     def sweep(self, now: float) -> None:
         """Drop what has expired."""
         for key in [key for key, entry in self.entries.items() if entry.expires_at <= now]:

@@ -83,6 +83,10 @@ class TokenService:
         self._foreign = {other.issuer: other for other in foreign}
         self._memory = TokenMemory(remember)
 
+    def forget_all(self, _: str = "") -> None:
+        """Look at every token anew: a signing key was replaced or destroyed, here or in another process."""
+        self._memory.clear()
+
     # --- making -------------------------------------------------------------------------------------------------
 
     async def generate(self, data: Any, *, expires_in: timedelta | None = None) -> str:
@@ -218,6 +222,8 @@ class TokenService:
 
     async def _verify(self, raw: bytes) -> dict[str, Any]:
         """The claims of a token whose signature, issuer, audience and times hold."""
+        if self._ring.stale:  # another process replaced or destroyed a key
+            await self._ring.load()
         head, _, rest = raw.partition(b".")
         body, _, tail = rest.partition(b".")
         key = self._ring.by_header(head)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -73,6 +74,12 @@ class SqliteEngine:
             raise translate(error, self.path) from error
         return connection
 
+    def _make_private(self) -> None:
+        """A database that is not there yet is made so that only its owner may read it."""
+        if not self.in_memory:
+            with contextlib.suppress(FileExistsError, OSError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
     async def open(self, prepare: Callable[[sqlite3.Connection], None]) -> None:
         """Start the threads; ``prepare`` (migrations) runs first, on the writer's connection.
 
@@ -81,6 +88,7 @@ class SqliteEngine:
         """
         if self._open:
             return
+        self._make_private()
         ready: Future[None] = Future()
         self._writer = threading.Thread(
             target=self._write_loop, args=(prepare, ready), name="gatewright-sqlite-writer", daemon=True
