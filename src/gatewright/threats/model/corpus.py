@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,8 +23,14 @@ GRAMMAR = "grammar"
 PADDED_ROWS = 1_500
 """Rows of each category that are padded with harmless text."""
 
+PROSE_SOURCES = frozenset({"gsm8k", "uci-reviews", "tldr-prose"})
+"""What attacks are padded with: English alone, or a language of few harmless rows would look like an attack."""
+
 PADDED_LENGTH = 300
 """Characters of a padded row: one window."""
+
+_REMARK = re.compile(r"(?:Exploit )?(?:Name|Description|Tags|Date|Author|Browser|Reference|Title|Label)\s?:\s")
+_SIGNS_OF_MARKUP = frozenset("<>=(){}[]&%`\\")
 
 GRAMMAR_ROWS = 600
 """Rows of each category that are made, before repetitions are left out."""
@@ -80,7 +87,7 @@ def padded_rows(rows: Sequence[Row], *, seed: int = 7) -> list[Row]:
     Padding hides an attack from a model that never saw any.
     """
     choose = random.Random(f"{seed}:padding")  # noqa: S311 - data for training, no secret
-    prose = [row.payload for row in rows if not row.label and _is_prose(row.payload)]
+    prose = [row.payload for row in rows if row.source in PROSE_SOURCES and _is_prose(row.payload)]
     attacks = [row for row in rows if row.label and isinstance(row.payload, str) and carries_attack(row)]
     choose.shuffle(attacks)
     taken: Counter[str] = Counter()
@@ -107,7 +114,9 @@ def carries_attack(row: Row) -> bool:
     if not isinstance(row.payload, str):
         return True
     text = row.payload.strip()
-    return not (len(text) < 3 or (row.category == "xss" and not set(text) & set("<>=(){}[];&%:`\\")))
+    if len(text) < 3 or _REMARK.match(text):
+        return False
+    return row.category != "xss" or bool(set(text) & _SIGNS_OF_MARKUP) or "script:" in text.lower()
 
 
 def weights_of(rows: Iterable[Row], *, attacks: float = 0.6) -> list[float]:
