@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -156,3 +156,14 @@ def test_a_naive_end_is_refused() -> None:
 )
 def test_what_counts_as_one_source(address: str, network: str | None) -> None:
     assert network_of(address) == network
+
+
+def test_a_measure_on_all_limits_leaves_paid_quotas_alone() -> None:
+    controls = Controls()
+    now = datetime.now(UTC)
+    controls.apply(Measure(measure_id="m1", kind="tighten_limit", value=0.5, created_at=now))
+    assert controls.limit_factor("requests") == 0.5
+    assert controls.limit_factor("product_uploads", exact=True) == 1.0
+    named = Measure(measure_id="m2", kind="tighten_limit", target="product_uploads", value=0.25, created_at=now)
+    controls.apply(named)
+    assert controls.limit_factor("product_uploads", "mfr_1", exact=True) == 0.25

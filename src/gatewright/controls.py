@@ -76,13 +76,19 @@ class Controls:
         index = self._current()
         return index.mfa_everywhere or manufacturer_id in index.mfa
 
-    def limit_factor(self, name: str, manufacturer_id: str | None = None) -> float:
-        """What to multiply the limit called ``name`` by: above 0, at most 1 (no measure)."""
+    def limit_factor(self, name: str, manufacturer_id: str | None = None, *, exact: bool = False) -> float:
+        """What to multiply the limit called ``name`` by: above 0, at most 1 (no measure).
+
+        Args:
+            exact: leave out measures on all limits, which are meant for rates: a quota that was paid for is
+                tightened by its own name only.
+        """
         limits = self._current().limits
         if not limits:
             return 1.0
         scopes = (EVERYWHERE,) if manufacturer_id is None else (EVERYWHERE, manufacturer_id)
-        return min(limits.get((scope, target), 1.0) for scope in scopes for target in (EVERYWHERE, name))
+        targets = (name,) if exact else (EVERYWHERE, name)
+        return min(limits.get((scope, target), 1.0) for scope in scopes for target in targets)
 
     def detection_level(self, manufacturer_id: str | None = None, route: str | None = None) -> int:
         """The level of inspection, 1 to 4: the highest of the default and what is in force for these."""

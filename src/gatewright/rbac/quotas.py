@@ -251,7 +251,7 @@ class Quotas:
         """The limit now, tightened where a measure says so. A tier without the resource has none of it."""
         limit = self._standings.compiled.limits[tier].get(resource, _NONE)
         units = limit.limit
-        factor = self._controls.limit_factor(resource, manufacturer_id)
+        factor = self._controls.limit_factor(resource, manufacturer_id, exact=True)
         if factor < 1.0 and units != UNLIMITED:
             units = int(units * factor)
         window = self._windows.of(limit, now, standing.billing_day)
