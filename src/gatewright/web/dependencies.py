@@ -1,6 +1,7 @@
 """FastAPI dependencies: a route says what it needs, the middleware sees to it before the route runs.
 
 No ``from __future__ import annotations`` here: FastAPI reads the annotations of a callable object as they are.
+They are coroutines though they wait for nothing: FastAPI sends plain functions to a thread, at each request.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ class Requires:
     def __init__(self, rule: RouteRule) -> None:
         self.rule = rule
 
-    def __call__(self, request: Request) -> ManufacturerContext:
+    async def __call__(self, request: Request) -> ManufacturerContext:
         state = state_of(request)
         if state.caller is None:
             raise AuthenticationError("This call needs a signed-in caller.", code="TOKEN_MISSING")
@@ -37,7 +38,7 @@ class Open:
     def __init__(self, rule: RouteRule) -> None:
         self.rule = rule
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         return None
 
 
