@@ -18,7 +18,8 @@ import numpy as np
 from gatewright.threats.decision import DEFAULT_THRESHOLDS, probability
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.matching import make_matcher
-from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, padded_rows, read_corpus, weights_of
+from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
+from gatewright.threats.model.dilution import diluted_rows
 from gatewright.threats.model.folds import FOLDS, folds_of, kind_of
 from gatewright.threats.model.linear import LinearModel
 from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, teaching
@@ -52,9 +53,9 @@ def main(corpus: Path) -> None:
     begin = time.time()
     real = read_corpus(corpus)
     rows = real + grammar_rows(seed=SEED)
-    rows += padded_rows([row for row in rows if not row.label or carries_attack(row)], seed=SEED)
     rules = load_rules()
     matcher = make_matcher(rules)
+    rows += diluted_rows([row for row in rows if not row.label or carries_attack(row)], rules, matcher, seed=SEED)
     cut = encode(rows, rules, matcher, lambda n, of: print(f"\rreading rows {n}/{of}", end="", file=sys.stderr))
     best = np.full((len(real), 4), -1.0)
     folds = np.array(folds_of(rows))
@@ -73,7 +74,6 @@ def main(corpus: Path) -> None:
         source=np.array([row.source for row in real]),
         clean=np.array([not row.label or carries_attack(row) for row in real]),
     )
-    np.savez_compressed("/tmp/det/judged.npz", **judged._asdict())
     verdicts, chosen = _nested(judged)
     peer = np.array([_libinjection(row.payload) for row in real])
     REPORT.write_text(_document(judged, verdicts, peer, chosen, time.time() - begin))
@@ -115,7 +115,8 @@ def _grid() -> list[Thresholds]:
 
 def choose(judged: Judged, flagged: dict[Thresholds, Any], rows: Any) -> Thresholds:
     """The thresholds with the best recall (over all rows, and as mean of categories) within the limits."""
-    found, score = DEFAULT_THRESHOLDS[0], -1.0
+    found: Thresholds = DEFAULT_THRESHOLDS[0]
+    score = -1.0
     for thresholds, verdicts in flagged.items():
         if any(_rate(verdicts, rows & (judged.kind == kind)) > LIMITS[kind] for kind in KINDS):
             continue

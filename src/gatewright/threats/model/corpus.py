@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,6 @@ from gatewright.threats.grammar import generate
 FILES = ("dev.jsonl.gz", "benign-rich.jsonl.gz")
 GRAMMAR = "grammar"
 """The source of rows that grammars make."""
-
-PADDED_ROWS = 1_500
-"""Rows of each category that are padded with harmless text."""
-
-PROSE_SOURCES = frozenset({"gsm8k", "uci-reviews", "tldr-prose"})
-"""What attacks are padded with: English alone, or a language of few harmless rows would look like an attack."""
-
-PADDED_LENGTH = 300
-"""Characters of a padded row: one window."""
 
 _REMARK = re.compile(r"(?:Exploit )?(?:Name|Description|Tags|Date|Author|Browser|Reference|Title|Label)\s?:\s")
 _SIGNS_OF_MARKUP = frozenset("<>=(){}[]&%`\\")
@@ -79,34 +69,6 @@ def grammar_rows(count: int = GRAMMAR_ROWS, *, seed: int = 7) -> list[Row]:
         Row(payload=payload, label=1, category=category, source=GRAMMAR)
         for category, payload in generate(count, seed=seed)
     ]
-
-
-def padded_rows(rows: Sequence[Row], *, seed: int = 7) -> list[Row]:
-    """Attacks with harmless prose of other rows before or behind them, each under its own category and source.
-
-    Padding hides an attack from a model that never saw any.
-    """
-    choose = random.Random(f"{seed}:padding")  # noqa: S311 - data for training, no secret
-    prose = [row.payload for row in rows if row.source in PROSE_SOURCES and _is_prose(row.payload)]
-    attacks = [row for row in rows if row.label and isinstance(row.payload, str) and carries_attack(row)]
-    choose.shuffle(attacks)
-    taken: Counter[str] = Counter()
-    made = []
-    for row in attacks:
-        room = PADDED_LENGTH - len(row.payload)
-        if not prose or room < 60 or taken[row.category] >= PADDED_ROWS:
-            continue
-        taken[row.category] += 1
-        filler = " ".join(choose.choice(prose) for _ in range(3))[: choose.randrange(40, room)]
-        before = choose.randrange(3)
-        cut = (0, len(filler) // 2, len(filler))[before]
-        text = f"{filler[:cut]} {row.payload} {filler[cut:]}".strip()
-        made.append(Row(payload=text, label=1, category=row.category, source=row.source))
-    return made
-
-
-def _is_prose(payload: Any) -> bool:
-    return isinstance(payload, str) and len(payload) > 40 and payload.replace(" ", "").rstrip(".!?").isalpha()
 
 
 def carries_attack(row: Row) -> bool:

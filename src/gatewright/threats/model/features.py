@@ -7,6 +7,7 @@ one word, and a multiplication by a constant that is shifted to the left drops a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,8 +18,8 @@ BITS = 18
 COLUMNS = 1 << BITS
 """Columns of n-grams; the columns of rules and signals come behind them."""
 
-WINDOW = 240
-STEP = 160
+WINDOW = 96
+STEP = 48
 """Bytes of one window and between two: long texts are scored in windows, or padding would hide an attack."""
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -49,6 +50,7 @@ def _shape_of(byte: int) -> int:
 
 
 _SHAPES = bytes(map(_shape_of, range(256)))
+_RUNS = re.compile(rb"(?<=\xff)\xff+|(?<=\xfe)\xfe+|(?<=\xfd)\xfd+")
 
 Columns = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -75,26 +77,31 @@ def windows(text: str) -> list[bytes]:
 def grams(cut: Sequence[bytes]) -> Grams:
     """The n-grams of windows, at once: the cost of a call into numpy is that of some hundred bytes."""
     text = b"".join([part for window in cut for part in (_START, window, _END)]).translate(_DIGITS)
-    shapes = np.frombuffer(text.translate(_SHAPES), np.uint8)
-    kept = shapes < _SPACE
-    kept[1:] |= shapes[1:] != shapes[:-1]
     edges: list[int] = []
     begin = 0
     for window in cut:
         edges += (begin, begin + len(window) + 1)
         begin += len(window) + 9
-    if len(cut) == 1:
-        sizes = [int(np.count_nonzero(kept))]
-    else:
-        sizes = np.add.reduceat(kept, edges[::2], dtype=np.int64).tolist()
+    shapes, sizes = _collapsed(text.translate(_SHAPES), edges[::2])
     for size in sizes:
         edges += (begin, begin + size - 8)
         begin += size
-    data = text + shapes[kept].tobytes()
+    data = text + shapes
     words = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,)).copy()
     hashed = words * _MULTIPLIERS
     hashed >>= _SHIFT
     return Grams(hashed.view(np.int64), edges)
+
+
+def _collapsed(shapes: bytes, begins: list[int]) -> tuple[bytes, list[int]]:
+    """Runs of letters, digits and blanks put together, and how long each window's shape is then."""
+    if len(begins) == 1:
+        short = _RUNS.sub(b"", shapes)
+        return short, [len(short)]
+    signs = np.frombuffer(shapes, np.uint8)
+    kept = signs < _SPACE
+    kept[1:] |= signs[1:] != signs[:-1]
+    return signs[kept].tobytes(), np.add.reduceat(kept, begins, dtype=np.int64).tolist()
 
 
 def columns(window: bytes) -> Columns:

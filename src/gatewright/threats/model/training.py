@@ -16,13 +16,17 @@ import numpy.typing as npt
 from gatewright.errors import ConfigurationError
 from gatewright.threats.decision import DEFAULT_THRESHOLDS
 from gatewright.threats.matching import Matcher, make_matcher
-from gatewright.threats.model.corpus import GRAMMAR_ROWS, Row, carries_attack, grammar_rows, padded_rows, weights_of
+from gatewright.threats.model.corpus import GRAMMAR_ROWS, Row, carries_attack, grammar_rows, weights_of
+from gatewright.threats.model.dilution import diluted_rows
 from gatewright.threats.model.features import BITS, COLUMNS, columns, windows
 from gatewright.threats.model.linear import FORMAT, RULE_VALUE, TYPE_BITS, ModelInfo, dump
 from gatewright.threats.normalise import SIGNALS, normalise, squash
 from gatewright.threats.rules import RuleSet
 from gatewright.threats.types import CORPUS_CATEGORIES, ThreatType
 from gatewright.threats.walk import Walk
+
+_BLOCK = 4_000
+"""Windows that are made a matrix at once."""
 
 PASSES = 6
 ALPHA = 1e-6
@@ -50,9 +54,10 @@ def encode(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, progress: Prog
 
     rank = [_RANK[rule.tier] for rule in rules.rules]
     first_signal = COLUMNS + len(rules.rules)
-    indices: list[npt.NDArray[np.int32]] = []
-    values: list[npt.NDArray[np.float32]] = []
-    ends, of_row, best = [0], [], []
+    width = COLUMNS + len(rules.rules) + len(SIGNALS)
+    blocks: list[Any] = []
+    waiting: list[tuple[Any, Any]] = []
+    of_row, best = [], []
     for number, row in enumerate(rows):
         for text in Walk(row.payload):
             normal = normalise(text.text)
@@ -61,20 +66,34 @@ def encode(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, progress: Prog
             whole = _hits(matcher, text.text, normal.text)
             for window in cut:
                 hits = whole if len(cut) == 1 else _hits_in(matcher, window)
-                found, counts = np.unique(columns(window).astype(np.int32), return_counts=True)
+                found = columns(window)
                 extra = [COLUMNS + hit for hit in sorted(hits)] + signals
-                indices.append(np.concatenate((found, np.array(extra, np.int32))))
-                own = counts / np.sqrt(counts.sum())
-                values.append(np.concatenate((own, np.full(len(extra), RULE_VALUE))).astype(np.float32))
-                ends.append(ends[-1] + len(indices[-1]))
+                values = np.full(len(found) + len(extra), len(found) ** -0.5, np.float32)
+                values[len(found) :] = RULE_VALUE
+                waiting.append((np.append(found.astype(np.int32), np.array(extra, np.int32)), values))
                 of_row.append(number)
                 best.append(max((rank[hit] for hit in hits), default=-1))
+        if len(waiting) >= _BLOCK:
+            blocks.append(_block(waiting, width))
+            waiting = []
         if progress is not None and number % 1_000 == 0:
             progress(number, len(rows))
-    width = COLUMNS + len(rules.rules) + len(SIGNALS)
-    shape = (len(of_row), width)
-    matrix = sparse.csr_matrix((np.concatenate(values), np.concatenate(indices), np.array(ends)), shape=shape)
-    return Windows(matrix, np.array(of_row), np.array(best))
+    blocks.append(_block(waiting, width))
+    return Windows(sparse.vstack(blocks, format="csr"), np.array(of_row), np.array(best))
+
+
+def _block(waiting: Sequence[tuple[Any, Any]], width: int) -> Any:
+    """Some windows as a sparse matrix; n-grams that stand there several times are added up."""
+    from scipy import sparse
+
+    if not waiting:
+        return sparse.csr_matrix((0, width), dtype=np.float32)
+    indices = np.concatenate([found for found, _ in waiting])
+    values = np.concatenate([value for _, value in waiting])
+    ends = np.cumsum([0, *(len(found) for found, _ in waiting)])
+    matrix = sparse.csr_matrix((values, indices, ends), shape=(len(waiting), width))
+    matrix.sum_duplicates()
+    return matrix
 
 
 def _hits(matcher: Matcher, raw: str, normal: str) -> set[int]:
@@ -139,8 +158,9 @@ def train(
     except ImportError:
         raise ConfigurationError("Training needs scikit-learn: pip install 'gatewright[train]'.") from None
     kept = [row for row in rows if not row.label or carries_attack(row)] + grammar_rows(grammar, seed=seed)
-    kept += padded_rows(kept, seed=seed)
-    cut = encode(kept, rules, make_matcher(rules), progress)
+    matcher = make_matcher(rules)
+    kept += diluted_rows(kept, rules, matcher, seed=seed)
+    cut = encode(kept, rules, matcher, progress)
     labels = np.array([row.label for row in kept])
     weights = np.array(weights_of(kept))
     chosen = teaching(cut, labels)
