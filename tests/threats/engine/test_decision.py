@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def test_both_ends_are_safe() -> None:
 
 def test_each_level_asks_for_less_than_the_one_below() -> None:
     assert len(DEFAULT_THRESHOLDS) == LEVELS
-    for lower, higher in zip(DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS[1:], strict=False):
+    for lower, higher in itertools.pairwise(DEFAULT_THRESHOLDS):
         assert all(b <= a for a, b in zip(lower, higher, strict=True))
     for level in DEFAULT_THRESHOLDS:
         assert list(level) == sorted(level)

@@ -17,8 +17,25 @@ pytest.importorskip("hyperscan")
 RULES = load_rules()
 FAST, SLOW = VectorscanMatcher(RULES), Re2Matcher(RULES)
 FRAGMENTS = st.sampled_from(
-    sorted({text for rule in RULES.rules for text in rule.match + rule.harmless})
-    + ["'", '"', " or ", "--", "<", ">", "/*", "{{", "${", "../", "\r\n", "\x00", " ", "é", "％", "$ne"]
+    [
+        *sorted({text for rule in RULES.rules for text in rule.match + rule.harmless}),
+        "'",
+        '"',
+        " or ",
+        "--",
+        "<",
+        ">",
+        "/*",
+        "{{",
+        "${",
+        "../",
+        "\r\n",
+        "\x00",
+        " ",
+        "é",
+        "％",
+        "$ne",
+    ]
 )
 
 
