@@ -32,7 +32,8 @@ match = ['forbidden-1']
 
 @pytest.fixture(scope="module", params=[VectorscanMatcher, Re2Matcher], ids=["vectorscan", "re2"])
 def matcher(request: pytest.FixtureRequest) -> Matcher:
-    return request.param(RULES)
+    made: Matcher = request.param(RULES)
+    return made
 
 
 def test_examples_of_rules(matcher: Matcher) -> None:
