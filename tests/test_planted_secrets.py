@@ -206,7 +206,7 @@ class Story:
             f"password={self.password.split()[0]}-{card}; cat /etc/passwd",
         ):
             self.call(403, "POST", "/demo/products", {"name": name})
-        self.call(403, "GET", "/demo/products", params={"after": f"<script>{self.key}</script>"})
+        self.call(403, "GET", "/demo/products", params={"after": f"<script>alert('{self.key}')</script>"})
         self.call(
             403, "GET", "/demo/products", headers={"referer": f"https://x.example/?token={card}&q=<script>alert(1)"}
         )
