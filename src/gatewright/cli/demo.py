@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def welcome(url: str, directory: Path, found: DemoCredentials) -> str:
     """What to read and try; credentials are shown at the first start only."""
     env = directory / "demo.env"
     lines = [f"Gatewright demo at {url}", ""]
-    if found.fresh:
+    if found.fresh and sys.stdout.isatty():  # a service's log is no place for passwords
         lines += [
             "Made for you, shown this once:",
             f"  demo manufacturer  {found.demo_email}   password  {found.demo_password}",

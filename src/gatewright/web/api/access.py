@@ -63,7 +63,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     @api.post("/auth/refresh", dependencies=public)
     async def refresh(body: models.Refresh, request: Request) -> Response:
         """Exchange a refresh token for new tokens; each works once."""
-        return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request))))
+        return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request, body.device_token))))
 
     @api.post("/auth/logout", status_code=204)
     async def logout(request: Request, _: Annotated[Any, Depends(requires())]) -> Response:

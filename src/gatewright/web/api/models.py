@@ -58,6 +58,7 @@ class MFACompletion(Body):
 
 class Refresh(Body):
     refresh_token: Secret
+    device_token: Secret | None = None
 
 
 class Forgot(Body):
