@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gatewright.threats.engine import DetectionEngine
 
 from gatewright.controls import Controls, Measure
 from gatewright.errors import ConfigurationError, UnknownThreatTypeError, ValidationError
@@ -18,6 +17,7 @@ from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer
 from gatewright.threats import ManufacturerSecurityValidator, ThreatType
+from gatewright.threats.engine import DetectionEngine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLEAN: dict[str, Any] = {
