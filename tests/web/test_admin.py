@@ -9,6 +9,7 @@ import pyotp
 import pytest
 
 from gatewright.foundation import SecurityFoundation
+from gatewright.notify import MemoryNotifier
 from gatewright.web.demo.seed import create_admin
 from tests.web.conftest import PASSWORD, Join
 
@@ -129,3 +130,19 @@ async def test_grants_feedback_and_missing_tenants(
     missing = await http.get("/v1/admin/manufacturers/nobody", headers=admin)
     assert (missing.status_code, missing.json()["code"]) == (404, "MANUFACTURER_NOT_FOUND")
     assert (await http.get(path, headers=admin)).json()["usage"]
+
+
+async def test_a_lost_second_factor_is_reset_told_and_audited(
+    http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join, admin: dict[str, str]
+) -> None:
+    owner = await join()
+    enrolment = await foundation.auth.setup_mfa(owner["manufacturer_id"])
+    code = pyotp.TOTP(enrolment.secret).at(int(foundation.clock.timestamp()))
+    await foundation.auth.confirm_mfa(owner["manufacturer_id"], code)
+    path = f"/v1/admin/manufacturers/{owner['manufacturer_id']}/accounts/{owner['account_id']}/mfa/reset"
+    assert (await http.post(path, json={"reason": "phone lost, identity shown"}, headers=admin)).status_code == 204
+    assert (await http.get("/v1/me", headers=owner["headers"])).status_code == 401
+    await foundation.auth.access.outbox.drain()
+    assert isinstance(foundation.notifier, MemoryNotifier) and foundation.notifier.last(owner["email"])
+    events = (await http.get("/v1/admin/events?kind=admin:mfa:reset", headers=admin)).json()["items"]
+    assert len(events) == 1 and "phone lost" in str(events[0])

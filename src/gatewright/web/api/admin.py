@@ -115,6 +115,18 @@ def _manufacturers(api: APIRouter, foundation: SecurityFoundation) -> None:
         """Let a disabled tenant in again."""
         return await set_status(manufacturer_id, "active", body.reason, admin, request)
 
+    @api.post("/manufacturers/{manufacturer_id}/accounts/{account_id}/mfa/reset", status_code=204)
+    async def reset_mfa(
+        manufacturer_id: str, account_id: str, body: models.StatusChange, admin: Admin, request: Request
+    ) -> Response:
+        """Remove the second factors of a person who lost them; sessions end, and the person is told by mail."""
+        await known(manufacturer_id)
+        await foundation.auth.reset_mfa(
+            manufacturer_id, actor=admin.account_id or "admin", reason=body.reason, account_id=account_id
+        )
+        record(request, admin, "admin:mfa:reset", manufacturer_id, before="enrolled", after=None, reason=body.reason)
+        return Response(status_code=204)
+
     @api.post("/manufacturers/{manufacturer_id}/grants", status_code=201)
     async def grant(manufacturer_id: str, body: models.Grant, admin: Admin, request: Request) -> Response:
         """Give a permission for a while."""

@@ -148,6 +148,11 @@ def _devices_and_keys(api: APIRouter, foundation: SecurityFoundation) -> None:
         )
         return answer(made, 201)
 
+    @api.post("/api-keys/{key_id}/rotate", status_code=201)
+    async def rotate_api_key(key_id: str, caller: ConfirmedCaller) -> Response:
+        """A new key in the place of one, shown once; the old one works on for a while, so that servers can change."""
+        return answer(await auth.rotate_api_key(caller.manufacturer_id, key_id), 201)
+
     @api.delete("/api-keys/{key_id}", status_code=204)
     async def revoke_api_key(key_id: str, caller: Caller) -> Response:
         """End a key at once."""
