@@ -135,7 +135,7 @@ async def _rotate_root() -> dict[str, Any]:
 # --- revoke -----------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # a thumbprint (RFC 7638) may begin with a hyphen
 def revoke(
     key_id: Annotated[str, typer.Argument(help="The id of a compromised key, as `keys list` shows it.")],
     reason: Annotated[str, typer.Option(help="What happened; it stands in the audit log.")],

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gatewright.auth.tokens.compact import encode_segment
 from gatewright.errors import ConfigurationError, KeyUnavailableError
 
 ALGORITHMS = ("HS256", "ES256", "EdDSA", "RS256")
@@ -64,7 +63,7 @@ class HmacKey:
         if len(secret) < _HMAC_BYTES:
             raise KeyUnavailableError("An HS256 key needs at least 256 bits.", code="KEY_TOO_SHORT")
         self._secret = secret
-        self.kid = kid or encode_segment(hmac.digest(secret, b"gatewright kid", hashlib.sha256)[:12]).decode()
+        self.kid = kid or hmac.digest(secret, b"gatewright kid", hashlib.sha256)[:12].hex()
 
     def __repr__(self) -> str:
         return f"HmacKey(kid={self.kid!r})"
