@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
+from gatewright.controls import Controls
 from gatewright.errors import SecurityThreatDetectedError
 from gatewright.events import EventSink, Severity, event
 from gatewright.web.body import MAX_FIELDS, collect
@@ -43,14 +44,18 @@ class Inspector:
     Args:
         validator: the detector.
         sink: where findings go as events.
+        controls: the levels in force; a header that passed at one level is looked at again at a higher one.
         mode: ``off``, ``shadow`` (record only) or ``block`` for routes that say nothing.
     """
 
-    def __init__(self, validator: ManufacturerSecurityValidator, sink: EventSink, *, mode: str = "block") -> None:
+    def __init__(
+        self, validator: ManufacturerSecurityValidator, sink: EventSink, controls: Controls, *, mode: str = "block"
+    ) -> None:
         self._validator = validator
         self._sink = sink
         self._mode = mode
-        self._harmless: OrderedDict[str, None] = OrderedDict()
+        self._controls = controls
+        self._harmless: OrderedDict[tuple[int, str], None] = OrderedDict()
 
     def mode_of(self, rule: RouteRule) -> str:
         return rule.inspection or self._mode
@@ -65,16 +70,18 @@ class Inspector:
         mode = self.mode_of(rule)
         if mode == "off":
             return
-        value = self._gather(scope, body, rule)
+        owner = None if state.caller is None else state.caller.manufacturer_id
+        level = self._controls.detection_level(owner, rule.name)
+        value = self._gather(scope, body, rule, level)
         if not value:
             return
         found = await self._validator.inspect(
             value,
-            manufacturer_id=None if state.caller is None else state.caller.manufacturer_id,
+            manufacturer_id=owner,
             route=rule.name,
         )
         if not found.threat_detected and not found.truncated:
-            self._remember(value.get("headers", {}))
+            self._remember(value.get("headers", {}), level)
             return
         self._report(found, scope, state, mode)
         if mode == "block":
@@ -85,37 +92,36 @@ class Inspector:
                 code="THREAT_DETECTED" if found.threat_detected else "INSPECTION_TRUNCATED",
             )
 
-    def _gather(self, scope: Scope, body: Any, rule: RouteRule) -> dict[str, Any]:
+    def _gather(self, scope: Scope, body: Any, rule: RouteRule, level: int) -> dict[str, Any]:
         value: dict[str, Any] = {}
         path = scope["path"]
         raw = scope.get("raw_path") or b""
-        if path not in self._harmless:
-            value["path"] = path if b"%25" not in raw else [path, unquote(path)]
+        value["path"] = path if b"%25" not in raw else [path, unquote(path)]
         if query := scope.get("query_string"):
             value["query"] = _query(query)
-        headers = self._headers(scope)
+        headers = self._headers(scope, level)
         if headers:
             value["headers"] = headers
         if body is not None:
             value["body"] = without(body, rule.exclude)
         return value
 
-    def _headers(self, scope: Scope) -> dict[str, str]:
+    def _headers(self, scope: Scope, level: int) -> dict[str, str]:
         found: dict[str, str] = {}
         for name, raw in scope["headers"]:
             if name in INSPECTED_HEADERS:
                 text = raw.decode("latin-1")
                 if name in FROM_A_PAGE:
                     text = ADDRESS.sub("", text)
-                if text and text not in self._harmless:
+                if text and (level, text) not in self._harmless:
                     key = name.decode("latin-1")
                     found[key] = f"{found[key]}, {text}" if key in found else text
         return found
 
-    def _remember(self, headers: Mapping[str, str]) -> None:
+    def _remember(self, headers: Mapping[str, str], level: int) -> None:
         for text in headers.values():
             if len(text) <= 512:
-                self._harmless[text] = None
+                self._harmless[level, text] = None
         while len(self._harmless) > MEMORY:
             self._harmless.popitem(last=False)
 

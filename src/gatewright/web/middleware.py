@@ -56,7 +56,9 @@ class GatewrightMiddleware:
         self._clients = ClientReader(settings.trusted_proxies)
         self._authenticator = Authenticator(foundation.auth)
         self._limiter = Limiter(foundation)
-        self._inspector = Inspector(foundation.validator, foundation.sink, mode=settings.inspection_mode)
+        self._inspector = Inspector(
+            foundation.validator, foundation.sink, foundation.controls, mode=settings.inspection_mode
+        )
         for topic in ("model", "controls", "policy"):
             foundation.store.changes.subscribe(topic, self._inspector.forget)
 
