@@ -11,7 +11,8 @@ from playwright.sync_api import Page
 
 from tests.support.browser import VirtualAuthenticator, browser, page
 from tests.support.outbox import message_for
-from tests.support.server import DemoServer, free_port
+from tests.support.ports import free_port
+from tests.support.server import DemoServer
 
 __all__ = ["browser", "page"]
 

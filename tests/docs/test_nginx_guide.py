@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, blocks
-from tests.support.server import DemoServer, free_port
+from tests.support.ports import free_port
+from tests.support.server import DemoServer
 
 FRAME = """
 daemon off; error_log {place}/error.log; pid {place}/nginx.pid; {user}
@@ -70,7 +71,7 @@ def nginx(demo: DemoServer, backend: int, tmp_path: Path) -> Iterator[int]:
     command = [program, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        for _ in range(200):
+        for _ in range(1_500):
             if _answers(port):
                 break
             assert process.poll() is None, process.stderr.read() if process.stderr else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,12 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.support.ports import free_port
 
 
 class DemoServer:
@@ -74,4 +68,4 @@ class DemoServer:
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             process.send_signal(how)
-            process.wait(20)
+            process.wait(60)
