@@ -173,11 +173,11 @@ async def test_huge_and_nested_tokens(auth: ManufacturerAuthManager) -> None:
         await refused(auth, signed(auth, head, b64(claims)))
     deep = json.dumps(claims)[:-1] + ',"x":' + "[" * 2500 + "]" * 2500 + "}"
     await refused(auth, signed(auth, b64(header), b64(deep)))
-    begin = time.perf_counter()
+    begin = time.process_time()
     await refused(auth, "a" * 10_000_000)
     await refused(auth, "." * 1_000_000)
     await refused(auth, ("e" * 4000 + ".") * 500)
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 async def test_truncated_and_padded_signatures(auth: ManufacturerAuthManager) -> None:

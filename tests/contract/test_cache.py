@@ -65,8 +65,8 @@ async def test_a_throttle_lets_the_limit_through_and_tells_how_long_to_wait(cach
     results = [await cache.throttle("k", RATE) for _ in range(6)]
     assert [r.allowed for r in results] == [True] * 5 + [False]
     assert [r.remaining for r in results] == [4, 3, 2, 1, 0, 0]
-    assert 10.0 < results[-1].retry_after <= 12.0
-    assert 55.0 < results[-1].reset_after <= 60.0
+    assert 0.0 < results[-1].retry_after <= 12.0
+    assert 48.0 < results[-1].reset_after <= 60.0
     assert (await cache.throttle("other", RATE)).allowed
 
 

@@ -35,7 +35,7 @@ async def monitor(store: SqliteStore, clock: ManualClock, tmp_path: Path) -> Asy
         yield opened
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for another task or process; fails when it takes too long."""
     end = time.monotonic() + seconds
     while not condition():

@@ -47,7 +47,7 @@ async def test_closing_signs_a_growing_log(store: SqliteStore) -> None:
 async def test_upkeep_signs_from_time_to_time(store: SqliteStore) -> None:
     async with SecurityMonitor(store, checkpoint_every=0.01) as monitor:
         monitor.emit(event("a:b:c"))
-        for _ in range(500):
+        for _ in range(3_000):
             if signed := await store.list_checkpoints():
                 break
             await asyncio.sleep(0.01)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,14 +15,8 @@ from gatewright.rbac import ManufacturerRBACManager
 from gatewright.rbac.charts import terminal_chart, usage_svg
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.rbac.conftest import caller, register
+from tests.support.waiting import eventually
 from tests.test_policy import TEXT
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        await asyncio.sleep(0.01)
 
 
 async def test_a_good_policy_replaces_and_a_bad_one_does_not(tmp_path: Path, sink: ListSink) -> None:
@@ -44,7 +35,7 @@ async def test_a_good_policy_replaces_and_a_bad_one_does_not(tmp_path: Path, sin
         assert sink.kinds() == ["rbac:policy:refused", "rbac:policy:reloaded"]
 
 
-async def test_other_workers_hear_of_tiers_and_policies_within_a_second(tmp_path: Path) -> None:
+async def test_other_workers_hear_of_tiers_and_policies(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(TEXT)
     one, two = (SqliteStore(tmp_path / "s.db", durable=False, poll_interval=0.1) for _ in range(2))
@@ -56,18 +47,16 @@ async def test_other_workers_hear_of_tiers_and_policies_within_a_second(tmp_path
     ):
         await register(one, "m1", tier="enterprise")
         assert await there.has_permission(caller("enterprise"), "bulk_operations")
-        begin = time.monotonic()
         await here.update_manufacturer_tier("m1", "free", reason="expired")
         assert not await here.has_permission(caller("enterprise"), "bulk_operations"), "at once here"
-        for _ in range(100):
-            if not await there.has_permission(caller("enterprise"), "bulk_operations"):
-                break
-            await asyncio.sleep(0.01)
-        assert not await there.has_permission(caller("enterprise"), "bulk_operations")
-        assert time.monotonic() - begin < 1
+
+        async def cut() -> bool:
+            return not await there.has_permission(caller("enterprise"), "bulk_operations")
+
+        await eventually(cut)
         file.write_text(TEXT.replace('["upload_products", "view', '["api_access", "upload_products", "view', 1))
         await here.reload_policy()
-        await until(lambda: there.policy == here.policy)
+        await eventually(lambda: there.policy == here.policy)
         assert await there.has_permission(caller(), "api_access")
 
 

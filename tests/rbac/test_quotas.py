@@ -16,6 +16,7 @@ from gatewright.policy import load_policy, parse_policy
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.rbac.conftest import caller, register
+from tests.support.waiting import eventually
 from tests.test_policy import TEXT
 
 LIMITS = {
@@ -236,10 +237,11 @@ async def test_what_a_cancelled_caller_took_is_given_back(rbac: ManufacturerRBAC
     early[1].cancel()
     await asyncio.gather(*early, return_exceptions=True)
     assert early[2].result().allowed
-    for _ in range(20):
-        if await rbac.get_current_usage("m1", "data_exports") == 1:
-            return
-    assert await rbac.get_current_usage("m1", "data_exports") == 1
+
+    async def given_back() -> bool:
+        return await rbac.get_current_usage("m1", "data_exports") == 1
+
+    await eventually(given_back)
 
 
 async def test_an_own_resource_of_a_policy(clock: ManualClock) -> None:

@@ -15,6 +15,7 @@ from gatewright.storage.sqlite.engine import SqliteEngine, translate
 from gatewright.storage.sqlite.migrations import available, migrate
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.contract.test_tenants import account, manufacturer
+from tests.support.waiting import PATIENCE
 
 
 def table(connection: sqlite3.Connection) -> None:
@@ -196,7 +197,7 @@ async def test_another_store_on_the_file_hears_of_a_change(tmp_path: Path) -> No
             heard = asyncio.Event()
             there.changes.subscribe("manufacturer", lambda key: heard.set() if key == "mfr_001" else None)
             await here.update_manufacturer("mfr_001", tier="enterprise")
-            await asyncio.wait_for(heard.wait(), 1.0)
+            await asyncio.wait_for(heard.wait(), PATIENCE)
 
 
 async def test_old_changes_are_pruned(tmp_path: Path) -> None:

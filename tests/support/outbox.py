@@ -9,7 +9,7 @@ from typing import Any
 from gatewright.notify import FileNotifier
 
 
-def message_for(data: Path, address: str, *, kind: str = "", seconds: float = 20.0) -> dict[str, Any]:
+def message_for(data: Path, address: str, *, kind: str = "", seconds: float = 60.0) -> dict[str, Any]:
     """The data of the newest message to an address (of this kind); waits until it is there."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -25,6 +25,7 @@ from gatewright.policy import load_policy
 from gatewright.settings import Settings
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.auth.identity import ACME, CHROME, HOME, SECRET, START, known_account, sign_in
+from tests.support.waiting import eventually
 
 BOUND = {**ACME, "ip_address": HOME.ip_address, "user_agent": HOME.user_agent}
 
@@ -92,12 +93,12 @@ async def test_use_is_counted(auth: ManufacturerAuthManager, clock: ManualClock)
 async def test_uses_reach_the_store_by_themselves(auth: ManufacturerAuthManager) -> None:
     session = await auth.create_session(BOUND)
     await auth.validate_session(session.session_id)
-    for _ in range(60):
-        await asyncio.sleep(0.04)
+
+    async def written() -> bool:
         stored = await auth.store.get_session(session.session_id)
-        if stored and stored.activity_count:
-            return
-    pytest.fail("the use was not written within two seconds")
+        return stored is not None and stored.activity_count == 1
+
+    await eventually(written)
 
 
 @pytest.mark.parametrize("session_id", ["", "x", "x" * 1000, "\ud800", "é" * 48, None, 7, b"x", ["x"]])
@@ -283,11 +284,11 @@ async def test_sessions_outlive_a_restart_and_are_seen_by_others(tmp_path: Path)
             assert info and info.activity_count == 1, "uses are written when the manager closes"
             assert await a.validate_session(session.session_id) and await b.validate_session(session.session_id)
             await a.invalidate_session(session.session_id)
-            for _ in range(40):
-                if not await b.validate_session(session.session_id):
-                    return
-                await asyncio.sleep(0.025)
-            pytest.fail("the other process still takes the session after a second")
+
+            async def refused() -> bool:
+                return not await b.validate_session(session.session_id)
+
+            await eventually(refused)
 
 
 async def test_use_is_kept_while_the_store_is_away(tmp_path: Path) -> None:
@@ -337,12 +338,11 @@ async def test_a_cancelled_caller_leaves_nothing_half_done(tmp_path: Path) -> No
             while not ending.done() and (await store.get_session(session.session_id) or session).ended_at is None:
                 pass
             ending.cancel()
-            for _ in range(100):
-                if not await auth.validate_session(session.session_id):
-                    break
-                await asyncio.sleep(0.01)
-            else:
-                pytest.fail("this process still takes the session after a second")
+
+            async def refused(session_id: str = session.session_id) -> bool:
+                return not await auth.validate_session(session_id)
+
+            await eventually(refused)
 
 
 async def test_a_closed_manager_stays_closed() -> None:

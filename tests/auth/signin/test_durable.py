@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from gatewright.storage.sqlite.store import SqliteStore
 from tests.auth.access import CHEAP, EMAIL, OWNER, PASSWORD
 from tests.auth.identity import CHROME, HOME, SECRET, START
 from tests.auth.mfa.test_devices import on
+from tests.support.waiting import eventually
 
 
 @asynccontextmanager
@@ -66,20 +66,22 @@ async def test_two_processes_count_together(tmp_path: Path) -> None:
             await one.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)
 
 
-async def test_a_revoked_key_is_refused_by_the_other_process_within_a_second(tmp_path: Path) -> None:
+async def test_a_revoked_key_is_refused_by_the_other_process(tmp_path: Path) -> None:
     clock = ManualClock(START)
     async with process(tmp_path / "a.db", clock) as one, process(tmp_path / "a.db", clock) as two:
         await one.register_manufacturer(OWNER)
         key = await one.create_api_key("mfr_acme", "ci", permissions=["api_access"])
         await two.verify_api_key(key.key or "")
         await one.revoke_api_key(key.key_id)
-        async with asyncio.timeout(1):
-            while True:
-                try:
-                    await two.verify_api_key(key.key or "")
-                except InvalidCredentialsError:
-                    break
-                await asyncio.sleep(0.01)
+
+        async def refused() -> bool:
+            try:
+                await two.verify_api_key(key.key or "")
+            except InvalidCredentialsError:
+                return True
+            return False
+
+        await eventually(refused)
 
 
 async def test_another_secret_key_opens_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer
 from gatewright.threats import ManufacturerSecurityValidator, ThreatType
 from gatewright.threats.engine import DetectionEngine
+from tests.support.waiting import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLEAN: dict[str, Any] = {
@@ -265,7 +266,7 @@ class TestLearning:
         assert "threats:feedback:given" in sink.kinds()
 
     async def test_another_process_is_followed(self, engine: DetectionEngine) -> None:
-        """A version that another validator made on the same store is in use here at once."""
+        """A version that another validator made on the same store comes into use here by itself."""
         texts = [f"@@{{{{#weird{n}: run('x{'y' * n}')}}}}@@ #{'(' * n}" for n in range(20)]
         async with (
             SqliteStore() as store,
@@ -277,9 +278,11 @@ class TestLearning:
                 await one.provide_threat_feedback(text, "template_injection", True, actor="ann")
             version = await one.retrain_ml_models()
             assert version.accepted, version.reason
-            await asyncio.sleep(0.02)
-            for text in texts[:3]:
-                assert await one.inspect(text) == await other.inspect(text)
+
+            async def followed() -> bool:
+                return all([await one.inspect(text) == await other.inspect(text) for text in texts[:3]])
+
+            await eventually(followed)
             assert [engine.encode(t).margin for t in texts] == before
 
     async def test_false_alarms_are_told(self, engine: DetectionEngine) -> None:
