@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from gatewright.errors import ConfigurationError
+from gatewright.inspection_policy import ThreatName, steps_of
 from gatewright.policy import load_policy, parse_policy
+from gatewright.threats.types import ThreatType
 
 TEXT = resources.files("gatewright").joinpath("policy.toml").read_text("utf-8")
 
@@ -94,3 +98,93 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_policy(tmp_path / "latin.toml")
     (tmp_path / "copy.toml").write_text(TEXT)
     assert load_policy(tmp_path / "copy.toml") == load_policy()
+
+
+EXCLUSION = """
+[[inspection.routes]]
+route = "/one"
+mode = "shadow"
+
+[[inspection.routes]]
+route = "POST /two/{id}"
+[inspection.routes.threats]
+xss = "shadow"
+
+[[inspection.exclusions]]
+route = "POST /one"
+field = "$.a"
+threats = "all"
+reason = "tried by hand"
+author = "anna"
+until = 2030-01-31
+
+[[inspection.exclusions]]
+route = "POST /products"
+field = "$.products[*].html"
+threats = ["xss"]
+reason = "cleaned by the shop"
+author = "ben"
+until = 2030-02-01
+"""
+
+
+def test_inspection_by_route_and_exclusions_are_data() -> None:
+    inspection = parse_policy(TEXT.replace("[inspection]\n", EXCLUSION)).inspection
+    assert [dict(entry.threats) for entry in inspection.routes] == [{}, {"xss": "shadow"}]
+    assert inspection.exclusions[1].threats == ("xss",) and inspection.exclusions[1].until == date(2030, 2, 1)
+    assert inspection.exclusions[0].ends_at == datetime(2030, 2, 1, tzinfo=UTC).timestamp() - 1e-6
+    assert set(get_args(ThreatName)) == {kind.value for kind in ThreatType}
+
+
+@pytest.mark.parametrize(
+    ("find", "write", "says", "at"),
+    [
+        ('threats = ["xss"]', 'threats = ["xs"]', "exclusions[1].threats[0] = 'xs'", "did you mean xss?"),
+        ('threats = "all"', "threats = []", "inspection.exclusions[0].threats", "names no threat type"),
+        ('field = "$.products[*].html"', 'field = "products"', "inspection.exclusions[1].field", "a path such as"),
+        ("until = 2030-02-01", "until = 2030-02-01T10:00:00", "exclusions[1].until", "expected date"),
+        ("until = 2030-02-01\n", "\n", "exclusions[1].until", "this key is required"),
+        ('author = "ben"', 'author = " "', "exclusions[1].author = ' '", "who answers for it"),
+        ('author = "ben"', 'autor = "ben"', "exclusions[1].autor", "did you mean author?"),
+        ('route = "POST /products"', 'route = "products"', "exclusions[1].route", "path pattern"),
+        ('route = "POST /products"\n', "\n", "exclusions[1].route", "path pattern"),
+        ('mode = "shadow"', 'mode = "shade"', "inspection.routes[0].mode = 'shade'", "did you mean shadow?"),
+        ('mode = "shadow"', "", "inspection.routes[0].mode", "changes nothing"),
+        ('xss = "shadow"', 'xss = "shade"', "inspection.routes[1].threats.xss = 'shade'", "shadow?"),
+        ('xss = "shadow"', 'xs = "shadow"', "inspection.routes[1].threats", "did you mean xss?"),
+        ('route = "POST /two/{id}"', 'rout = "/two"', "inspection.routes[1].rout", "did you mean route?"),
+    ],
+)
+def test_a_wrong_entry_of_a_list_is_told_with_its_number_and_line(find: str, write: str, says: str, at: str) -> None:
+    text = TEXT.replace("[inspection]\n", EXCLUSION)
+    changed = text[: text.index("[[inspection.routes]]")] + text[text.index("[[inspection.routes]]") :].replace(
+        find, write, 1
+    )
+    assert changed != text
+    with pytest.raises(ConfigurationError) as refused:
+        parse_policy(changed, "mine.toml")
+    message = str(refused.value)
+    assert says in message and at in message and "\n" not in message
+    line = changed.splitlines()[int(message.split(":")[1]) - 1]
+    assert line in (write, find) or line.startswith(("[[inspection", "[inspection.routes.threats"))
+
+
+@pytest.mark.parametrize(
+    ("find", "write"),
+    [("drift = 0.25", "drift = 0"), ("false_share = 0.2", "false_share = 20"), ("findings = 5", "findings = 0")],
+)
+def test_bounds_of_the_watch(find: str, write: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"detection\.watch"):
+        parse_policy(TEXT.replace(find, write, 1))
+
+
+@pytest.mark.parametrize("field", ["", "a", "$a", "$.", "$..a", "$[x]", "$['a", "$.a b", "$.a[*", "$" + ".a" * 300])
+def test_what_is_no_path_of_a_field(field: str) -> None:
+    assert steps_of(field) is None
+
+
+def test_steps_of_a_field() -> None:
+    assert steps_of("$") == []
+    assert steps_of("$.a-b[3][*].*['x.y']") == [
+        ("key", "a-b"), ("item", 3), ("item", None), ("key", None), ("key", "x.y")
+    ]  # fmt: skip

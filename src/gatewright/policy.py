@@ -7,9 +7,9 @@ it is replaced as a whole, never changed.
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from datetime import date
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any, Literal, NoReturn
 import msgspec
 
 from gatewright.errors import ConfigurationError
+from gatewright.inspection_policy import DetectionPolicy, Exclusion, InspectionPolicy, Mode, RouteInspection
+from gatewright.policy_source import PolicySource
 from gatewright.records import Record
 
 UNLIMITED = -1
@@ -54,13 +56,6 @@ class ActionRate(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     limit: int
     period: float
-
-
-class DetectionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``level`` 1 to 4; ``mode`` is what is done about a finding."""
-
-    level: int = 1
-    mode: Literal["off", "shadow", "block"] = "block"
 
 
 class ThrottlePolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +141,7 @@ class Policy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     actions: dict[str, ActionRate] = {}
     throttles: ThrottlePolicy = ThrottlePolicy()
     detection: DetectionPolicy = DetectionPolicy()
+    inspection: InspectionPolicy = InspectionPolicy()
     sessions: SessionPolicy = SessionPolicy()
     quotas: QuotaPolicy = QuotaPolicy()
     adjustments: AdjustmentPolicy = AdjustmentPolicy()
@@ -209,7 +205,7 @@ def parse_policy(text: str, name: str = "policy.toml") -> Policy:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name}: not valid TOML: {error}; correct the line that is named.") from None
-    source = _Source(name, text, data)
+    source = PolicySource(name, text, data, _EXAMPLE, _ENTRIES)
     try:
         policy = msgspec.convert(data, Policy)
     except msgspec.ValidationError as error:
@@ -218,94 +214,26 @@ def parse_policy(text: str, name: str = "policy.toml") -> Policy:
     return policy
 
 
-_ENTRIES: dict[str, Record] = {"tiers": Tier(), "roles": Role(), "limits": Limit(limit=0), "leases": Lease()}
-_ENTRIES["actions"] = ActionRate(limit=1, period=1)
-"""An example of the entries of each table whose keys a platform chooses."""
 _EXAMPLE = Policy(default_tier="", permissions={}, tiers={})
-
-
-class _Source:
-    """The text of a policy, to say where something stands."""
-
-    def __init__(self, name: str, text: str, data: Mapping[str, Any]) -> None:
-        self._name, self._lines, self._data = name, text.splitlines(), data
-
-    def refuse(self, key: tuple[str, ...], rule: str, remedy: str) -> NoReturn:
-        """Raise the one-line error for what stands at ``key``."""
-        value = self._value(key)
-        shown = f" = {value!r}"[:80] if value is not None else ""
-        end = "" if remedy.endswith("?") else "."
-        raise ConfigurationError(
-            f"{self._name}:{self._line(key)}: {'.'.join(key)}{shown}: {rule}; {remedy}{end}",
-            context={"key": ".".join(key)},
-        )
-
-    def refuse_shape(self, message: str) -> NoReturn:
-        """Turn msgspec's complaint (``Expected `int`, got `str` - at `$.tiers[...].limit```) into ours."""
-        what, _, where = message.partition(" - at `")
-        key = self._path(where.rstrip("`"))
-        if unknown := re.search(r"unknown field `([^`]+)`", what):
-            known = self._fields_at(key)
-            close = difflib.get_close_matches(unknown.group(1), known, n=1)
-            remedy = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(known)}"
-            self.refuse((*key, unknown.group(1)), "no such key", remedy)
-        if missing := re.search(r"missing required field `([^`]+)`", what):
-            self.refuse((*key, missing.group(1)), "this key is required", "add it")
-        self.refuse(key, what[0].lower() + what[1:].replace("`", ""), "write a value of that kind")
-
-    def _path(self, where: str) -> tuple[str, ...]:
-        """``$.tiers[...].limits`` with its ``[...]`` replaced by the first name under which it does not fit."""
-        parts: list[str] = []
-        for part in re.findall(r"\.(\w+)|(\[\.\.\.\])|(\[\d+\])", where):
-            if part[0]:
-                parts.append(part[0])
-            elif part[1]:
-                parts.append(self._culprit(tuple(parts)))
-        return tuple(parts)
-
-    def _culprit(self, key: tuple[str, ...]) -> str:
-        example = _ENTRIES.get(key[-1], "" if key[-1] == "permissions" else False)
-        entries = self._value(key)
-        for name, entry in entries.items() if isinstance(entries, Mapping) else ():
-            try:
-                msgspec.convert(entry, type(example))
-            except msgspec.ValidationError:
-                return str(name)
-        return "?"
-
-    def _fields_at(self, key: tuple[str, ...]) -> list[str]:
-        example: Any = _EXAMPLE
-        for outer, part in zip(("", *key), key, strict=False):
-            example = _ENTRIES[outer] if isinstance(example, dict) else getattr(example, part)
-        return sorted(example.__struct_fields__)
-
-    def _value(self, key: tuple[str, ...]) -> Any:
-        value: Any = self._data
-        for part in key:
-            value = value.get(part) if isinstance(value, Mapping) else None
-        return value
-
-    def _line(self, key: tuple[str, ...]) -> int:
-        """The line where ``key`` stands: in its table, inline, or as the table itself."""
-        for length in range(len(key), 0, -1):
-            header, rest = key[: length - 1], key[length - 1]
-            inside = not header
-            for number, line in enumerate(self._lines, 1):
-                stripped = line.strip()
-                if stripped.startswith("["):
-                    table = tuple(part.strip().strip("\"'") for part in stripped.strip("[]").split("."))
-                    inside = table == header
-                    if table == key[:length]:
-                        return number
-                elif inside and re.match(rf"[\"']?{re.escape(rest)}[\"']?\s*=", stripped):
-                    return number
-        return 1
+_ENTRIES: dict[str, Any] = {
+    "tiers": Tier(),
+    "roles": Role(),
+    "limits": Limit(limit=0),
+    "leases": Lease(),
+    "actions": ActionRate(limit=1, period=1),
+    "routes": RouteInspection(route="/"),
+    "exclusions": Exclusion(field="$", threats="all", reason="", author="", until=date.max),
+    "threats": Mode,
+    "permissions": "",
+    "features": False,
+}
+"""An example of the entries of each table whose keys a platform chooses."""
 
 
 class _Checks:
     """What the shape cannot say: names that must exist, circles, limits that contradict each other."""
 
-    def __init__(self, policy: Policy, source: _Source) -> None:
+    def __init__(self, policy: Policy, source: PolicySource) -> None:
         self._policy, self._source = policy, source
 
     def run(self) -> None:
@@ -335,6 +263,12 @@ class _Checks:
         policy, refuse = self._policy, self._source.refuse
         if not 1 <= policy.detection.level <= 4:
             refuse(("detection", "level"), "must be from 1 to 4", "choose a level")
+        watch = policy.detection.watch
+        if watch.drift <= 0 or not 0 < watch.false_share <= 1 or watch.false_findings < 1:
+            rule = "drift above 0, false_share above 0 and at most 1, false_findings at least 1"
+            refuse(("detection", "watch"), rule, "correct it")
+        for key, rule, remedy in policy.inspection.faults():
+            refuse(("inspection", *key), rule, remedy)
         throttles = policy.throttles
         if not 0 <= throttles.free_failures < throttles.lock_after <= 10:
             refuse(("throttles", "lock_after"), "must be above free_failures and at most 10 guesses", "lower it")
