@@ -20,7 +20,7 @@ from gatewright.encryption import ManufacturerEncryptionManager, Profiles
 from gatewright.errors import ConfigurationError, DuplicateAccountError, FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
 from gatewright.monitoring import Bounds, SecurityMonitor
-from gatewright.notify import ConsoleNotifier, FileNotifier, Notifier, SmtpNotifier
+from gatewright.notify import ConsoleNotifier, Directions, FileNotifier, Notifier, SmtpNotifier
 from gatewright.policy import Policy, load_policy
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager, Member
 from gatewright.settings import Settings, key_bytes
@@ -221,14 +221,15 @@ class SecurityFoundation:
             made = await self.rbac.members.invite(manufacturer_id, email, role, by)
         except DuplicateAccountError:
             return
-        link = f"{self.settings.public_url.rstrip('/')}/account/join#token={made.token}"
+        directions = Directions(api_url=self.settings.public_url, pages_url=self.settings.account_pages_url)
+        how, data = directions.for_token(str(made.token), "/v1/members/join", "join", password="a password of yours")  # noqa: S106 - words of a mail
         await self.auth.access.outbox.post(
             made.email,
             "You are invited",
-            f"You are invited to join as {made.role}. To accept, open {link}\n\nIt works once, until "
+            f"You are invited to join as {made.role}. To accept, {how}\n\nIt works once, until "
             f"{made.expires_at:%Y-%m-%d %H:%M} UTC. If you did not expect it, do nothing.",
             kind="invitation",
-            data={"token": made.token, "link": link},
+            data=data,
         )
 
     async def accept_invitation(self, token: str, password: str) -> Member:
@@ -237,7 +238,8 @@ class SecurityFoundation:
         Raises:
             ValidationError: the password breaks the policy, or the invitation is unknown, used or expired.
         """
-        hashed = await self.auth.hash_new_password(password)
+        invitation = await self.rbac.members.invitation_of(token)  # before the dear hash, which anybody could ask for
+        hashed = await self.auth.hash_new_password(password, words=[invitation.email])
         try:
             return await self.rbac.members.accept(token, password_hash=hashed)
         except DuplicateAccountError:

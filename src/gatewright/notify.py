@@ -39,6 +39,39 @@ class Message(Record, frozen=True, kw_only=True):
         return f"Message(kind={self.kind!r}, subject={self.subject!r})"
 
 
+class Directions(Record, frozen=True, kw_only=True):
+    """How somebody who gets a token by mail is told to use it.
+
+    ``api_url`` is where the HTTP API is reached, None where there is none (a manager built alone). ``pages_url``
+    is the base of the installation's own account pages: only where it is set does a mail have a link, to
+    ``{pages_url}/{page}#token={token}``; a fragment is not sent to servers, so no log has it.
+    """
+
+    api_url: str | None = None
+    pages_url: str | None = None
+
+    def for_token(self, token: str, path: str, page: str, **fields: str) -> tuple[str, dict[str, str]]:
+        """The words that follow "To do so, ", and the message's ``data``.
+
+        Args:
+            token: shown once, in this message.
+            path: the call that takes it, as ``{"token": ...}``.
+            page: the last part of the page's address.
+            fields: what else the call wants, each with a word for its value.
+        """
+        data = {"token": token}
+        ways = []
+        if self.pages_url is not None:
+            data["link"] = f"{self.pages_url.rstrip('/')}/{page}#token={token}"
+            ways.append(f"open {data['link']}")
+        if self.api_url is None:
+            ways.append(f"use this token: {token}")
+        else:
+            body = ", ".join([f'"token": "{token}"', *(f'"{name}": "<{value}>"' for name, value in fields.items())])
+            ways.append(f"send\n\n    POST {self.api_url.rstrip('/')}{path}\n    {{{body}}}")
+        return ", or ".join(ways), data
+
+
 class NotificationError(SecurityError):
     """The message could not be handed over."""
 

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
 
     # --- the web ------------------------------------------------------------------------------------------------
     public_url: str = "http://127.0.0.1:8000"
+    account_pages_url: str | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824)
     cookie_secure: bool = True

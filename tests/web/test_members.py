@@ -39,6 +39,26 @@ async def test_an_invited_person_joins_with_a_role_that_cuts(
     assert (await http.get("/v1/me", headers=headers)).status_code in (401, 403)
 
 
+async def test_the_token_is_looked_at_before_the_password(http: httpx.AsyncClient) -> None:
+    for password in ("short", PASSWORD):
+        refused = await http.post("/v1/members/join", json={"token": "nobody-has-this", "password": password})
+        assert (refused.status_code, refused.json()["code"]) == (422, "INVALID_INVITATION")
+
+
+async def test_the_password_is_not_made_of_the_address(
+    http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
+) -> None:
+    owner = await join()
+    invite = {"email": "marguerite@example.com", "role": "viewer"}
+    await http.post("/v1/members/invitations", json=invite, headers=owner["headers"])
+    await foundation.auth.access.outbox.drain()
+    assert isinstance(foundation.notifier, MemoryNotifier)
+    message = foundation.notifier.last("marguerite@example.com")
+    assert "POST http://127.0.0.1:8000/v1/members/join" in message.body and "link" not in message.data
+    body = {"token": message.data["token"], "password": "marguerite@example.com"}
+    assert (await http.post("/v1/members/join", json=body)).status_code == 422
+
+
 async def test_a_known_address_is_answered_alike_and_nobody_of_another_company_is_reached(
     http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
 ) -> None:

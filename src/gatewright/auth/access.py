@@ -28,7 +28,7 @@ from gatewright.controls import Controls
 from gatewright.encryption.box import SecretBox
 from gatewright.encryption.derivation import derive_key
 from gatewright.events import EventSink
-from gatewright.notify import Notifier
+from gatewright.notify import Directions, Notifier
 from gatewright.policy import Policy, load_policy
 from gatewright.storage.attempts import AttemptPolicy
 from gatewright.storage.cache.memory import MemoryCache
@@ -188,7 +188,7 @@ class Access:
         self._breached = BreachedPasswords(url, events=sink, clock=clock) if url else None
         length = minimum_length(options.password_min_length, mfa_required=options.mfa_required, alone=not strict)
         policy = PasswordPolicy(self.hashing, min_length=length, breached=self._breached)
-        public_url = options.public_url if strict else None
+        directions = Directions(api_url=options.public_url if strict else None, pages_url=options.account_pages_url)
         self.passwords = Passwords(
             store=store,
             people=self.people,
@@ -202,7 +202,7 @@ class Access:
             keyed=self._keyed("accounts"),
             sessions=sessions,
             outbox=self.outbox,
-            public_url=public_url,
+            directions=directions,
             events=sink,
             clock=clock,
         )
@@ -219,7 +219,7 @@ class Access:
             tiers=tuple(self._policy.tiers),
             default_tier=self._policy.default_tier,
             validator=partners.validator,
-            public_url=public_url,
+            directions=directions,
             events=sink,
             clock=clock,
         )

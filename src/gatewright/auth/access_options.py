@@ -20,7 +20,7 @@ class AccessOptions(Record, frozen=True, kw_only=True):
     """What an installation may set about the ways in; the defaults are those of a manager built alone.
 
     ``password_min_length`` None: 8 where MFA is required, 12 for a manager built alone, else 15.
-    ``hashing_threads`` None: one for each core.
+    ``hashing_threads`` None: one for each core. ``account_pages_url`` None: mails tell a call, and link to no page.
     """
 
     argon2: Argon2Parameters = Argon2Parameters()
@@ -32,6 +32,7 @@ class AccessOptions(Record, frozen=True, kw_only=True):
     mfa_issuer: str = "Gatewright"
     trusted_device_lifetime: timedelta = timedelta(days=30)
     public_url: str = "http://localhost:8000"
+    account_pages_url: str | None = None
     passkey_rp_id: str | None = None
     password_attempts: AttemptPolicy = AttemptPolicy()
     code_attempts: AttemptPolicy = AttemptPolicy()
@@ -53,6 +54,7 @@ class AccessOptions(Record, frozen=True, kw_only=True):
             mfa_required=settings.mfa_required,
             mfa_issuer=settings.mfa_issuer,
             public_url=settings.public_url,
+            account_pages_url=settings.account_pages_url,
             passkey_rp_id=settings.passkey_rp_id,
             password_attempts=attempts,
             code_attempts=attempts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import secrets
@@ -24,6 +25,7 @@ from gatewright.clock import Clock, SystemClock
 from gatewright.encryption.box import SecretBox
 from gatewright.errors import DuplicateAccountError, FieldError, InvalidTokenError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.notify import Directions
 from gatewright.records import Record
 from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredManufacturer, TenantStore
 
@@ -80,8 +82,8 @@ class BoxedProfiles:
 
 
 async def check_business(data: Mapping[str, Any]) -> BusinessFindings:
-    """The validator of a manager that is built alone."""
-    return validate_business_data(data)
+    """The validator of a manager that is built alone; in a thread, for the first use reads the data of phones."""
+    return await asyncio.to_thread(validate_business_data, data)
 
 
 class _Applicant(Record, frozen=True, kw_only=True):
@@ -103,7 +105,7 @@ class Registration:
         box: seals registrations that wait for their mail.
         tiers: the policy's tiers; ``default_tier`` is where a public registration starts.
         validator: of company, address and business fields.
-        public_url: where the page that verifies an address is.
+        directions: how a mail tells to use its token.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Registration:
         tiers: tuple[str, ...] = ("free", "professional", "enterprise"),
         default_tier: str = "free",
         validator: BusinessValidator = check_business,
-        public_url: str | None = None,
+        directions: Directions | None = None,
         events: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -137,7 +139,7 @@ class Registration:
         self._tiers = tiers
         self._default_tier = default_tier
         self._validator = validator
-        self._public_url = public_url
+        self._directions = directions or Directions()
         self._events = events or NullSink()
         self._clock = clock or SystemClock()
 
@@ -307,14 +309,13 @@ class Registration:
                 kind="already_registered",
             )
             return
-        link = f"{self._public_url.rstrip('/')}/account/verify#token={token}" if self._public_url else None
-        how = f"open {link}" if link else f"use this token: {token}"
+        how, data = self._directions.for_token(token, "/v1/manufacturers/verify", "verify")
         await self._outbox.post(
             to,
             "Confirm your e-mail address",
             f"To finish the registration, {how}\n\nIt works once, for 24 hours. If this was not you, do nothing.",
             kind="verify_email",
-            data={"token": token, **({"link": link} if link else {})},
+            data=data,
         )
 
     def _emit(self, kind: str, client: ClientInfo | None, **data: Any) -> None:

@@ -24,6 +24,7 @@ from gatewright.business import canonical_email
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import InvalidCredentialsError, InvalidTokenError, MFARequiredError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.notify import Directions
 from gatewright.storage.tenants import TenantStore
 
 RESET = "password-reset"
@@ -37,7 +38,7 @@ class Passwords:
 
     Args:
         doors: of passwords, for the current one at a change.
-        public_url: where the page for a new password is; the mail links to it.
+        directions: how a mail tells to use its token.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Passwords:
         keyed: KeyedHash,
         sessions: SessionEnder,
         outbox: Outbox,
-        public_url: str | None = None,
+        directions: Directions | None = None,
         events: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -71,7 +72,7 @@ class Passwords:
         self._keyed = keyed
         self._sessions = sessions
         self._outbox = outbox
-        self._public_url = public_url
+        self._directions = directions or Directions()
         self._events = events or NullSink()
         self._clock = clock or SystemClock()
 
@@ -93,15 +94,19 @@ class Passwords:
         token = await self._challenges.create(RESET if mailed else f"{RESET}-decoy", subject, lifetime=LIFETIME)
         self._emit("auth:password:reset_requested", Severity.INFO, person, client, mailed=mailed)
         if person is not None and mailed:
-            link = f"{self._public_url.rstrip('/')}/account/reset#token={token}" if self._public_url else None
-            how = f"open {link}" if link else f"use this token: {token}"
+            how, data = self._directions.for_token(
+                token,
+                "/v1/auth/password/reset",
+                "reset",
+                new_password="a new password",  # noqa: S106 - words of a mail
+            )
             await self._outbox.post(
                 person.account.email,
                 "Reset your password",
                 f"To choose a new password, {how}\n\nIt works once, for 30 minutes. If you did not ask for it, do"
                 " nothing: your password stays as it is.",
                 kind="reset_password",
-                data={"token": token, **({"link": link} if link else {})},
+                data=data,
             )
         # Handing a mail over takes time that an unknown address does not: both answer at the same moment.
         await asyncio.sleep(max(0.0, begun + ANSWER_AFTER - time.monotonic()))

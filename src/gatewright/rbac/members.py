@@ -83,6 +83,19 @@ class Members:
         self._tell("rbac:member:invited", manufacturer_id, by, invitation_id=made.invitation_id, role=name)
         return _public(made, token)
 
+    async def invitation_of(self, token: object) -> Invitation:
+        """The open invitation that a token stands for.
+
+        Raises:
+            ValidationError: it is unknown, used or expired (code ``INVALID_INVITATION``).
+        """
+        found = None
+        if isinstance(token, str):
+            found = await self._store.find_invitation(_hash(token), self._clock.now())
+        if found is None:
+            raise _no_invitation()
+        return _public(found, None)
+
     async def accept(self, token: str, *, password_hash: str | None) -> Member:
         """Use an invitation up and add the person; exactly one of several tries wins.
 
@@ -90,22 +103,20 @@ class Members:
             ValidationError: it is unknown, used or expired (code ``INVALID_INVITATION``).
             DuplicateAccountError: the address has got an account meanwhile.
         """
-        digest, now = _hash(token if isinstance(token, str) else ""), self._clock.now()
-        found = await self._store.find_invitation(digest, now)
-        account = None
-        if found is not None:
-            account = StoredAccount(
-                account_id="acc_" + secrets.token_hex(12),
-                manufacturer_id=found.manufacturer_id,
-                email=found.email,
-                email_key=found.email.casefold(),
-                password_hash=password_hash,
-                role=found.role,
-                created_at=now,
-                updated_at=now,
-            )
-        if account is None or not await self._store.accept_invitation(digest, account, now):
-            raise ValidationError("This invitation is unknown, used or expired.", code="INVALID_INVITATION")
+        now = self._clock.now()
+        found = await self.invitation_of(token)
+        account = StoredAccount(
+            account_id="acc_" + secrets.token_hex(12),
+            manufacturer_id=found.manufacturer_id,
+            email=found.email,
+            email_key=found.email.casefold(),
+            password_hash=password_hash,
+            role=found.role,
+            created_at=now,
+            updated_at=now,
+        )
+        if not await self._store.accept_invitation(_hash(token), account, now):
+            raise _no_invitation()
         self._tell("rbac:member:joined", account.manufacturer_id, account.account_id, role=account.role)
         return await self._member(account)
 
@@ -195,6 +206,10 @@ class Members:
 def _hash(token: str) -> str:
     """Tokens are 256 random bits, so a plain hash cannot be searched backwards."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _no_invitation() -> ValidationError:
+    return ValidationError("This invitation is unknown, used or expired.", code="INVALID_INVITATION")
 
 
 def _public(made: StoredInvitation, token: str | None) -> Invitation:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gatewright.auth.registration import check_business
 from gatewright.errors import DuplicateAccountError, InvalidTokenError, ValidationError
 from tests.auth.access import EMAIL, OWNER, PASSWORD, World, world
 
@@ -170,6 +171,19 @@ async def test_field_errors_answer_at_once() -> None:
         with pytest.raises(ValidationError):
             await here.auth.request_registration({**PUBLIC, "password": "short"})
         assert here.mailbox.messages == []
+
+
+async def test_the_mail_is_enough_to_go_on_with() -> None:
+    async with world(strict_tenants=True, register=False) as here:
+        token = await requested(here, PUBLIC)
+        body = here.mailbox.last(kind="verify_email").body
+        assert f'POST http://localhost:8000/v1/manufacturers/verify\n    {{"token": "{token}"}}' in body
+        assert "/account/" not in body
+
+
+async def test_business_data_is_checked_beside_the_loop() -> None:
+    findings = await check_business({"company_name": "Acme", "email": "not an address"})
+    assert [e.field for e in findings.errors] == ["email"]
 
 
 async def test_of_two_registrations_of_one_address_the_first_proven_wins() -> None:

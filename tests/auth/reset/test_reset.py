@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatewright.auth.access_options import AccessOptions
 from gatewright.errors import (
     AccountLockedError,
     InvalidCredentialsError,
@@ -12,7 +13,7 @@ from gatewright.errors import (
     RateLimitExceededError,
     ValidationError,
 )
-from tests.auth.access import EMAIL, PASSWORD, World, world
+from tests.auth.access import CHEAP, EMAIL, PASSWORD, World, world
 from tests.auth.identity import HOME
 
 NEW = "Marmalade-otter-77"
@@ -159,11 +160,21 @@ async def test_the_disabled_get_no_mail() -> None:
             await here.auth.reset_password(token, NEW)
 
 
-async def test_in_a_foundation_the_mail_has_a_link() -> None:
+async def test_in_a_foundation_the_mail_tells_the_call_that_takes_its_token() -> None:
     async with world(strict_tenants=True) as here:
         await here.auth.request_password_reset(EMAIL)
         message = here.mailbox.last(EMAIL)
-        assert message.data["link"] == f"http://localhost:8000/account/reset#token={message.data['token']}"
+        assert "POST http://localhost:8000/v1/auth/password/reset" in message.body
+        assert f'{{"token": "{message.data["token"]}", "new_password": "<a new password>"}}' in message.body
+        assert "link" not in message.data
+
+
+async def test_where_there_are_account_pages_the_mail_links_to_one() -> None:
+    options = AccessOptions(argon2=CHEAP, account_pages_url="https://shop.example/account/")
+    async with world(options=options) as here:
+        await here.auth.request_password_reset(EMAIL)
+        message = here.mailbox.last(EMAIL)
+        assert message.data["link"] == f"https://shop.example/account/reset#token={message.data['token']}"
         assert message.data["link"] in message.body
 
 
