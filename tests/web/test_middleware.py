@@ -154,6 +154,19 @@ async def test_the_quota_ends_where_it_must(
     assert second.json()["limit"] == second.json()["current"] == 100 and second.json()["resets_at"].endswith("Z")
 
 
+async def test_a_tier_change_reaches_the_rate_of_a_token_that_was_made_before(
+    http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
+) -> None:
+    owner = await join(tier="free")
+    path = "/open"
+    before = (await http.get(path, headers=owner["headers"])).headers["ratelimit-policy"]
+    await foundation.rbac.update_manufacturer_tier(owner["manufacturer_id"], "enterprise", reason="contract signed")
+    after = (await http.get(path, headers=owner["headers"])).headers["ratelimit-policy"]
+    tiers = foundation.policy.tiers
+    assert f";q={tiers['free'].requests_per_minute};" in before
+    assert f";q={tiers['enterprise'].requests_per_minute};" in after
+
+
 async def test_a_tier_change_counts_at_once(
     http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
 ) -> None:

@@ -30,6 +30,7 @@ class Limiter:
         self._controls = foundation.controls
         self._sink = foundation.sink
         self._clock = foundation.clock
+        self._rbac = foundation.rbac
         policy = foundation.policy
         self._tiers = {
             tier: Rate(limit=found.requests_per_minute, period=MINUTE) for tier, found in policy.tiers.items()
@@ -57,7 +58,8 @@ class Limiter:
             network = network_of(state.client.ip_address) if state.client.ip_address else "unknown"
             await self._count(state, "anonymous_request", f"http:network:{network}", self._anonymous(), None)
             return
-        rate = self._tiers.get(str(caller.tier), self._default)
+        # The stored tier, which permissions go by as well: that of the token is as old as the token.
+        rate = self._tiers.get(await self._rbac.tier_of(caller), self._default)
         await self._count(state, "requests", f"http:manufacturer:{owner}", rate, owner)
         if rule.action is not None:
             rate = self._actions.get(rule.action) or self._actions["default"]
