@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from gatewright.auth import AuthResult, ClientInfo
+from gatewright.auth import AuthResult, ClientInfo, ManufacturerAuthManager
 from gatewright.errors import ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
@@ -15,6 +15,7 @@ from gatewright.web.api import models
 from gatewright.web.api.answers import answer
 from gatewright.web.dependencies import open_to_all, requires, state_of
 
+PUBLIC = [Depends(open_to_all())]
 ACCEPTED = {
     "status": "accepted",
     "detail": "If the address can be used, a message is on its way to it. Follow what it says.",
@@ -24,22 +25,28 @@ ACCEPTED = {
 def router(foundation: SecurityFoundation) -> APIRouter:
     """The calls below ``/v1/manufacturers`` and ``/v1/auth``."""
     api = APIRouter(prefix="/v1", tags=["access"])
-    auth = foundation.auth
-    public = [Depends(open_to_all())]
+    _registration(api, foundation.auth)
+    _sign_in(api, foundation.auth)
+    _passwords(api, foundation.auth)
+    return api
 
-    @api.post("/manufacturers", status_code=202, dependencies=public)
+
+def _registration(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.post("/manufacturers", status_code=202, dependencies=PUBLIC)
     async def register(body: models.Registration, request: Request) -> Response:
         """Register a manufacturer. Answers alike for new and known addresses; the mail says how to go on."""
         await auth.request_registration(body.model_dump(exclude_none=True), client=_client(request))
         return answer(ACCEPTED, 202)
 
-    @api.post("/manufacturers/verify", status_code=201, dependencies=public)
+    @api.post("/manufacturers/verify", status_code=201, dependencies=PUBLIC)
     async def verify(body: models.Verification) -> Response:
         """Confirm the address with the token of the mail; the manufacturer starts on the default tier."""
         account = await auth.verify_registration(body.token)
         return answer(account, 201)
 
-    @api.post("/auth/login", dependencies=public)
+
+def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.post("/auth/login", dependencies=PUBLIC)
     async def login(body: models.Login, request: Request) -> Response:
         """Sign in with e-mail and password, and a code where the account has a second factor."""
         result = await auth.authenticate_manufacturer(
@@ -47,7 +54,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         )
         return answer(tokens(result))
 
-    @api.post("/auth/mfa", dependencies=public)
+    @api.post("/auth/mfa", dependencies=PUBLIC)
     async def second_factor(body: models.MFACompletion, request: Request) -> Response:
         """Finish a sign-in with a TOTP code, a backup code or a passkey."""
         proof = body.code if body.code is not None else body.assertion
@@ -60,7 +67,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         )
         return answer(tokens(result))
 
-    @api.post("/auth/refresh", dependencies=public)
+    @api.post("/auth/refresh", dependencies=PUBLIC)
     async def refresh(body: models.Refresh, request: Request) -> Response:
         """Exchange a refresh token for new tokens; each works once."""
         return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request, body.device_token))))
@@ -73,13 +80,15 @@ def router(foundation: SecurityFoundation) -> APIRouter:
             await auth.invalidate_session(state.session_id)
         return Response(status_code=204)
 
-    @api.post("/auth/password/forgot", status_code=202, dependencies=public)
+
+def _passwords(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.post("/auth/password/forgot", status_code=202, dependencies=PUBLIC)
     async def forgot(body: models.Forgot, request: Request) -> Response:
         """Ask for a reset by mail. Never says whether the address is known."""
         await auth.request_password_reset(body.email, client=_client(request))
         return answer(ACCEPTED, 202)
 
-    @api.post("/auth/password/reset", status_code=204, dependencies=public)
+    @api.post("/auth/password/reset", status_code=204, dependencies=PUBLIC)
     async def reset(body: models.Reset, request: Request) -> Response:
         """Set a new password with the token of the mail; accounts with a second factor need its code as well."""
         await auth.reset_password(body.token, body.new_password, mfa_code=body.mfa_code, client=_client(request))
@@ -100,8 +109,6 @@ def router(foundation: SecurityFoundation) -> APIRouter:
             client=state.client,
         )
         return Response(status_code=204)
-
-    return api
 
 
 def _client(request: Request, device_token: str | None = None) -> ClientInfo:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from gatewright.auth import ManufacturerAuthManager
 from gatewright.errors import AuthenticationError
 from gatewright.foundation import SecurityFoundation
-from gatewright.rbac import ManufacturerContext
+from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
 from gatewright.web.api import models
 from gatewright.web.api.answers import answer, page
 from gatewright.web.dependencies import requires, state_of
@@ -20,8 +21,13 @@ ConfirmedCaller = Annotated[ManufacturerContext, Depends(requires(recent_mfa=Tru
 def router(foundation: SecurityFoundation) -> APIRouter:
     """The calls below ``/v1/me``, ``/v1/sessions`` and ``/v1/profile``."""
     api = APIRouter(prefix="/v1", tags=["account"])
-    auth, rbac = foundation.auth, foundation.rbac
+    _me(api, foundation.rbac)
+    _sessions(api, foundation.auth)
+    _profile(api, foundation)
+    return api
 
+
+def _me(api: APIRouter, rbac: ManufacturerRBACManager) -> None:
     @api.get("/me")
     async def me(caller: Caller, request: Request) -> Response:
         """Who I am, with tier, permissions and usage."""
@@ -44,6 +50,8 @@ def router(foundation: SecurityFoundation) -> APIRouter:
             }
         )
 
+
+def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/sessions")
     async def sessions(caller: Caller, request: Request) -> Response:
         """My open sessions."""
@@ -71,6 +79,8 @@ def router(foundation: SecurityFoundation) -> APIRouter:
                 ended += 1
         return answer({"ended": ended})
 
+
+def _profile(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.get("/profile")
     async def profile(caller: Caller, request: Request) -> Response:
         """My business data; masked unless the second factor is recent."""
@@ -84,8 +94,6 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         """Replace my business data; checked, then encrypted at rest. Needs a recent second factor."""
         report = await foundation.change_profile(caller.manufacturer_id, body.model_dump(exclude_none=True))
         return answer({"warnings": [w.to_dict() for w in report]})
-
-    return api
 
 
 async def _confirmed_recently(foundation: SecurityFoundation, session_id: str | None) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from gatewright.auth import ManufacturerAuthManager
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.api import models
@@ -22,7 +23,8 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     api = APIRouter(prefix="/v1", tags=["factors"])
     _totp(api, foundation)
     _passkeys(api, foundation)
-    _devices_and_keys(api, foundation)
+    _devices(api, foundation.auth)
+    _api_keys(api, foundation.auth)
     return api
 
 
@@ -117,9 +119,7 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
         return answer(tokens(result))
 
 
-def _devices_and_keys(api: APIRouter, foundation: SecurityFoundation) -> None:
-    auth = foundation.auth
-
+def _devices(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/devices")
     async def devices(caller: Caller) -> Response:
         """My trusted devices."""
@@ -131,6 +131,8 @@ def _devices_and_keys(api: APIRouter, foundation: SecurityFoundation) -> None:
         await auth.revoke_device(caller.manufacturer_id, device_id, account_id=caller.account_id)
         return Response(status_code=204)
 
+
+def _api_keys(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/api-keys")
     async def api_keys(caller: Caller) -> Response:
         """The API keys of my company, without their secrets."""

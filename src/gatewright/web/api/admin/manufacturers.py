@@ -1,0 +1,86 @@
+"""Tenants as the staff sees them: list, tier, disable and let in again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
+from gatewright.storage.tenants import StoredManufacturer
+from gatewright.web.api import models
+from gatewright.web.api.admin.staff import Admin, Cursor, Limit, known, note
+from gatewright.web.api.answers import answer, page
+
+
+def add(api: APIRouter, foundation: SecurityFoundation) -> None:
+    """The calls below ``/manufacturers``."""
+    _reading(api, foundation)
+    _changing(api, foundation)
+
+
+def _reading(api: APIRouter, foundation: SecurityFoundation) -> None:
+    @api.get("/manufacturers")
+    async def manufacturers(admin: Admin, after: Cursor = "", limit: Limit = 50) -> Response:
+        """The tenants, by id."""
+        found = await foundation.store.list_manufacturers(after=after, limit=limit)
+        cursor = found[-1].manufacturer_id if len(found) == limit else None
+        return answer(page([_public(m) for m in found], cursor))
+
+    @api.get("/manufacturers/{manufacturer_id}")
+    async def manufacturer(manufacturer_id: str, admin: Admin) -> Response:
+        """One tenant with its usage and people."""
+        found = await known(foundation, manufacturer_id)
+        accounts = await foundation.store.list_accounts(manufacturer_id)
+        return answer(
+            {
+                **_public(found),
+                "usage": await foundation.rbac.get_usage_overview(manufacturer_id),
+                "accounts": [{"account_id": a.account_id, "role": a.role, "status": a.status} for a in accounts],
+            }
+        )
+
+
+def _changing(api: APIRouter, foundation: SecurityFoundation) -> None:
+    @api.put("/manufacturers/{manufacturer_id}/tier")
+    async def tier(manufacturer_id: str, body: models.TierChange, admin: Admin, request: Request) -> Response:
+        """Move a tenant to a tier: in effect at once, usage kept."""
+        before = await known(foundation, manufacturer_id)
+        await foundation.rbac.update_manufacturer_tier(manufacturer_id, body.tier, reason=body.reason)
+        after = await known(foundation, manufacturer_id)
+        change = {"before": before.tier, "after": after.tier, "reason": body.reason}
+        note(foundation, request, admin, "admin:tier:changed", manufacturer_id, **change)
+        return answer(_public(after))
+
+    @api.post("/manufacturers/{manufacturer_id}/disable")
+    async def disable(manufacturer_id: str, body: models.StatusChange, admin: Admin, request: Request) -> Response:
+        """Refuse a tenant and end its sessions."""
+        return await _set_status(foundation, manufacturer_id, "disabled", body.reason, admin, request)
+
+    @api.post("/manufacturers/{manufacturer_id}/enable")
+    async def enable(manufacturer_id: str, body: models.StatusChange, admin: Admin, request: Request) -> Response:
+        """Let a disabled tenant in again."""
+        return await _set_status(foundation, manufacturer_id, "active", body.reason, admin, request)
+
+
+async def _set_status(
+    foundation: SecurityFoundation,
+    manufacturer_id: str,
+    status: str,
+    reason: str,
+    admin: ManufacturerContext,
+    request: Request,
+) -> Response:
+    before = await known(foundation, manufacturer_id)
+    after = await foundation.store.update_manufacturer(manufacturer_id, status=status)
+    if status != "active":
+        await foundation.auth.invalidate_sessions(manufacturer_id, reason=f"manufacturer {status}")
+    change = {"before": before.status, "after": status, "reason": reason}
+    note(foundation, request, admin, "admin:status:changed", manufacturer_id, **change)
+    return answer(_public(after or before))
+
+
+def _public(manufacturer: StoredManufacturer) -> dict[str, Any]:
+    """A tenant without its encrypted profile."""
+    return {k: v for k, v in manufacturer.to_dict().items() if k != "profile"}

@@ -1,0 +1,43 @@
+"""The detector's model: what staff says of its findings, and the versions that it learned."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from gatewright.foundation import SecurityFoundation
+from gatewright.web.api import models
+from gatewright.web.api.admin.staff import Admin
+from gatewright.web.api.answers import answer, page
+
+
+def add(api: APIRouter, foundation: SecurityFoundation) -> None:
+    """``/feedback`` and the calls below ``/model``."""
+    validator = foundation.validator
+
+    @api.post("/feedback", status_code=201)
+    async def feedback(body: models.Feedback, admin: Admin) -> Response:
+        """Tell the detector that it was right or wrong."""
+        given = await validator.provide_threat_feedback(
+            body.data,
+            body.threat_type,
+            body.is_threat,
+            actor=admin.account_id or "admin",
+            source="console",
+            reason=body.reason or "",
+        )
+        return answer(given, 201)
+
+    @api.get("/model/versions")
+    async def versions(admin: Admin) -> Response:
+        """The versions of the detector's model."""
+        return answer(page(list(await validator.list_model_versions()), None))
+
+    @api.post("/model/retrain", status_code=201)
+    async def retrain(admin: Admin) -> Response:
+        """Learn from the feedback; a version that would do harm is refused, with the reason."""
+        return answer(await validator.retrain_ml_models(actor=admin.account_id or "admin"), 201)
+
+    @api.post("/model/versions/{version}/use")
+    async def use_version(version: int, admin: Admin) -> Response:
+        """Go back to a version; 0 is the model that ships."""
+        return answer(await validator.rollback_model(version, actor=admin.account_id or "admin"))

@@ -1,0 +1,39 @@
+"""Posture: how well this installation stands, and the measures that would mend it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from gatewright.foundation import SecurityFoundation
+from gatewright.web.api.admin.staff import Admin
+from gatewright.web.api.answers import answer, page
+
+
+def add(api: APIRouter, foundation: SecurityFoundation) -> None:
+    """``/performance`` and the calls below ``/posture``."""
+    monitor = foundation.monitor
+
+    @api.get("/performance")
+    async def performance(admin: Admin) -> Response:
+        """Timings of every operation that has a budget."""
+        return answer(monitor.performance())
+
+    @api.get("/posture")
+    async def posture(admin: Admin) -> Response:
+        """Findings about this installation, each with its remedy."""
+        return answer(page(list(await monitor.assess()), None))
+
+    @api.get("/posture/proposals")
+    async def proposals(admin: Admin) -> Response:
+        """Measures that would answer the findings."""
+        return answer(page(list(await monitor.propose()), None))
+
+    @api.post("/posture/{proposal_id}/apply")
+    async def apply_measure(proposal_id: str, admin: Admin) -> Response:
+        """Put a proposed measure in force."""
+        return answer(await monitor.apply(proposal_id, actor=admin.account_id))
+
+    @api.post("/posture/{measure_id}/roll-back")
+    async def roll_back_measure(measure_id: str, admin: Admin) -> Response:
+        """Lift a measure."""
+        return answer(await monitor.roll_back(measure_id, actor=admin.account_id))
