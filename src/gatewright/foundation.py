@@ -16,7 +16,8 @@ from gatewright.auth import AuthOptions, ManufacturerAuthManager
 from gatewright.auth.access import Partners
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
-from gatewright.encryption import ManufacturerEncryptionManager, Profiles
+from gatewright.encryption import ManufacturerEncryptionManager, Profiles, RecordSource
+from gatewright.encryption.keyplace import check_key_place
 from gatewright.errors import ConfigurationError, DuplicateAccountError, FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
 from gatewright.monitoring import Bounds, SecurityMonitor
@@ -27,6 +28,7 @@ from gatewright.settings import Settings, key_bytes
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.cache.protocol import Cache
 from gatewright.storage.protocol import Store
+from gatewright.storage.keys import MovableKeys
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats import ManufacturerSecurityValidator
 
@@ -63,6 +65,7 @@ class SecurityFoundation:
         self.controls = Controls(clock=self.clock, default_level=self.policy.detection.level)
         self.store: Store = store or _store(self.settings)
         self.cache: Cache = cache or _cache(self.settings, self.sink, self.clock)
+        self.key_database = key_database(self.settings)
         self.notifier = notifier or _notifier(self.settings)
         self._shared_cache = self.settings.redis_url is not None
         self._open = False
@@ -89,11 +92,11 @@ class SecurityFoundation:
         sink.add(self.monitor)
         self.encryption = ManufacturerEncryptionManager(
             settings.secret_text("encryption_key"),
-            store=store,
+            store=self.key_database or store,
             previous_keys=[key.get_secret_value() for key in settings.previous_encryption_keys],
             legacy_fernet_keys=[key.get_secret_value() for key in settings.legacy_fernet_keys],
             rotation_days=self.policy.rotation.data_key_days,
-            secret_files=[settings.data_dir, Path(settings.database_path)] if store.durable else [],
+            secret_files=_secret_files(settings) if store.durable else [],
             events=sink,
             clock=clock,
         )
@@ -101,6 +104,7 @@ class SecurityFoundation:
         self.validator = ManufacturerSecurityValidator(
             self.policy,
             store=store,
+        self.record_sources: list[RecordSource] = [self.profiles]  # an application may add its own
             cache=self.cache if self._shared_cache or not store.durable else store,
             sink=sink,
             controls=self.controls,
@@ -149,6 +153,9 @@ class SecurityFoundation:
         await self.cache.initialize()
         if self._invalidation is not None:
             self._invalidation.start()
+        if self.key_database is not None:
+            await self.key_database.initialize()
+        await check_key_place(self.key_database or self.store, self.store)
         for part in (self.monitor, self.encryption, self.validator, self.rbac, self.auth):
             await part.initialize()
         self._open = True
@@ -170,6 +177,8 @@ class SecurityFoundation:
         await self.store.close()
 
     async def __aenter__(self) -> SecurityFoundation:
+        if self.key_database is not None:
+            await self.key_database.close()
         await self.initialize()
         return self
 
@@ -188,7 +197,14 @@ class SecurityFoundation:
             await asyncio.sleep(UPKEEP_SECONDS)
             with contextlib.suppress(StorageError):  # the store is away: it is due again next time
                 if await self.encryption.rotate_if_due() is not None:
-                    await self.encryption.reencrypt_all([self.profiles], records_per_second=REENCRYPTED_PER_SECOND)
+                    await self.encryption.reencrypt_all(self.record_sources, records_per_second=REENCRYPTED_PER_SECOND)
+
+    @property
+    def inspection_mode(self) -> str:
+        """What is done about findings where a route says nothing: by the setting, or else by the policy in force."""
+        if "inspection_mode" in self.settings.model_fields_set:
+            return self.settings.inspection_mode
+        return self.rbac.policy.detection.mode
 
     # --- what the parts ask of each other -----------------------------------------------------------------------
 
@@ -265,6 +281,14 @@ class Invalidation(Protocol):
     def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+class KeyDatabase(MovableKeys, Protocol):
+    """A store of data keys apart from the records."""
+
+    async def initialize(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 
 
 class Ceiling:
@@ -306,6 +330,17 @@ def _cache(settings: Settings, sink: FanOut, clock: Clock) -> Cache:
     try:
         from gatewright.storage.cache.redis import RedisCache
     except ImportError:
+def key_database(settings: Settings) -> KeyDatabase | None:
+    """The store of data keys that lives apart from the records; None where they live together."""
+    path = settings.key_database_path
+    return None if path is None else SqliteStore(path, durable=settings.durable)
+
+
+def _secret_files(settings: Settings) -> list[Path]:
+    """What must be closed to others."""
+    return [settings.data_dir, *(Path(p) for p in (settings.database_path, settings.key_database_path) if p)]
+
+
         raise ConfigurationError(
             "GATEWRIGHT_REDIS_URL: the Redis client is not installed; pip install 'gatewright[redis]'.",
             context={"setting": "GATEWRIGHT_REDIS_URL"},

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     # --- state --------------------------------------------------------------------------------------------------
     data_dir: Path = Path("gatewright-data")
     database: str = Field("sqlite", description="`sqlite`, `sqlite:///path`, `:memory:` or a mongodb:// URI")
+    key_database: str | None = Field(
+        None, description="`sqlite:///path`: keep data keys there, apart from the records; default: with the records"
+    )
     redis_url: str | None = None
     durable: bool = True
 
@@ -121,6 +124,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _FileSource(settings_cls)
 
     def model_post_init(self, _: Any) -> None:
+        self.key_database_path  # noqa: B018 - looked at now, so that a wrong one is refused at start
         if self.mode == "production":
             _refuse_weak_production(self)
 
@@ -137,6 +141,24 @@ class Settings(BaseSettings):
         if self.database == "sqlite":
             return str(self.data_dir / "gatewright.db")
         return self.database.removeprefix("sqlite:///")
+
+    @property
+    def key_database_path(self) -> str | None:
+        """The file of the key store; None where data keys live in the store of the records.
+
+        Raises:
+            ConfigurationError: it is no ``sqlite:///path``, or the file of the records.
+        """
+        if self.key_database is None:
+            return None
+        path = self.key_database.removeprefix("sqlite:///")
+        if path == self.key_database or not path or Path(path).resolve() == Path(self.database_path).resolve():
+            raise ConfigurationError(
+                f"{PREFIX}KEY_DATABASE={self.key_database}: must be sqlite:///path, and not the file of the records; "
+                "name a file of its own, best on another disk, or remove the variable.",
+                context={"setting": f"{PREFIX}KEY_DATABASE"},
+            )
+        return path
 
     def secret_text(self, name: str) -> str | None:
         """The secret called ``name`` as it was given: managers decode keys and stretch passphrases themselves."""

@@ -16,7 +16,7 @@ from gatewright.clock import ManualClock
 from gatewright.encryption.manager import ManufacturerEncryptionManager
 from gatewright.encryption.records import Envelope, ReencryptionReport
 from gatewright.encryption.reencryption import ListSource, Reencryption, SourceRecord
-from gatewright.errors import DecryptionError, ValidationError
+from gatewright.errors import DecryptionError, KeyUnavailableError, ValidationError
 from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.encryption.conftest import ROOT
@@ -214,8 +214,9 @@ async def test_an_emergency_rotates_reencrypts_and_revokes(manager: Manager) -> 
     table = await filled(manager, 20)
     before = table.all()
     key_id = before["000000"]["encryption_metadata"]["key_id"]
-    report = await manager.emergency_rotation([table], reason="key file leaked")
-    assert report.complete and report.revoked and report.rotation.old_key_id == key_id
+    report = await manager.emergency_rotation([table], reason="key file leaked", settle=0)
+    assert report.complete and report.revoked and not report.destroyed
+    assert report.rotation is not None and report.rotation.old_key_id == report.key_id == key_id
     for key, envelope in table.all().items():
         assert await manager.decrypt_manufacturer_data(envelope) == {"n": int(key)}
         with pytest.raises(DecryptionError):
@@ -225,9 +226,47 @@ async def test_an_emergency_rotates_reencrypts_and_revokes(manager: Manager) -> 
 async def test_an_emergency_that_leaves_something_behind_does_not_revoke(manager: Manager) -> None:
     table = await filled(manager, 5)
     table.put("000002", await Manager().encrypt_manufacturer_data({}, manufacturer_id="m2"))
-    report = await manager.emergency_rotation([table], reason="key file leaked")
+    report = await manager.emergency_rotation([table], reason="key file leaked", settle=0, destroy=True)
     assert not report.complete and not report.revoked and report.reencryptions[0].failed_ids == ["000002"]
     assert [k.status for k in await manager.list_keys()] == ["active", "retired"]
+    table.put("000002", await manager.encrypt_manufacturer_data({}, manufacturer_id="m2"))
+    again = await manager.emergency_rotation(
+        [table], reason="key file leaked", key_id=report.key_id, settle=0, destroy=True
+    )
+    assert again.complete and again.revoked and again.destroyed and again.rotation is None
+    assert [k.status for k in await manager.list_keys()] == ["active", "destroyed"]
+    with pytest.raises(KeyUnavailableError, match="key_none"):
+        await manager.emergency_rotation([table], reason="typing error", key_id="key_none")
+
+
+async def test_an_emergency_waits_for_others_and_takes_what_they_wrote_at_the_last_moment(
+    key_store: SqliteStore,
+) -> None:
+    """Another process seals under the old generation after our pass: the look after the revocation finds it."""
+    async with Manager(ROOT, store=key_store) as ours:
+        table = await filled(ours, 3)
+        late = await ours.encrypt_manufacturer_data({"n": "late"}, manufacturer_id="m1")
+        revoke = ours.revoke_key
+
+        async def just_before(*arguments: Any, **named: Any) -> int:
+            table.put("000001", late)
+            return await revoke(*arguments, **named)
+
+        ours.revoke_key = just_before  # type: ignore[method-assign]  # the moment that a race needs
+        report = await ours.emergency_rotation([table], reason="leaked", settle=0.001)
+        assert report.complete and report.reencryptions[0].reencrypted == 4
+        assert {e["encryption_metadata"]["key_version"] for e in table.all().values()} == {2}
+        assert await ours.decrypt_manufacturer_data(table.all()["000001"]) == {"n": "late"}
+
+
+async def test_what_was_shredded_is_no_failure(manager: Manager) -> None:
+    """Records of a manufacturer without keys stay where they are: nobody can read them, so nothing is left to do."""
+    table = await filled(manager, 14)
+    await manager.shred("m3")
+    report = await manager.emergency_rotation([table], reason="key file leaked", settle=0)
+    (done,) = report.reencryptions
+    assert report.complete and report.revoked and (done.shredded, done.failed, done.reencrypted) == (2, 0, 12)
+    assert await manager.is_shredded("m3") and not await manager.is_shredded("m4")
 
 
 async def test_an_export_has_everything_of_one_manufacturer_and_names_gaps(manager: Manager, sink: ListSink) -> None:

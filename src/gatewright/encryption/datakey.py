@@ -108,6 +108,10 @@ class KeyRing(Protocol):
         """Destroy all keys of an owner; how many there were."""
         ...
 
+    async def is_shredded(self, owner: str) -> bool:
+        """Whether the keys of an owner were destroyed for good."""
+        ...
+
     async def index_key(self, owner: str) -> bytes:
         """The owner's key for blind indexes."""
         ...

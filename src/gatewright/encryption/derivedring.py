@@ -120,6 +120,9 @@ class DerivedKeyRing:
         self._forget()
         return len(self._generations)
 
+    async def is_shredded(self, owner: str) -> bool:
+        return owner in self._shredded
+
     async def index_key(self, owner: str) -> bytes:
         if owner in self._shredded:
             await self.current(owner)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from gatewright.encryption.context import owner_of
 from gatewright.encryption.core import EncryptionCore, Key
 from gatewright.encryption.datakey import DataKey
@@ -24,8 +26,12 @@ from gatewright.encryption.records import (
 from gatewright.encryption.reencryption import RecordSource, Reencryption
 from gatewright.encryption.root import root_key
 from gatewright.encryption.sealing import Opened
-from gatewright.errors import EncryptionError
+from gatewright.errors import EncryptionError, KeyUnavailableError
 from gatewright.events import Severity
+from gatewright.storage.keys import GenerationStatus
+
+SETTLE_SECONDS = 1.0
+"""After so long every process has heard of a rotation: they look four times a second or more often."""
 
 
 class KeyCalls(EncryptionCore):
@@ -142,6 +148,11 @@ class KeyCalls(EncryptionCore):
         )
         return ShredResult(manufacturer_id=owner, keys_destroyed=keys, durable=durable, shredded_at=now)
 
+    async def is_shredded(self, manufacturer: Any) -> bool:
+        """Whether a manufacturer's keys were destroyed for good."""
+        owner = owner_of(manufacturer)
+        return owner is not None and await (await self.sealer()).ring.is_shredded(owner)
+
     # --- re-encryption ------------------------------------------------------------------------------------------
 
     async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope:
@@ -188,26 +199,61 @@ class KeyCalls(EncryptionCore):
         ]
 
     async def emergency_rotation(
-        self, sources: Sequence[RecordSource], *, reason: str, key_id: str | None = None, batch_size: int = 200
+        self,
+        sources: Sequence[RecordSource],
+        *,
+        reason: str,
+        key_id: str | None = None,
+        batch_size: int = 200,
+        settle: float = SETTLE_SECONDS,
+        destroy: bool = False,
+        progress: Callable[[ReencryptionReport], None] | None = None,
     ) -> EmergencyReport:
-        """A key is compromised: rotate, re-encrypt everything at full speed, then revoke it.
+        """A key is compromised: rotate, re-encrypt everything at full speed, then revoke it, and look once more.
+
+        May be called again after a fault, with the ``key_id`` of the first call: what is done is passed over.
 
         Args:
             sources: all sources of records; one that is missing keeps its records under the revoked key.
             reason: what happened.
             key_id: the compromised generation; the active one when missing.
+            batch_size: records in a page, 1 to 10,000.
+            settle: seconds to wait until every process has heard of the new generation, so that none writes
+                under the old one behind our back; of no use, and not waited for, without a key store.
+            destroy: delete the data keys of the generation as well, once nothing is left under it.
+            progress: called after each page.
 
         Returns:
             The report. The generation is revoked only if no record was left under it.
+
+        Raises:
+            KeyUnavailableError: no generation has that id (``UNKNOWN_KEY``).
         """
-        sealer = await self.sealer()
-        compromised = key_id or (await sealer.ring.generations())[-1].key_id
-        rotation = await self.rotate_encryption_key(reason=f"emergency: {reason}")
-        reports = await self.reencrypt_all(sources, batch_size=batch_size)
-        complete = all(report.finished and not report.failed for report in reports)
-        if complete:
-            await self.revoke_key(compromised, reason=reason)
-        return EmergencyReport(rotation=rotation, reencryptions=reports, revoked=complete, complete=complete)
+        known = await self.list_keys()
+        compromised = next((key for key in known if key.key_id == key_id), None) if key_id else known[0]
+        if compromised is None:
+            raise KeyUnavailableError(f"No generation of data keys has the id {key_id!r}.", code="UNKNOWN_KEY")
+        rotation = None
+        if compromised is known[0]:
+            rotation = await self.rotate_encryption_key(reason=f"emergency: {reason}")
+        if settle > 0 and self.key_store is not None:
+            await asyncio.sleep(settle)
+        reports = await self.reencrypt_all(sources, batch_size=batch_size, progress=progress)
+        if all(_whole(report) for report in reports):
+            await self.revoke_key(compromised.key_id, reason=reason)
+            reports = _summed(reports, await self.reencrypt_all(sources, batch_size=batch_size, progress=progress))
+        complete = all(_whole(report) for report in reports)
+        if complete and destroy:
+            await self.revoke_key(compromised.key_id, reason=reason, destroy=True)
+        status = next(key.status for key in await self.list_keys() if key.key_id == compromised.key_id)
+        return EmergencyReport(
+            key_id=compromised.key_id,
+            rotation=rotation,
+            reencryptions=reports,
+            revoked=status != GenerationStatus.RETIRED,
+            destroyed=status == GenerationStatus.DESTROYED,
+            complete=complete,
+        )
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -239,3 +285,22 @@ class KeyCalls(EncryptionCore):
             sealer = await self.sealer()
             if (await sealer.ring.generations())[-1].key_id == key.key_id:
                 await self.rotate_encryption_key(reason="message count")
+
+
+def _whole(report: ReencryptionReport) -> bool:
+    """Whether nothing is left under old keys in that source."""
+    return report.finished and not report.failed
+
+
+def _summed(first: list[ReencryptionReport], last: list[ReencryptionReport]) -> list[ReencryptionReport]:
+    """Two runs over the same sources as one: how the last ended, and what both did."""
+    return [
+        msgspec.structs.replace(
+            after,
+            scanned=before.scanned + after.scanned,
+            reencrypted=before.reencrypted + after.reencrypted,
+            contended=before.contended + after.contended,
+            started_at=before.started_at,
+        )
+        for before, after in zip(first, last, strict=True)
+    ]

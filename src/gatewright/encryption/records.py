@@ -54,7 +54,8 @@ class ReencryptionReport(Record, frozen=True, kw_only=True):
     """How far a re-encryption came, or that it ended.
 
     ``contended`` counts records that a writer changed first (they were looked at again), ``failed_ids`` names
-    at most a hundred of the records that do not open; those were left as they were.
+    at most a hundred of the records that do not open; those were left as they were. ``shredded`` counts what no
+    key opens any more because its manufacturer's keys were destroyed, which is no failure.
     """
 
     source: str
@@ -63,6 +64,7 @@ class ReencryptionReport(Record, frozen=True, kw_only=True):
     reencrypted: int
     already_current: int
     contended: int
+    shredded: int = 0
     failed: int
     failed_ids: list[str] = []
     finished: bool
@@ -71,14 +73,17 @@ class ReencryptionReport(Record, frozen=True, kw_only=True):
 
 
 class EmergencyReport(Record, frozen=True, kw_only=True):
-    """A compromised generation was replaced, what was sealed under it re-encrypted, and the generation revoked.
+    """A compromised generation (``key_id``) was replaced, what was sealed under it re-encrypted, and it was revoked.
 
-    ``complete`` is False while records are left under it; it is not revoked then, so that they stay readable.
+    ``rotation`` is None when a newer generation was in use already. ``complete`` is False while records are left
+    under it; it is not revoked then, so that they stay readable. ``destroyed``: its keys are deleted.
     """
 
-    rotation: KeyRotationResult
+    key_id: str
+    rotation: KeyRotationResult | None = None
     reencryptions: list[ReencryptionReport]
     revoked: bool
+    destroyed: bool = False
     complete: bool
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from gatewright.clock import Clock
-from gatewright.encryption.metadata import VERSION
+from gatewright.encryption.metadata import LONGEST_OWNER, VERSION
 from gatewright.encryption.records import Envelope, KeyInfo, ReencryptionReport
 from gatewright.errors import DecryptionError, ValidationError
 from gatewright.events import EventSink, Severity, event
@@ -77,6 +77,8 @@ class Reencryptor(Protocol):
 
     async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope: ...
 
+    async def is_shredded(self, manufacturer: Any) -> bool: ...
+
 
 class Reencryption:
     """One run over one source.
@@ -110,6 +112,7 @@ class Reencryption:
         self._pause = pause
         self._key_id = ""
         self._failed: set[str] = set()
+        self._shredded: set[str] = set()
         self._already = self._contended = self._stale = 0
 
     async def run(self) -> ReencryptionReport:
@@ -174,13 +177,21 @@ class Reencryption:
         try:
             renewed = await self._manager.reencrypt_manufacturer_data(record.envelope)
         except DecryptionError:
-            self._failed.add(record.record_id)
+            await self._note_closed(record, metadata)
             return False
         self._stale += 1
         if await self._source.replace(record.record_id, record.envelope, renewed):
             return True
         self._contended += 1
         return False
+
+    async def _note_closed(self, record: SourceRecord, metadata: Any) -> None:
+        """A record does not open: a failure, unless that is what shredding its manufacturer's keys was for."""
+        owner = metadata.get("manufacturer_id") if isinstance(metadata, dict) else None
+        if isinstance(owner, str) and 0 < len(owner) <= LONGEST_OWNER and await self._manager.is_shredded(owner):
+            self._shredded.add(record.record_id)
+        else:
+            self._failed.add(record.record_id)
 
     async def _save(self, state: StoredReencryption) -> StoredReencryption:
         state = msgspec.structs.replace(state, updated_at=self._manager.clock.now())
@@ -196,6 +207,7 @@ class Reencryption:
             reencrypted=state.reencrypted,
             already_current=self._already,
             contended=self._contended,
+            shredded=len(self._shredded),
             failed=len(self._failed),
             failed_ids=sorted(self._failed)[:_FAILED_IDS],
             finished=state.finished_at is not None,

@@ -140,6 +140,11 @@ class StoredKeyRing:
         self._forget()
         return await self._store.shred_data_keys(owner, now=self._clock.now(), reason=reason)
 
+    async def is_shredded(self, owner: str) -> bool:
+        if owner not in self._shredded and await self._store.is_shredded(owner):
+            self._shredded.add(owner)
+        return owner in self._shredded
+
     async def index_key(self, owner: str) -> bytes:
         key = self._index.get(owner)
         if key is None:

@@ -88,6 +88,24 @@ class StoredReencryption(Record, frozen=True, kw_only=True):
     finished_at: datetime | None = None
 
 
+class Shredding(Record, frozen=True, kw_only=True):
+    """A manufacturer whose keys were destroyed for good: when, why, and how many."""
+
+    manufacturer_id: str
+    shredded_at: datetime
+    reason: str
+    destroyed: int
+
+
+class StoredKeys(Record, frozen=True, kw_only=True):
+    """All that a key store holds, but for the progress of re-encryption; each list in its order."""
+
+    roots: list[StoredRootKey] = []
+    generations: list[StoredKeyGeneration] = []
+    data_keys: list[StoredDataKey] = []
+    shredded: list[Shredding] = []
+
+
 class KeyStore(Protocol):
     """Roots, generations, data keys, and the progress of re-encryption."""
 
@@ -159,3 +177,19 @@ class KeyStore(Protocol):
     async def get_reencryption(self, source: str) -> StoredReencryption | None: ...
 
     async def save_reencryption(self, progress: StoredReencryption) -> None: ...
+
+
+class MovableKeys(KeyStore, Protocol):
+    """A key store whose contents can go to another one as a whole."""
+
+    async def read_keys(self) -> StoredKeys:
+        """Everything, as of one moment."""
+        ...
+
+    async def put_keys(self, keys: StoredKeys) -> bool:
+        """Take keys over, all in one step, into a store that holds none; False when it holds other ones."""
+        ...
+
+    async def erase_keys(self) -> int:
+        """Overwrite and delete all keys, and forget that there were any; how many data keys there were."""
+        ...

@@ -21,17 +21,17 @@ from gatewright.storage.keys import (
 )
 from gatewright.storage.sqlite.base import SqliteBase
 
-_GENERATIONS = "SELECT version, key_id, status, created_at, retired_at, reason FROM key_generations"
-_DATA_KEYS = "SELECT manufacturer_id, version, root_id, wrapped, created_at, uses FROM data_keys"
+GENERATIONS = "SELECT version, key_id, status, created_at, retired_at, reason FROM key_generations"
+ROOTS = "SELECT root_id, created_at, retired_at FROM root_keys"
+DATA_KEYS = "SELECT manufacturer_id, version, root_id, wrapped, created_at, uses FROM data_keys"
 
 
 class SqliteKeys(SqliteBase):
     """The KeyStore slice."""
 
     async def list_root_keys(self) -> list[StoredRootKey]:
-        sql = "SELECT root_id, created_at, retired_at FROM root_keys ORDER BY created_at, root_id"
-        rows = await self.engine.read(lambda c: c.execute(sql).fetchall())
-        return [StoredRootKey(root_id=r[0], created_at=_time(r[1]), retired_at=_maybe(r[2])) for r in rows]
+        rows = await self.engine.read(lambda c: c.execute(f"{ROOTS} ORDER BY created_at, root_id").fetchall())
+        return [root_of(row) for row in rows]
 
     async def add_root_key(self, root: StoredRootKey) -> None:
         sql = "INSERT INTO root_keys (root_id, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -45,14 +45,14 @@ class SqliteKeys(SqliteBase):
         return await self.engine.write(lambda c: c.execute(sql, (now.timestamp(), root_id)).rowcount == 1)
 
     async def list_key_generations(self) -> list[StoredKeyGeneration]:
-        rows = await self.engine.read(lambda c: c.execute(f"{_GENERATIONS} ORDER BY version").fetchall())
-        return [_generation(row) for row in rows]
+        rows = await self.engine.read(lambda c: c.execute(f"{GENERATIONS} ORDER BY version").fetchall())
+        return [generation_of(row) for row in rows]
 
     async def add_key_generation(self, generation: StoredKeyGeneration) -> StoredKeyGeneration:
         def work(connection: sqlite3.Connection) -> StoredKeyGeneration:
-            newest = connection.execute(f"{_GENERATIONS} ORDER BY version DESC LIMIT 1").fetchone()
+            newest = connection.execute(f"{GENERATIONS} ORDER BY version DESC LIMIT 1").fetchone()
             if generation.version != (newest[0] if newest else 0) + 1:
-                return _generation(newest)
+                return generation_of(newest)
             created = generation.created_at.timestamp()
             connection.execute(
                 "UPDATE key_generations SET status = ?, retired_at = ? WHERE status = ?",
@@ -71,7 +71,7 @@ class SqliteKeys(SqliteBase):
 
     async def revoke_key_generation(self, key_id: str, *, now: datetime, reason: str, destroy: bool) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            row = connection.execute(f"{_GENERATIONS} WHERE key_id = ?", (key_id,)).fetchone()
+            row = connection.execute(f"{GENERATIONS} WHERE key_id = ?", (key_id,)).fetchone()
             if row is None or row[2] == GenerationStatus.ACTIVE:
                 fault = "is the active one; rotate first" if row else "is not known"
                 raise KeyUnavailableError(f"The key generation {key_id} cannot be revoked: it {fault}.")
@@ -83,12 +83,12 @@ class SqliteKeys(SqliteBase):
             )
             self.poll.record(connection, KEYS_TOPIC, f"revoked:{key_id}")
             if destroy:
-                return _destroy(connection, "version = ?", row[0])
+                return destroy_keys(connection, "version = ?", row[0])
             return _count(connection, "SELECT COUNT(*) FROM data_keys WHERE version = ?", row[0])
 
         keys = await self.engine.write(work)
         if destroy:
-            await self._forget_old_pages()
+            await self.forget_old_pages()
         self.changes.publish(KEYS_TOPIC, f"revoked:{key_id}")
         return keys
 
@@ -118,12 +118,12 @@ class SqliteKeys(SqliteBase):
     ) -> list[StoredDataKey]:
         manufacturer_id, version = after or ("", -1)
         sql = (
-            f"{_DATA_KEYS} WHERE (manufacturer_id, version) > (?, ?) AND (? IS NULL OR root_id = ?)"
+            f"{DATA_KEYS} WHERE (manufacturer_id, version) > (?, ?) AND (? IS NULL OR root_id = ?)"
             " ORDER BY manufacturer_id, version LIMIT ?"
         )
         values = (manufacturer_id, version, root_id, root_id, limit)
         rows = await self.engine.read(lambda c: c.execute(sql, values).fetchall())
-        return [_data_key(row) for row in rows]
+        return [data_key_of(row) for row in rows]
 
     async def rewrap_data_keys(self, rewrappings: Sequence[Rewrapping]) -> int:
         sql = "UPDATE data_keys SET wrapped = ?, root_id = ? WHERE manufacturer_id = ? AND version = ? AND wrapped = ?"
@@ -144,7 +144,7 @@ class SqliteKeys(SqliteBase):
 
     async def shred_data_keys(self, manufacturer_id: str, *, now: datetime, reason: str) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            keys = _destroy(connection, "manufacturer_id = ?", manufacturer_id)
+            keys = destroy_keys(connection, "manufacturer_id = ?", manufacturer_id)
             connection.execute(
                 "INSERT INTO shredded_manufacturers (manufacturer_id, shredded_at, reason, keys) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (manufacturer_id) DO UPDATE SET keys = keys + excluded.keys",
@@ -154,7 +154,7 @@ class SqliteKeys(SqliteBase):
             return keys
 
         keys = await self.engine.write(work)
-        await self._forget_old_pages()
+        await self.forget_old_pages()
         self.changes.publish(KEYS_TOPIC, f"shredded:{manufacturer_id}")
         return keys
 
@@ -176,9 +176,9 @@ class SqliteKeys(SqliteBase):
             scanned=row[3],
             reencrypted=row[4],
             failed=row[5],
-            started_at=_time(row[6]),
-            updated_at=_time(row[7]),
-            finished_at=_maybe(row[8]),
+            started_at=time_of(row[6]),
+            updated_at=time_of(row[7]),
+            finished_at=maybe_time(row[8]),
         )
 
     async def save_reencryption(self, progress: StoredReencryption) -> None:
@@ -202,7 +202,7 @@ class SqliteKeys(SqliteBase):
         )
         await self.engine.write(lambda c: c.execute(sql, values).rowcount)
 
-    async def _forget_old_pages(self) -> None:
+    async def forget_old_pages(self) -> None:
         """Write destroyed keys over in the file itself, so that they do not live on in the write-ahead log.
 
         What a reader of this moment still holds is left to the next checkpoint.
@@ -218,7 +218,7 @@ class SqliteKeys(SqliteBase):
             await asyncio.to_thread(checkpoint)
 
 
-def _destroy(connection: sqlite3.Connection, condition: str, value: str | int) -> int:
+def destroy_keys(connection: sqlite3.Connection, condition: str, value: str | int) -> int:
     """Overwrite wrapped keys, then delete them; how many there were."""
     connection.execute(
         f"UPDATE data_keys SET wrapped = zeroblob(length(wrapped)) WHERE {condition}",  # noqa: S608 - written above
@@ -237,36 +237,40 @@ def _count(connection: sqlite3.Connection, sql: str, value: str | int) -> int:
 
 
 def _one_key(connection: sqlite3.Connection, manufacturer_id: str, version: int) -> StoredDataKey | None:
-    sql = f"{_DATA_KEYS} WHERE manufacturer_id = ? AND version = ?"
+    sql = f"{DATA_KEYS} WHERE manufacturer_id = ? AND version = ?"
     row = connection.execute(sql, (manufacturer_id, version)).fetchone()
-    return _data_key(row) if row else None
+    return data_key_of(row) if row else None
 
 
-def _generation(row: tuple[Any, ...]) -> StoredKeyGeneration:
+def root_of(row: tuple[Any, ...]) -> StoredRootKey:
+    return StoredRootKey(root_id=row[0], created_at=time_of(row[1]), retired_at=maybe_time(row[2]))
+
+
+def generation_of(row: tuple[Any, ...]) -> StoredKeyGeneration:
     return StoredKeyGeneration(
         version=row[0],
         key_id=row[1],
         status=row[2],
-        created_at=_time(row[3]),
-        retired_at=_maybe(row[4]),
+        created_at=time_of(row[3]),
+        retired_at=maybe_time(row[4]),
         reason=row[5],
     )
 
 
-def _data_key(row: tuple[Any, ...]) -> StoredDataKey:
+def data_key_of(row: tuple[Any, ...]) -> StoredDataKey:
     return StoredDataKey(
         manufacturer_id=row[0],
         version=row[1],
         root_id=row[2],
         wrapped=row[3],
-        created_at=_time(row[4]),
+        created_at=time_of(row[4]),
         uses=row[5],
     )
 
 
-def _time(seconds: float) -> datetime:
+def time_of(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _maybe(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _time(seconds)
+def maybe_time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else time_of(seconds)

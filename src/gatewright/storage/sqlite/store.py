@@ -18,7 +18,7 @@ from gatewright.storage.sqlite.feedback import SqliteFeedback
 from gatewright.storage.sqlite.grants import SqliteGrants
 from gatewright.storage.sqlite.incidents import SqliteIncidents
 from gatewright.storage.sqlite.invitations import SqliteInvitations
-from gatewright.storage.sqlite.keys import SqliteKeys
+from gatewright.storage.sqlite.keytransfer import SqliteKeyTransfer
 from gatewright.storage.sqlite.measures import SqliteMeasures
 from gatewright.storage.sqlite.migrations import migrate
 from gatewright.storage.sqlite.onetime import SqliteOneTime
@@ -42,7 +42,7 @@ class SqliteStore(
     SqliteDevices,
     SqliteFactors,
     SqliteFeedback,
-    SqliteKeys,
+    SqliteKeyTransfer,
     SqliteOneTime,
     SqliteGrants,
     SqliteAdjustments,
