@@ -27,8 +27,8 @@ from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager, Member
 from gatewright.settings import Settings, key_bytes
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.cache.protocol import Cache
-from gatewright.storage.protocol import Store
 from gatewright.storage.keys import MovableKeys
+from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats import ManufacturerSecurityValidator
 
@@ -64,8 +64,8 @@ class SecurityFoundation:
         self.sink = FanOut()
         self.controls = Controls(clock=self.clock, default_level=self.policy.detection.level)
         self.store: Store = store or _store(self.settings)
-        self.cache: Cache = cache or _cache(self.settings, self.sink, self.clock)
         self.key_database = key_database(self.settings)
+        self.cache: Cache = cache or _cache(self.settings, self.sink, self.clock)
         self.notifier = notifier or _notifier(self.settings)
         self._shared_cache = self.settings.redis_url is not None
         self._open = False
@@ -101,10 +101,10 @@ class SecurityFoundation:
             clock=clock,
         )
         self.profiles = Profiles(self.encryption, store)
+        self.record_sources: list[RecordSource] = [self.profiles]  # an application may add its own
         self.validator = ManufacturerSecurityValidator(
             self.policy,
             store=store,
-        self.record_sources: list[RecordSource] = [self.profiles]  # an application may add its own
             cache=self.cache if self._shared_cache or not store.durable else store,
             sink=sink,
             controls=self.controls,
@@ -150,12 +150,12 @@ class SecurityFoundation:
         if self.store.durable:
             self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self.store.initialize()
-        await self.cache.initialize()
-        if self._invalidation is not None:
-            self._invalidation.start()
         if self.key_database is not None:
             await self.key_database.initialize()
         await check_key_place(self.key_database or self.store, self.store)
+        await self.cache.initialize()
+        if self._invalidation is not None:
+            self._invalidation.start()
         for part in (self.monitor, self.encryption, self.validator, self.rbac, self.auth):
             await part.initialize()
         self._open = True
@@ -174,11 +174,11 @@ class SecurityFoundation:
         if self._invalidation is not None:
             await self._invalidation.stop()
         await self.cache.close()
+        if self.key_database is not None:
+            await self.key_database.close()
         await self.store.close()
 
     async def __aenter__(self) -> SecurityFoundation:
-        if self.key_database is not None:
-            await self.key_database.close()
         await self.initialize()
         return self
 
@@ -198,13 +198,6 @@ class SecurityFoundation:
             with contextlib.suppress(StorageError):  # the store is away: it is due again next time
                 if await self.encryption.rotate_if_due() is not None:
                     await self.encryption.reencrypt_all(self.record_sources, records_per_second=REENCRYPTED_PER_SECOND)
-
-    @property
-    def inspection_mode(self) -> str:
-        """What is done about findings where a route says nothing: by the setting, or else by the policy in force."""
-        if "inspection_mode" in self.settings.model_fields_set:
-            return self.settings.inspection_mode
-        return self.rbac.policy.detection.mode
 
     # --- what the parts ask of each other -----------------------------------------------------------------------
 
@@ -275,12 +268,6 @@ class SecurityFoundation:
         }
 
 
-class Invalidation(Protocol):
-    """Tells other workers of changes, and listens to theirs."""
-
-    def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
 class KeyDatabase(MovableKeys, Protocol):
     """A store of data keys apart from the records."""
 
@@ -289,6 +276,12 @@ class KeyDatabase(MovableKeys, Protocol):
     async def close(self) -> None: ...
 
 
+class Invalidation(Protocol):
+    """Tells other workers of changes, and listens to theirs."""
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class Ceiling:
@@ -324,12 +317,6 @@ def _store(settings: Settings) -> Store:
     return SqliteStore(settings.database_path, durable=settings.durable)
 
 
-def _cache(settings: Settings, sink: FanOut, clock: Clock) -> Cache:
-    if settings.redis_url is None:
-        return MemoryCache(clock=clock)
-    try:
-        from gatewright.storage.cache.redis import RedisCache
-    except ImportError:
 def key_database(settings: Settings) -> KeyDatabase | None:
     """The store of data keys that lives apart from the records; None where they live together."""
     path = settings.key_database_path
@@ -341,6 +328,12 @@ def _secret_files(settings: Settings) -> list[Path]:
     return [settings.data_dir, *(Path(p) for p in (settings.database_path, settings.key_database_path) if p)]
 
 
+def _cache(settings: Settings, sink: FanOut, clock: Clock) -> Cache:
+    if settings.redis_url is None:
+        return MemoryCache(clock=clock)
+    try:
+        from gatewright.storage.cache.redis import RedisCache
+    except ImportError:
         raise ConfigurationError(
             "GATEWRIGHT_REDIS_URL: the Redis client is not installed; pip install 'gatewright[redis]'.",
             context={"setting": "GATEWRIGHT_REDIS_URL"},
