@@ -301,6 +301,17 @@ def test_the_log_is_verified_exported_and_proved(installed: Command, tmp_path: P
     assert verified["valid"] is True
 
 
+def test_a_checkpoint_is_kept_as_it_is_printed(installed: Command, tmp_path: Path) -> None:
+    kept = tmp_path / "checkpoint.json"
+    printed = installed("audit", "checkpoint")
+    kept.write_text(json.dumps(printed))
+    assert installed("audit", "verify", "--checkpoint", str(kept))["valid"] is True
+    installed("audit", "checkpoint", "--out", str(kept))
+    assert installed("audit", "verify", "--checkpoint", str(kept))["valid"] is True
+    kept.write_text(f"{json.dumps('of an older log')}\n{json.dumps(printed['note'])}\n")
+    assert installed("audit", "verify", "--checkpoint", str(kept))["valid"] is True
+
+
 def test_an_export_of_one_manufacturer(installed: Command, capsys: pytest.CaptureFixture[str]) -> None:
     name = _create(installed)["manufacturer_id"]
     assert main(["audit", "export", "--manufacturer", name]) == 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
 from gatewright.errors import ValidationError
-from gatewright.monitoring.checkpoints import CheckpointSigner, read_checkpoint, signed_by
+from gatewright.monitoring.checkpoints import CheckpointSigner, note_in, read_checkpoint, signed_by
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SIGNER = CheckpointSigner("example.com/log", bytes(range(32)))
@@ -39,6 +40,19 @@ def test_a_note_says_what_it_is() -> None:
     assert (read.origin, read.size, read.root, read.created_at) == ("example.com/log", 7, "00" * 32, AT)
     assert str(read) == NOTE
     assert signed_by(NOTE, [SIGNER.verifier_key])
+
+
+def test_the_note_is_found_in_whatever_form_it_was_kept() -> None:
+    as_json = msgspec.json.encode({"size": 7, "note": NOTE}).decode()
+    lines = "".join(f"{msgspec.json.encode(note).decode()}\n" for note in ("an older one", NOTE))
+    indented = msgspec.json.format(as_json, indent=2)
+    assert {note_in(kept) for kept in (NOTE, as_json, f"{indented}\n", lines)} == {NOTE}
+
+
+@pytest.mark.parametrize("kept", ["{", "{}", '{"note": 7}', '"', "{" * 5_000])
+def test_json_without_a_note(kept: str) -> None:
+    with pytest.raises(ValidationError, match="no checkpoint"):
+        note_in(kept)
 
 
 def test_a_verifier_key_is_in_the_usual_form() -> None:

@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Verify, export and prove the audit log.", no_args_is_help=True)
 
 _PAGE = 2_000
+_MOST_KEPT = 1 << 20
+"""Bytes at the end of a file of checkpoints that are looked at for the newest."""
 
 KeptCheckpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="A checkpoint that was kept elsewhere.", exists=True, dir_okay=False)
+    Path | None,
+    typer.Option(
+        "--checkpoint", help="A checkpoint that was kept elsewhere, as text or JSON.", exists=True, dir_okay=False
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("--out", help="Write here instead of standard output.")]
 
@@ -35,7 +40,7 @@ def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
 
     Only a checkpoint that was kept elsewhere can show that the end was cut off. Exit code 1 when it is not whole.
     """
-    found = run(_verify(None if checkpoint is None else checkpoint.read_text()))
+    found = run(_verify(checkpoint))
     if json:
         print_json(found)
     else:
@@ -48,7 +53,8 @@ def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
     raise typer.Exit(0 if found.valid else FOUND)
 
 
-async def _verify(kept: str | None) -> AuditVerification:
+async def _verify(checkpoint: Path | None) -> AuditVerification:
+    kept = _note(checkpoint)
     async with opened() as foundation:
         with progress("verifying", None) as done:
             return await foundation.monitor.audit.verify(kept, progress=lambda read, _: done(read))
@@ -81,14 +87,27 @@ def prove(
     json: Json = False,
 ) -> None:
     """Prove that an event is in the log, to somebody who has nothing but the verifier key. Prints JSON."""
-    _write(out, run(_prove(event_id, None if checkpoint is None else checkpoint.read_text())))
+    _write(out, run(_prove(event_id, checkpoint)))
 
 
-async def _prove(event_id: str, kept: str | None) -> dict[str, Any]:
+async def _prove(event_id: str, checkpoint: Path | None) -> dict[str, Any]:
+    kept = _note(checkpoint)
     async with opened() as foundation:
         audit = foundation.monitor.audit
         proof = await audit.prove(event_id, checkpoint=kept)
         return {**proof.to_dict(), "verifier_key": audit.verifier_key}
+
+
+def _note(kept: Path | None) -> str | None:
+    """The note in a file that was kept; a file too large to be one is not read to its end."""
+    from gatewright.monitoring.checkpoints import note_in
+
+    if kept is None:
+        return None
+    with kept.open("rb") as file:
+        file.seek(max(0, kept.stat().st_size - _MOST_KEPT))
+        text = file.read().decode("utf-8", "replace")
+    return note_in(text if kept.stat().st_size <= _MOST_KEPT else text.partition("\n")[2])
 
 
 @app.command()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -70,6 +72,24 @@ def verifier_key(origin: str, key: Ed25519PublicKey) -> str:
     return f"{origin}+{_key_id(origin, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
 
 
+def note_in(kept: str) -> str:
+    """The note in what somebody kept: the note itself, a checkpoint as JSON (as command and HTTP API print it), or
+    a file of JSON lines, of which the newest counts.
+
+    Raises:
+        ValidationError: there is none in it (code ``INVALID_CHECKPOINT``).
+    """
+    if kept.lstrip()[:1] not in ("{", '"'):
+        return kept
+    for text in (kept, kept.strip().rpartition("\n")[2]):
+        with contextlib.suppress(msgspec.DecodeError):
+            found = msgspec.json.decode(text)
+            note = found.get("note") if isinstance(found, dict) else found
+            if isinstance(note, str):
+                return note
+    raise _no_checkpoint()
+
+
 def read_checkpoint(note: str) -> Checkpoint:
     """The statement of a note, whose signature is not looked at.
 
@@ -93,10 +113,12 @@ def read_checkpoint(note: str) -> Checkpoint:
             note=note,
         )
     except (ValueError, binascii.Error) as error:
-        field = FieldError(field="checkpoint", error_type="INVALID_CHECKPOINT", message="The text is no checkpoint.")
-        raise ValidationError(
-            "This text is no checkpoint of an audit log.", code="INVALID_CHECKPOINT", errors=[field]
-        ) from error
+        raise _no_checkpoint() from error
+
+
+def _no_checkpoint() -> ValidationError:
+    field = FieldError(field="checkpoint", error_type="INVALID_CHECKPOINT", message="The text is no checkpoint.")
+    return ValidationError("This text is no checkpoint of an audit log.", code="INVALID_CHECKPOINT", errors=[field])
 
 
 def signed_by(note: str, keys: Iterable[str]) -> bool:
