@@ -204,19 +204,24 @@ class DetectionEngine:
 
     def _see(self, text: Text) -> Seen:
         raw = text.text
+        odd = len(raw.encode("utf-8", "replace").translate(None, _HARMLESS_SIGNS))
         normal = normalise(raw)
-        squashed = squash(normal.text)
+        plain = normal.text
+        # What is put together or cut out begins with an odd sign, but for blanks, and blanks beyond ASCII.
+        squashed = plain if not odd and plain is raw and "  " not in raw and raw.isascii() else squash(plain)
         hits = self._matcher.match(raw)
-        if normal.text != raw:
-            hits |= self._matcher.match(normal.text)
-        if squashed != normal.text:
+        if plain != raw:
+            hits |= self._matcher.match(plain)
+        if squashed != plain:
             hits |= self._matcher.match(squashed)
-        if not hits and not normal.signals and len(raw.encode("utf-8", "replace").translate(None, _HARMLESS_SIGNS)) < 2:
+        if odd < 2 and not hits and not normal.signals:
             return Seen(text, normal, squashed, hits, [])
-        return Seen(text, normal, squashed, hits, windows(normal.text))
+        return Seen(text, normal, squashed, hits, windows(plain))
 
     def _judged(self, seen: list[Seen], level: int, types: frozenset[str] | None) -> list[ThreatDetectionResult]:
         """The findings in some texts; those without any are remembered as harmless."""
+        if not seen:
+            return []
         thresholds, harmless = self._thresholds[level], self._harmless[level]
         findings: list[ThreatDetectionResult] = []
         for one, scored in zip(seen, self._scored(seen, self._model), strict=True):
@@ -253,12 +258,14 @@ class DetectionEngine:
         return result
 
     def _worst(self, seen: Seen, scores: list[float], model: LinearModel) -> Scored:
+        of_text = [number for hit in seen.hits for number in self._columns_of_rules[hit]]
         signals = model.numbers_of(f"signal:{name}" for name in seen.normal.signals) if seen.normal.signals else []
-        order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True) if len(scores) > 1 else [0]
-        of_text = [number for hit in seen.hits for number in self._columns_of_rules[hit]] + signals
         if len(scores) == 1 or not seen.hits:
-            return Scored(model.margin(scores[order[0]], of_text), seen.windows[order[0]], of_text)
-        room = model.most(of_text)
+            score = max(scores)
+            named = of_text + signals
+            return Scored(model.margin(score, named), seen.windows[scores.index(score)], named)
+        order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+        room = model.most(of_text + signals)
         worst = Scored(-math.inf, seen.windows[order[0]], [])
         for number in order[:SEARCHED]:
             if worst.margin >= SURE or scores[number] + room <= worst.margin:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,30 +45,33 @@ class VectorscanMatcher:
     def __init__(self, rules: RuleSet) -> None:
         import hyperscan
 
-        self._hyperscan = hyperscan
         size = -(-len(rules.rules) // PARTS)
         starts = range(0, len(rules.rules), size)
-        self._databases = [_stored(hyperscan, rules, range(len(rules.rules))[at : at + size]) for at in starts]
-        self._local = threading.local()
+        databases = [_stored(hyperscan, rules, range(len(rules.rules))[at : at + size]) for at in starts]
+        self._own = _OfThread([(database, hyperscan.Scratch) for database in databases])
 
     def match(self, text: str) -> set[int]:
-        found: set[int] = set()
-        add = found.add
+        data = _read(text)
+        own = self._own
+        found = own.found
+        found.clear()
+        for scan, scratch in own.scans:
+            scan(data, own.note, 0, None, scratch)
+        return found.copy()
+
+
+class _OfThread(threading.local):
+    """What a thread scans with: made once in each, since a scan takes little longer than making it."""
+
+    def __init__(self, databases: Sequence[tuple[Any, Any]]) -> None:
+        self.scans = [(database.scan, make_scratch(database)) for database, make_scratch in databases]
+        self.found: set[int] = set()
+        add = self.found.add
 
         def note(number: int, start: int, end: int, flags: int, context: Any) -> None:
             add(number)
 
-        data = _read(text)
-        for database, scratch in zip(self._databases, self._scratches(), strict=True):
-            database.scan(data, match_event_handler=note, scratch=scratch)
-        return found
-
-    def _scratches(self) -> Any:
-        scratches = getattr(self._local, "scratches", None)
-        if scratches is None:
-            scratches = [self._hyperscan.Scratch(database) for database in self._databases]
-            self._local.scratches = scratches
-        return scratches
+        self.note = note
 
 
 def _read(text: str) -> bytes:

@@ -23,6 +23,13 @@ class Text(NamedTuple):
     key: str
 
 
+_Waiting = tuple[Any, str, int, str]
+"""A value that is still to be looked at, its path, its depth, and its key."""
+
+_SILENT = (int, float, type(None))
+"""Numbers, truth values and nothing at all: no text is in them."""
+
+
 class Walk:
     """One pass over a value. After iteration ``truncated`` tells whether a bound was met."""
 
@@ -34,34 +41,44 @@ class Walk:
 
     def __iter__(self) -> Iterator[Text]:
         # An explicit stack: nesting of the value must not be nesting of calls.
-        stack: list[tuple[Any, str, int, str]] = [(self._value, "$", 0, "")]
+        stack: list[_Waiting] = [(self._value, "$", 0, "")]
         while stack:
             value, path, depth, key = stack.pop()
             if isinstance(value, str):
-                yield from self._text(value, path, False, key)
-            elif value is None or isinstance(value, (bool, int, float)):
+                text = self._text(value, path, False, key)
+                if text is not None:
+                    yield text
+            elif isinstance(value, _SILENT):
                 continue
             elif depth >= MAX_DEPTH:
                 self.truncated = True
             elif isinstance(value, (dict, Mapping)):
-                for name in value:
-                    if isinstance(name, str) and _worth_a_look(name):
-                        yield from self._text(name, path, True, name)
-                if isinstance(value.get("constructor"), Mapping) and "prototype" in value["constructor"]:
-                    yield from self._text("constructor.prototype", path, True, "constructor")
-                below = depth + 1
-                children = [
-                    (v, path + _step(k), below, k) if isinstance(k, str) else (v, f"{path}[{k!r:.64}]", below, "")
-                    for k, v in value.items()
-                ]
-                stack.extend(reversed(children[: self._room(len(children))]))
+                for name in _odd_keys(value):
+                    text = self._text(name, path, True, name)
+                    if text is not None:
+                        yield text
+                stack.extend(self._members(value, path, depth + 1))
             elif isinstance(value, (list, tuple, set, frozenset)):
                 items = list(value)[: self._room(len(value))]
-                stack.extend(reversed([(v, f"{path}[{i}]", depth + 1, key) for i, v in enumerate(items)]))
-            elif isinstance(value, (bytes, bytearray, memoryview)):
-                yield from self._text(bytes(value[:MAX_CHARACTERS]).decode("utf-8", "replace"), path, False, key)
+                below = [(v, f"{path}[{i}]", depth + 1, key) for i, v in enumerate(items) if not isinstance(v, _SILENT)]
+                stack.extend(reversed(below))
             else:
-                yield from self._text(str(value), path, False, key)
+                text = self._text(_read(value), path, False, key)
+                if text is not None:
+                    yield text
+
+    def _members(self, value: Mapping[Any, Any], path: str, depth: int) -> list[_Waiting]:
+        """The members of a mapping, the last one first."""
+        room = self._room(len(value))
+        members = list(value.items())
+        if len(members) > room:
+            del members[room:]
+        members.reverse()
+        return [
+            (v, path + _step(k), depth, k) if isinstance(k, str) else (v, f"{path}[{k!r:.64}]", depth, "")
+            for k, v in members
+            if not isinstance(v, _SILENT)
+        ]
 
     def _room(self, wanted: int) -> int:
         left = MAX_TEXTS - self._texts
@@ -69,23 +86,33 @@ class Walk:
             self.truncated = True
         return max(0, left)
 
-    def _text(self, text: str, path: str, is_key: bool, key: str) -> Iterator[Text]:
+    def _text(self, text: str, path: str, is_key: bool, key: str) -> Text | None:
         if not text:
-            return
+            return None
         self._texts += 1
-        room = MAX_CHARACTERS - self._characters
-        if self._texts > MAX_TEXTS or room <= 0:
-            self.truncated = True
-            return
-        if len(text) > room:
-            self.truncated = True
-            text = text[:room]
         self._characters += len(text)
-        yield Text(text, path, is_key, key)
+        over = self._characters - MAX_CHARACTERS
+        if over > 0 or self._texts > MAX_TEXTS:
+            self.truncated = True
+            text = text[: max(0, len(text) - over)] if self._texts <= MAX_TEXTS else ""
+            if not text:
+                return None
+        return Text(text, path, is_key, key)
 
 
-def _worth_a_look(key: str) -> bool:
-    return key.startswith("__") or _step(key)[0] == "["
+def _read(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value[:MAX_CHARACTERS]).decode("utf-8", "replace")
+    return str(value)
+
+
+def _odd_keys(value: Mapping[Any, Any]) -> list[str]:
+    """Keys that are no plain names, and the one that leads to a prototype."""
+    odd = [name for name in value if isinstance(name, str) and (name[:2] == "__" or _step(name)[0] == "[")]
+    constructor = value.get("constructor")
+    if isinstance(constructor, Mapping) and "prototype" in constructor:
+        odd.append("constructor.prototype")
+    return odd
 
 
 def _step(key: str) -> str:

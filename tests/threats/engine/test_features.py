@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.threats.model.features import COLUMNS, STEP, WINDOW, columns, means, windows
+from gatewright.threats.model.features import COLUMNS, FINENESS, STEP, WINDOW, columns, means, windows
 
-WEIGHTS = np.random.default_rng(7).normal(size=COLUMNS).astype(np.float32)
+WEIGHTS = (np.random.default_rng(7).integers(-127 * FINENESS, 128 * FINENESS, COLUMNS) / FINENESS).astype(np.float32)
 
 
 @given(st.lists(st.binary(max_size=WINDOW), min_size=1, max_size=9))

@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 
 from gatewright.errors import ConfigurationError
 from gatewright.records import Record
-from gatewright.threats.model.features import BITS, COLUMNS, columns, means
+from gatewright.threats.model.features import BITS, COLUMNS, FINENESS, columns, means
 
 FORMAT = "gatewright-linear-2"
 SHIPPED = Path(__file__).with_name("detector.safetensors")
@@ -70,7 +70,7 @@ class LinearModel:
     ) -> None:
         self.info = info
         self.base_id = base_id
-        self._weights = weights.astype(np.float32) * np.float32(info.scale)
+        self._weights = weights.astype(np.float32)
         self._named = {name: number for number, name in enumerate(info.named)}
         self._named_weights = named_weights
         self._named_list: list[float] = named_weights.tolist()
@@ -117,7 +117,8 @@ class LinearModel:
 
     def scores(self, windows: Sequence[bytes]) -> list[float]:
         """What the n-grams of each window say; :meth:`margin` adds rules, signals and the bias."""
-        return means(windows, self._weights)
+        scale = self.info.scale
+        return [mean * scale for mean in means(windows, self._weights)]
 
     def margin(self, score: float, named: Iterable[int] = ()) -> float:
         """The score of a window with all that is known of it: over 0 it looks like an attack."""
@@ -132,7 +133,7 @@ class LinearModel:
         twin = copy.copy(self)
         of_grams = indices < COLUMNS
         twin._weights = self._weights.copy()
-        twin._weights[indices[of_grams]] += values[of_grams]
+        twin._weights[indices[of_grams]] += np.round(values[of_grams] * (FINENESS / self.info.scale)) / FINENESS
         named = self._named_weights.copy()
         behind = indices[~of_grams] - COLUMNS
         known = behind < len(named)
