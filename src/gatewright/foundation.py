@@ -20,6 +20,7 @@ from gatewright.encryption import ManufacturerEncryptionManager, Profiles, Recor
 from gatewright.encryption.keyplace import check_key_place
 from gatewright.errors import ConfigurationError, DuplicateAccountError, FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
+from gatewright.inspection_policy import Exclusion, expired, expiring
 from gatewright.monitoring import Bounds, SecurityMonitor
 from gatewright.notify import ConsoleNotifier, Directions, FileNotifier, Notifier, SmtpNotifier
 from gatewright.policy import Policy, load_policy
@@ -67,6 +68,8 @@ class SecurityFoundation:
         self.key_database = key_database(self.settings)
         self.cache: Cache = cache or _cache(self.settings, self.sink, self.clock)
         self.notifier = notifier or _notifier(self.settings)
+        self.declared_exclusions: list[Exclusion] = []
+        """Exclusions from inspection that stand in code, of the routes that were used so far."""
         self._shared_cache = self.settings.redis_url is not None
         self._open = False
         self._upkeep: asyncio.Task[None] | None = None
@@ -199,6 +202,13 @@ class SecurityFoundation:
                 if await self.encryption.rotate_if_due() is not None:
                     await self.encryption.reencrypt_all(self.record_sources, records_per_second=REENCRYPTED_PER_SECOND)
 
+    @property
+    def inspection_mode(self) -> str:
+        """What is done about findings where a route says nothing: by the setting, or else by the policy in force."""
+        if "inspection_mode" in self.settings.model_fields_set:
+            return self.settings.inspection_mode
+        return self.rbac.policy.detection.mode
+
     # --- what the parts ask of each other -----------------------------------------------------------------------
 
     async def _check_business(self, data: Mapping[str, Any]) -> BusinessCheck:
@@ -256,12 +266,15 @@ class SecurityFoundation:
 
     async def _facts(self) -> Mapping[str, Any]:
         """What posture is told of this installation; nothing secret."""
-        settings = self.settings
+        settings, now = self.settings, self.clock.now()
+        exclusions = [*self.rbac.policy.inspection.exclusions, *self.declared_exclusions]
         return {
             "mode": settings.mode,
             "debug": settings.debug,
             "mfa_required": settings.mfa_required,
-            "inspection_mode": settings.inspection_mode,
+            "inspection_mode": self.inspection_mode,
+            "exclusions_expired": [one.described() for one in expired(exclusions, now)],
+            "exclusions_expiring": [one.described() for one in expiring(exclusions, now)],
             "cookie_secure": settings.cookie_secure,
             "public_url_https": settings.public_url.startswith("https://"),
             "detector_degraded": self.validator.degraded,

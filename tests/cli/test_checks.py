@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from gatewright.cli.checks import configured, files, machine
 from gatewright.settings import Settings
 
+TEXT = resources.files("gatewright").joinpath("policy.toml").read_text("utf-8")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -59,10 +61,29 @@ def test_production_settings(tmp_path: Path) -> None:
 def test_a_bad_policy_is_a_finding_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('default_tier = "gold"\n[permissions]\n[tiers.free]\n')
-    found = configured.check_policy(_settings(tmp_path, policy_file=path))
+    (found,) = configured.check_policy(_settings(tmp_path, policy_file=path))
     assert found.status == "finding"
     assert "policy.toml:1" in found.detail
-    assert configured.check_policy(_settings(tmp_path)).status == "ok"
+    assert [check.status for check in configured.check_policy(_settings(tmp_path))] == ["ok"]
+
+
+def test_exclusions_that_ended_or_soon_will_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    entry = """
+[[inspection.exclusions]]
+route = "POST /products"
+field = "$.{name}"
+threats = ["xss"]
+reason = "cleaned by the shop"
+author = "anna"
+until = 2030-0{month}-15
+"""
+    entries = [entry.format(name=name, month=month) for name, month in (("old", 1), ("soon", 2), ("later", 3))]
+    path.write_text(TEXT + "".join(entries))
+    found = list(configured.check_policy(_settings(tmp_path, policy_file=path), datetime(2030, 2, 10, tzinfo=UTC)))
+    assert [check.status for check in found] == ["ok", "finding", "note"]
+    assert "$.old (xss), by anna until 2030-01-15: cleaned by the shop" in found[1].detail
+    assert "$.soon" in found[2].detail
 
 
 def test_files_that_others_may_read_are_findings(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def examine() -> list[Check]:
     checks = [
         *configured.check_settings(settings),
         *configured.check_keys(settings),
-        configured.check_policy(settings),
+        *configured.check_policy(settings),
         *files.check_files(settings),
         *machine.check_machine(),
         *machine.check_memory_locked_down(),

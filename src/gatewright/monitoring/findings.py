@@ -94,6 +94,20 @@ FACT_CHECKS = (
         advice="Set GATEWRIGHT_INSPECTION_MODE=block once false alarms were reviewed.",
     ),
     FactCheck(
+        fact="exclusions_expired",
+        good=lambda lines: not lines,
+        severity=Severity.NOTICE,
+        summary="Exclusions from inspection have ended and no longer hold.",
+        advice="Take them out, or decide anew and give them another day.",
+    ),
+    FactCheck(
+        fact="exclusions_expiring",
+        good=lambda lines: not lines,
+        severity=Severity.NOTICE,
+        summary="Exclusions from inspection end within two weeks; their findings are acted on from then.",
+        advice="Look at the events of kind threats:request:excluded, and decide whether they are still needed.",
+    ),
+    FactCheck(
         fact="signing_key_age_days",
         good=lambda days: days <= 180,
         severity=Severity.WARNING,

@@ -148,14 +148,22 @@ class ManufacturerSecurityValidator:
 
     # --- inspection -------------------------------------------------------------------------------------------------
 
-    async def inspect(self, data: Any, *, manufacturer_id: str | None = None, route: str | None = None) -> Inspection:
+    async def inspect(
+        self,
+        data: Any,
+        *,
+        manufacturer_id: str | None = None,
+        route: str | None = None,
+        types: frozenset[str] | None = None,
+    ) -> Inspection:
         """Look for every type of attack in any JSON-like value, keys and values, in one pass.
 
         Args:
             data: the value.
             manufacturer_id: whose it is, and ``route``, where it goes: measures may raise the level for either.
+            types: look for these threat types only.
         """
-        return await self._detection.inspect(data, manufacturer_id=manufacturer_id, route=route)
+        return await self._detection.inspect(data, manufacturer_id=manufacturer_id, route=route, types=types)
 
     async def inspect_many(
         self, items: Iterable[Any], *, manufacturer_id: str | None = None, route: str | None = None

@@ -4,11 +4,12 @@ No ``from __future__ import annotations`` here: FastAPI reads the annotations of
 They are coroutines though they wait for nothing: FastAPI sends plain functions to a thread, at each request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fastapi import Request
 
 from gatewright.errors import AuthenticationError, ConfigurationError
+from gatewright.inspection_policy import Exclusion
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.request import KEY, RequestState
 from gatewright.web.rules import RouteRule, covers
@@ -50,6 +51,8 @@ def requires(
     role: str | None = None,
     recent_mfa: bool = False,
     inspection: str | None = None,
+    threats: Mapping[str, str] | None = None,
+    exclusions: Iterable[Exclusion] = (),
     max_body: int | None = None,
 ) -> Requires:
     """What a route needs: ``Depends(requires("upload_products", consumes="product_uploads"))`` gives the caller.
@@ -62,6 +65,8 @@ def requires(
         role: a platform role, for staff only.
         recent_mfa: whether the session's second factor must be recent.
         inspection: ``off``, ``shadow`` or ``block``; None for the installation's default.
+        threats: another mode for single threat types, ``{"xss": "shadow"}``.
+        exclusions: fields whose findings are recorded and not acted on, until a day.
         max_body: bytes; None for the installation's default.
     """
     taken = {consumes: 1} if isinstance(consumes, str) else dict(consumes or {})
@@ -73,6 +78,8 @@ def requires(
         role=role,
         recent_mfa=recent_mfa,
         inspection=inspection,
+        threats=dict(threats or {}),
+        exclusions=tuple(exclusions),
         max_body=max_body,
     )
     return Requires(rule)

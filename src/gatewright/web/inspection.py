@@ -11,13 +11,16 @@ from urllib.parse import parse_qsl, unquote
 from gatewright.controls import Controls
 from gatewright.errors import SecurityThreatDetectedError
 from gatewright.events import EventSink, Severity, event
+from gatewright.inspection_policy import Exclusion
+from gatewright.threats import Inspection, ThreatDetectionResult
 from gatewright.web.body import MAX_FIELDS, collect
 from gatewright.web.problems import Problem
 from gatewright.web.request import RequestState
-from gatewright.web.rules import RouteRule, Scope
+from gatewright.web.rules import SECRET_FIELDS, RouteRule, Scope
+from gatewright.web.treatment import Treatment, Treatments
 
 if TYPE_CHECKING:
-    from gatewright.threats import Inspection, ManufacturerSecurityValidator
+    from gatewright.threats import ManufacturerSecurityValidator
 
 INSPECTED_HEADERS = frozenset(
     {
@@ -37,38 +40,46 @@ private network is no attack, whatever the same address would be as a value."""
 MEMORY = 4_096
 """Header values found harmless that are remembered: a client sends the same ones with every request."""
 
+MANY = 100
+"""Findings in one value after which the detector stops; what is refused may then stand behind what is not."""
+
+SHOWN = 8
+_PLACE = re.compile(r"\$\.(body|query|headers|path)(.*)", re.DOTALL)
+_ITEM = re.compile(r"\[[0-9]+\](?=[.\[]|\Z)")
+
 
 class Inspector:
-    """Inspects requests and decides by the mode of the route.
+    """Inspects requests, and does about what it finds what the route, the policy and its exclusions say.
 
     Args:
         validator: the detector.
         sink: where findings go as events.
         controls: the levels in force; a header that passed at one level is looked at again at a higher one.
-        mode: ``off``, ``shadow`` (record only) or ``block`` for routes that say nothing.
+        treatments: say what is done about a finding.
     """
 
     def __init__(
-        self, validator: ManufacturerSecurityValidator, sink: EventSink, controls: Controls, *, mode: str = "block"
+        self,
+        validator: ManufacturerSecurityValidator,
+        sink: EventSink,
+        controls: Controls,
+        treatments: Treatments,
     ) -> None:
         self._validator = validator
         self._sink = sink
-        self._mode = mode
         self._controls = controls
+        self._treatments = treatments
         self._harmless: OrderedDict[tuple[int, str], None] = OrderedDict()
-
-    def mode_of(self, rule: RouteRule) -> str:
-        return rule.inspection or self._mode
 
     async def inspect(self, scope: Scope, body: Any, rule: RouteRule, state: RequestState) -> None:
         """Look at everything the application may read.
 
         Raises:
-            SecurityThreatDetectedError: an attack, or a value too large to be inspected, in block mode. The
-                message names no rule; the event has the evidence.
+            SecurityThreatDetectedError: an attack, or a value too large to be inspected, that is to be refused.
+                The message names no rule; the event has the evidence.
         """
-        mode = self.mode_of(rule)
-        if mode == "off":
+        treatment = self._treatments.of(rule, scope)
+        if not treatment.looks:
             return
         owner = None if state.caller is None else state.caller.manufacturer_id
         level = self._controls.detection_level(owner, rule.name)
@@ -83,14 +94,29 @@ class Inspector:
         if not found.threat_detected and not found.truncated:
             self._remember(value.get("headers", {}), level)
             return
-        self._report(found, scope, state, mode)
-        if mode == "block":
+        refused = treatment.blocks and (found.truncated or _refuses(treatment, found))
+        if not refused and treatment.blocks and len(found.findings) >= MANY:
+            hidden = await self._look_behind(value, treatment, owner, rule.name)
+            found, refused = hidden or found, hidden is not None
+        self._report(found, scope, state, treatment, refused=refused)
+        if refused:
             raise SecurityThreatDetectedError(
                 "The request was refused because its content looks like an attack."
                 if found.threat_detected
                 else "The request was refused because its content is too large or too deep to be inspected.",
                 code="THREAT_DETECTED" if found.threat_detected else "INSPECTION_TRUNCATED",
             )
+
+    async def _look_behind(
+        self, value: Mapping[str, Any], treatment: Treatment, owner: str | None, route: str | None
+    ) -> Inspection | None:
+        """Look for what is refused alone, so that many findings that are let pass hide none behind them."""
+        for piece, types in treatment.shares(value):
+            if types:
+                found = await self._validator.inspect(piece, manufacturer_id=owner, route=route, types=types)
+                if found.threat_detected or found.truncated:
+                    return found
+        return None
 
     def _gather(self, scope: Scope, body: Any, rule: RouteRule, level: int) -> dict[str, Any]:
         value: dict[str, Any] = {}
@@ -129,12 +155,26 @@ class Inspector:
         """Drop the memory: rules, model or detection level changed."""
         self._harmless.clear()
 
-    def _report(self, found: Inspection, scope: Scope, state: RequestState, mode: str) -> None:
+    def _report(
+        self, found: Inspection, scope: Scope, state: RequestState, treatment: Treatment, *, refused: bool
+    ) -> None:
+        """One event about the request; none where all that was found is of types that are off."""
+        told = [(finding, *treatment.of(finding)) for finding in found.findings]
+        told = [one for one in told if one[1] != "off"]
+        if not told and not found.truncated:
+            return
+        if refused:
+            kind, severity = "threats:request:blocked", Severity.WARNING
+        elif found.truncated or any(exclusion is None for _, _, exclusion in told):
+            kind, severity = "threats:request:seen", Severity.WARNING
+        else:
+            kind, severity = "threats:request:excluded", Severity.NOTICE
+        told.sort(key=lambda one: one[1] != "block")
         caller = state.caller
         self._sink.emit(
             event(
-                "threats:request:blocked" if mode == "block" else "threats:request:seen",
-                severity=Severity.WARNING,
+                kind,
+                severity=severity,
                 manufacturer_id=None if caller is None else caller.manufacturer_id,
                 account_id=None if caller is None else caller.account_id,
                 session_id=state.session_id,
@@ -145,19 +185,31 @@ class Inspector:
                 risk_score=round(found.risk_score, 3),
                 confidence=round(found.confidence, 3),
                 truncated=found.truncated,
-                findings=[
-                    {
-                        "threat_type": f.threat_type,
-                        "severity": f.severity,
-                        "confidence": round(f.confidence, 3),
-                        "path": f.path,
-                        "patterns": list(f.detected_patterns)[:8],
-                        "evidence": str(f.evidence)[:300],
-                    }
-                    for f in found.findings[:8]
-                ],
+                findings=[_told(finding, mode, exclusion) for finding, mode, exclusion in told[:SHOWN]],
             )
         )
+
+
+def _refuses(treatment: Treatment, found: Inspection) -> bool:
+    return any(treatment.of(finding)[0] == "block" for finding in found.findings)
+
+
+def _told(finding: ThreatDetectionResult, mode: str, exclusion: Exclusion | None) -> dict[str, Any]:
+    """A finding as an event tells it; ``part`` and ``field`` are what an exclusion would say of the place."""
+    told = {
+        "threat_type": finding.threat_type,
+        "severity": finding.severity,
+        "confidence": round(finding.confidence, 3),
+        "path": finding.path,
+        "patterns": list(finding.detected_patterns)[:8],
+        "evidence": str(finding.evidence)[:300],
+        "mode": mode,
+    }
+    if place := _PLACE.fullmatch(finding.path):
+        told |= {"part": place[1], "field": _ITEM.sub("[*]", f"${place[2]}")[:300]}
+    if exclusion is not None:
+        told["excluded"] = exclusion.described()
+    return told
 
 
 def _query(query: bytes) -> dict[str, Any]:
@@ -174,7 +226,14 @@ def _query(query: bytes) -> dict[str, Any]:
 
 
 def without(body: Any, excluded: frozenset[str]) -> Any:
-    """``body`` without the top-level fields that are not inspected; a copy only where there is one."""
+    """``body`` without the top-level fields that are not inspected; a copy only where there is one.
+
+    What stands where a secret should and is no plain text is inspected: ``{"password": {"$ne": ""}}`` is an attack.
+    """
     if isinstance(body, dict) and not excluded.isdisjoint(body):
-        return {name: value for name, value in body.items() if name not in excluded}
+        return {
+            name: value
+            for name, value in body.items()
+            if name not in excluded or (name in SECRET_FIELDS and isinstance(value, dict | list))
+        }
     return body

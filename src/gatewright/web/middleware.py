@@ -23,6 +23,7 @@ from gatewright.web.limits import Limiter
 from gatewright.web.problems import Problem, render
 from gatewright.web.request import KEY, RequestState, header, request_id
 from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
+from gatewright.web.treatment import Treatments
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation
@@ -56,9 +57,14 @@ class GatewrightMiddleware:
         self._clients = ClientReader(settings.trusted_proxies)
         self._authenticator = Authenticator(foundation.auth)
         self._limiter = Limiter(foundation)
-        self._inspector = Inspector(
-            foundation.validator, foundation.sink, foundation.controls, mode=settings.inspection_mode
+        treatments = Treatments(
+            lambda: foundation.inspection_mode,
+            lambda: foundation.rbac.policy.inspection,
+            foundation.clock,
+            foundation.sink,
+            foundation.declared_exclusions,
         )
+        self._inspector = Inspector(foundation.validator, foundation.sink, foundation.controls, treatments)
         for topic in ("model", "controls", "policy"):
             foundation.store.changes.subscribe(topic, self._inspector.forget)
 
@@ -92,7 +98,7 @@ class GatewrightMiddleware:
             raw = await read_body(receive, header(scope, b"content-length"), rule.max_body or self._max_body)
             if raw is None:
                 return None
-            if self._inspector.mode_of(rule) != "off" or raw:
+            if raw:
                 body = understand(raw, header(scope, b"content-type"), header(scope, b"content-encoding"))
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)

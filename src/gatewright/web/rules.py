@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, MutableMapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol, get_args
 
+from gatewright.errors import ConfigurationError
+from gatewright.inspection_policy import Exclusion, Mode, ThreatName, exclusion_faults
 from gatewright.records import Record
 
 Scope = MutableMapping[str, Any]
@@ -23,7 +25,9 @@ class RouteRule(Record, frozen=True, kw_only=True):
 
     ``auth`` is ``required``, ``optional`` (a token that is there must be good) or ``none`` (not looked at).
     ``consumes`` are resources and amounts taken once a request. ``inspection`` is ``off``, ``shadow`` or
-    ``block``, None for the default of the installation. ``exclude`` names fields that are not inspected.
+    ``block``, None for the default of the installation; ``threats`` gives single threat types another mode.
+    ``exclude`` names top-level fields of the body that are not inspected (of those that hold secrets, the text
+    only). ``exclusions`` are fields whose findings are recorded and not acted on, until a day.
     ``role`` is a platform role; ``recent_mfa`` asks for a second factor that is not old. ``max_body`` is in
     bytes. ``action`` names a rate limit of the policy.
     """
@@ -32,12 +36,28 @@ class RouteRule(Record, frozen=True, kw_only=True):
     permission: str | None = None
     consumes: tuple[tuple[str, int], ...] = ()
     inspection: str | None = None
+    threats: Mapping[str, str] = {}
     exclude: frozenset[str] = SECRET_FIELDS
+    exclusions: tuple[Exclusion, ...] = ()
     role: str | None = None
     recent_mfa: bool = False
     max_body: int | None = None
     action: str | None = None
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        modes, kinds = get_args(Mode), get_args(ThreatName)
+        for kind, mode in self.threats.items():
+            if kind not in kinds or mode not in modes:
+                raise ConfigurationError(
+                    f"A route treats {kind!r} as {mode!r}; there are the threat types {', '.join(kinds)}, "
+                    f"and the modes {', '.join(modes)}."
+                )
+        if self.inspection is not None and self.inspection not in modes:
+            raise ConfigurationError(f"A route is inspected in mode {self.inspection!r}; choose {', '.join(modes)}.")
+        for exclusion in self.exclusions:
+            for key, rule, remedy in exclusion_faults(exclusion):
+                raise ConfigurationError(f"An exclusion of a route, {'.'.join(key)}: {rule}; {remedy}.")
 
 
 DEFAULT = RouteRule()
@@ -59,7 +79,7 @@ class PathRules:
     """
 
     def __init__(self, rules: Iterable[tuple[str, str, RouteRule]] = (), default: RouteRule = DEFAULT) -> None:
-        self._rules = [(method.upper(), _pattern(path), rule) for method, path, rule in rules]
+        self._rules = [(method.upper(), path_pattern(path), rule) for method, path, rule in rules]
         self._default = default
 
     def resolve(self, scope: Scope) -> RouteRule:
@@ -70,7 +90,8 @@ class PathRules:
         return self._default
 
 
-def _pattern(path: str) -> re.Pattern[str]:
+def path_pattern(path: str) -> re.Pattern[str]:
+    """The expression for a path in which ``{name}`` stands for one segment and ``*`` for anything."""
     parts = re.split(r"(\{\w+\}|\*)", path)
     return re.compile("".join(".*" if p == "*" else "[^/]+" if p.startswith("{") else re.escape(p) for p in parts))
 
@@ -161,7 +182,9 @@ def _merge(a: RouteRule, b: RouteRule) -> RouteRule:
         permission=a.permission or b.permission,
         consumes=a.consumes + b.consumes,
         inspection=a.inspection or b.inspection,
+        threats={**b.threats, **a.threats},
         exclude=a.exclude | b.exclude,
+        exclusions=a.exclusions + b.exclusions,
         role=a.role or b.role,
         recent_mfa=a.recent_mfa or b.recent_mfa,
         max_body=a.max_body or b.max_body,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from gatewright.cli.checks.result import Check, finding, note, ok
 from gatewright.errors import ConfigurationError
@@ -60,13 +61,24 @@ def check_keys(settings: Settings) -> Iterator[Check]:
         )
 
 
-def check_policy(settings: Settings) -> Check:
-    """Is the policy right?"""
+def check_policy(settings: Settings, now: datetime | None = None) -> Iterator[Check]:
+    """Is the policy right, and do its exclusions from inspection still hold?
+
+    Args:
+        now: the time to judge by; the present when missing.
+    """
+    from gatewright.inspection_policy import expired, expiring
     from gatewright.policy import load_policy
 
     try:
         policy = load_policy(settings.policy_file)
     except ConfigurationError as error:
-        return finding("policy", error.message, "Correct it, and try `gatewright policy check`.")
+        yield finding("policy", error.message, "Correct it, and try `gatewright policy check`.")
+        return
     name = settings.policy_file or "the default policy"
-    return ok("policy", f"{name}: {len(policy.tiers)} tiers, {len(policy.permissions)} permissions")
+    yield ok("policy", f"{name}: {len(policy.tiers)} tiers, {len(policy.permissions)} permissions")
+    moment, exclusions = now or datetime.now(UTC), policy.inspection.exclusions
+    for one in expired(exclusions, moment):
+        yield finding("exclusions", f"ended: {one.described()}", "Take it out, or decide anew and give another day.")
+    for one in expiring(exclusions, moment):
+        yield note("exclusions", f"ends soon: {one.described()}", "Decide whether it is still needed.")
