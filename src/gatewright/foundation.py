@@ -17,6 +17,7 @@ from gatewright.auth.access import Partners
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption import ManufacturerEncryptionManager, Profiles, RecordSource
+from gatewright.encryption.keyfiles import with_keys
 from gatewright.encryption.keyplace import check_key_place
 from gatewright.errors import ConfigurationError, DuplicateAccountError, FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
@@ -59,7 +60,7 @@ class SecurityFoundation:
         notifier: Notifier | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = with_keys(settings or Settings())
         self.clock: Clock = clock or SystemClock()
         self.policy = policy or load_policy(self.settings.policy_file)
         self.sink = FanOut()

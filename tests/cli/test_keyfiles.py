@@ -1,51 +1,15 @@
-"""Key files are private and never overwritten."""
+"""A new root key takes the place of the present one, and no key is lost."""
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from gatewright.cli.keyfiles import NAMES, make_keys, prepare_new_root, write_private
+from gatewright.cli.keyfiles import prepare_new_root
+from gatewright.encryption.keyfiles import NAMES, make_keys
 from gatewright.errors import ConfigurationError
-from gatewright.settings import key_bytes
-
-
-def test_keys_are_made_once(tmp_path: Path) -> None:
-    directory = tmp_path / "data" / "keys"
-    made = make_keys(directory)
-    assert [path.name for path in made] == list(NAMES)
-    before = [path.read_text() for path in made]
-    assert make_keys(directory) == []
-    assert [path.read_text() for path in made] == before
-    assert len(set(before)) == 2
-
-
-def test_keys_have_256_bits_and_are_closed_to_others(tmp_path: Path) -> None:
-    previous = os.umask(0)
-    try:
-        made = make_keys(tmp_path / "keys")
-    finally:
-        os.umask(previous)
-    assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
-    for path in made:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert len(key_bytes(path.read_text())) == 32
-
-
-def test_a_link_that_somebody_put_there_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "trap").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(FileExistsError):
-        write_private(tmp_path / "trap", "secret")
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="GATEWRIGHT_DATA_DIR"):
-        make_keys(tmp_path / "file" / "keys")
 
 
 def test_a_new_root_keeps_the_old_one_among_the_previous(tmp_path: Path) -> None:

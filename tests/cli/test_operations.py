@@ -14,7 +14,7 @@ import msgspec
 import pyotp
 import pytest
 
-from gatewright.cli.keyfiles import NAMES
+from gatewright.encryption.keyfiles import NAMES
 from gatewright.cli.main import main
 from gatewright.cli.opening import opened
 from gatewright.cli.usage import bar

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewright.cli.keyfiles import make_keys, make_private_directory
-from gatewright.cli.opening import KEYS_DIRECTORY, data_directory, find_keys
+from gatewright.cli.opening import data_directory, find_keys
+from gatewright.encryption.keyfiles import KEYS_DIRECTORY, make_keys, make_private_directory
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.keyfiles import make_keys, make_private_directory, write_private
-from gatewright.cli.opening import KEYS_DIRECTORY, data_directory, opened, run
+from gatewright.cli.opening import data_directory, opened, run
 from gatewright.cli.output import Json, print_json, print_line
+from gatewright.encryption.keyfiles import KEYS_DIRECTORY, make_keys, make_private_directory, write_private
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation

@@ -1,23 +1,26 @@
-"""``gatewright keys``: list, rotate and revoke the keys of tokens and of data at rest."""
+"""``gatewright keys``: the keys of tokens and of data at rest; listed, rotated and revoked here."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gatewright.cli.keyfiles import prepare_new_root
-from gatewright.cli.opening import KEYS_DIRECTORY, data_directory, opened, run
+from gatewright.cli.opening import data_directory, opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
-from gatewright.cli.posture import operator
+from gatewright.cli.reencrypt import emergency_rotate, end_signing_keys, reencrypt, unknown_key
+from gatewright.cli.shred import move, shred
+from gatewright.encryption.keyfiles import KEYS_DIRECTORY
 from gatewright.errors import KeyUnavailableError
 
-if TYPE_CHECKING:
-    from gatewright.foundation import SecurityFoundation
-
-app = typer.Typer(help="List, rotate and revoke keys.", no_args_is_help=True)
+app = typer.Typer(help="List, rotate, revoke, destroy and move keys.", no_args_is_help=True)
+app.command()(reencrypt)
+# A thumbprint (RFC 7638) may begin with a hyphen.
+app.command("emergency-rotate", context_settings={"ignore_unknown_options": True})(emergency_rotate)
+app.command()(shred)
+app.command()(move)
 
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
 
@@ -162,20 +165,9 @@ async def _revoke(key_id: str, reason: str, *, destroy: bool) -> dict[str, Any]:
     async with opened() as foundation:
         signing = {key.kid: key for key in await foundation.store.list_signing_keys()}
         if key_id in signing:
-            return await _revoke_signing(foundation, key_id, reason, current=signing[key_id].retired_at is None)
+            return await end_signing_keys(foundation, key_id, reason, current=signing[key_id].retired_at is None)
         known = [key.key_id for key in await foundation.encryption.list_keys()]
         if key_id not in known:
-            raise KeyUnavailableError(f"No key has the id {key_id!r}; see `gatewright keys list`.", code="UNKNOWN_KEY")
+            raise unknown_key(key_id)
         keys = await foundation.encryption.revoke_key(key_id, reason=reason, destroy=destroy)
         return {"kind": "encryption", "key_id": key_id, "keys": keys, "destroyed": destroy}
-
-
-async def _revoke_signing(foundation: SecurityFoundation, kid: str, reason: str, *, current: bool) -> dict[str, Any]:
-    from gatewright.events import Severity, event
-
-    signs = await foundation.auth.rotate_signing_key() if current else foundation.auth.keys.current.kid
-    ended = await foundation.store.delete_signing_keys(now=datetime.max.replace(tzinfo=UTC))
-    foundation.sink.emit(
-        event("auth:signing_key:revoked", severity=Severity.HIGH, actor=operator(), kid=kid, ended=ended, reason=reason)
-    )
-    return {"kind": "signing", "key_id": kid, "ended": ended, "signs": signs}

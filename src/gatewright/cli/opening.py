@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEYS_DIRECTORY = "keys"
-"""Below the data directory: one file for each secret, written by ``gatewright init``."""
-
 
 def data_directory() -> Path:
     """Where the installation keeps its files, before settings are read."""
@@ -32,6 +29,8 @@ def find_keys() -> None:
 
     Only the place goes into the environment, never a key.
     """
+    from gatewright.encryption.keyfiles import KEYS_DIRECTORY
+
     made = data_directory() / KEYS_DIRECTORY
     if "GATEWRIGHT_SECRETS_DIR" not in os.environ and made.is_dir():
         os.environ["GATEWRIGHT_SECRETS_DIR"] = str(made)
