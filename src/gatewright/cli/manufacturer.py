@@ -1,23 +1,26 @@
-"""``gatewright manufacturer``: make, show, move and disable tenants."""
+"""``gatewright manufacturer``: make, show, move, disable and export tenants."""
 
 from __future__ import annotations
 
 import secrets
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from gatewright.cli.opening import opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
 from gatewright.cli.posture import operator
+from gatewright.cli.reencrypt import Sources, record_sources
 from gatewright.errors import ValidationError
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation
     from gatewright.storage.tenants import StoredManufacturer
 
-app = typer.Typer(help="Make, show, move and disable manufacturers.", no_args_is_help=True)
+app = typer.Typer(help="Make, show, move, disable and export manufacturers.", no_args_is_help=True)
 
 ManufacturerId = Annotated[str, typer.Argument(help="The id of the manufacturer.")]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
@@ -162,6 +165,42 @@ async def _set_status(manufacturer_id: str, status: str, reason: str) -> tuple[S
             await foundation.auth.invalidate_sessions(manufacturer_id, reason=f"manufacturer {status}")
         _record(foundation, "admin:status:changed", manufacturer_id, before=before.status, after=status, reason=reason)
         return before, after
+
+
+@app.command()
+def export(
+    manufacturer_id: ManufacturerId,
+    out: Annotated[
+        Path | None, typer.Option(help="The file; by default export-ID.json here. Never overwritten.")
+    ] = None,
+    account_id: Annotated[str | None, typer.Option("--account", help="Only what is kept of this person.")] = None,
+    source: Sources = None,
+    json: Json = False,
+) -> None:
+    """Write everything that is kept of a manufacturer, or of one person, in clear into a JSON file that only you may
+    read: the answer to a data subject's request. The audit log keeps that it was exported, and by whom."""
+    target = out or Path(f"export-{quote(account_id or manufacturer_id, safe='')}.json")
+    if target.exists():
+        raise ValidationError(f"{target}: is there already; name another file with --out.", code="FILE_EXISTS")
+    counts = run(_export(manufacturer_id, account_id, target, source or []))
+    if json:
+        print_json({"file": str(target), **counts})
+    else:
+        print_table(f"Written to {target}", ("what", "entries"), list(counts.items()))
+        print_line("Everything in it is in clear: hand it over safely, then delete it.")
+
+
+async def _export(manufacturer_id: str, account_id: str | None, target: Path, names: list[str]) -> dict[str, int]:
+    from gatewright.cli.holdings import holdings, holdings_of_person, write_private
+
+    async with opened() as foundation:
+        if account_id is None:
+            sources = record_sources(foundation, names)
+            held = await holdings(foundation, manufacturer_id, sources, actor=operator())
+        else:
+            held = await holdings_of_person(foundation, manufacturer_id, account_id, actor=operator())
+        write_private(target, held)
+    return {name: len(value) for name, value in held.items() if isinstance(value, list | dict) and name != "left_out"}
 
 
 async def _known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
