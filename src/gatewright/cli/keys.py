@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from gatewright.cli.keyfiles import prepare_new_root
-from gatewright.cli.opening import KEYS_DIRECTORY, data_directory, opened, run
+from gatewright.cli.opening import data_directory, opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
 from gatewright.cli.reencrypt import emergency_rotate, end_signing_keys, reencrypt, unknown_key
 from gatewright.cli.shred import move, shred
+from gatewright.encryption.keyfiles import KEYS_DIRECTORY
 from gatewright.errors import KeyUnavailableError
 
 app = typer.Typer(help="List, rotate, revoke, destroy and move keys.", no_args_is_help=True)
