@@ -27,6 +27,9 @@ HARMLESS_KEPT = 16_384
 
 SHORT = 160
 MAX_FINDINGS = 100
+EXPLAINED = 20
+"""Findings among some texts whose n-grams are spelled out."""
+
 AT_ONCE = 64
 """Windows that are scored in one go."""
 
@@ -81,7 +84,7 @@ class DetectionEngine:
         self._matcher = matcher
         self._base = model
         self._model = model if model is None or correction is None else model.corrected(*correction)
-        self._explainer = Explainer(model)
+        self._explainer = Explainer(self._model)
         self._thresholds = DEFAULT_THRESHOLDS if model is None else tuple(map(tuple, model.info.thresholds))
         self._floors = [log_odds(level[3]) for level in self._thresholds]
         self._columns_of_rules = [] if model is None else [model.numbers_of([r.id]) for r in rules.rules]
@@ -232,8 +235,10 @@ class DetectionEngine:
             verdict = decide(Evidence(self._rules_of(one), scored.margin if scored else None), thresholds)
             if verdict.attack:
                 window, named = scored[1:] if scored else (b"", list[int]())
-                found = self._explainer.findings(one.text, one.normal, one.squashed, verdict, window, named)
-                findings += [f for f in found if types is None or f.threat_type in types]
+                brief = len(findings) >= EXPLAINED
+                findings += self._explainer.findings(
+                    one.text, one.normal, one.squashed, verdict, window, named, types, brief=brief
+                )
             elif len(one.text.text) <= SHORT:
                 _remember(harmless, one.text.text)
         return findings

@@ -7,11 +7,12 @@ from typing import Any
 
 import re2
 
-from gatewright.logs import mask_secrets, redact_text
+from gatewright.logs import escape_control, mask_secrets, redact_text
 from gatewright.threats.decision import Verdict, risk, worst_severity
 from gatewright.threats.findings import ThreatDetectionResult
 from gatewright.threats.matching import re2_options
 from gatewright.threats.model.linear import LinearModel
+from gatewright.threats.model.spelled import heaviest
 from gatewright.threats.normalise import Normal
 from gatewright.threats.rules import Rule
 from gatewright.threats.types import ThreatType
@@ -35,23 +36,53 @@ class Explainer:
         self._model = model
 
     def findings(
-        self, text: Text, normal: Normal, squashed: str, verdict: Verdict, window: bytes, named: list[int]
+        self,
+        text: Text,
+        normal: Normal,
+        squashed: str,
+        verdict: Verdict,
+        window: bytes,
+        named: list[int],
+        types: frozenset[str] | None = None,
+        *,
+        brief: bool = False,
     ) -> list[ThreatDetectionResult]:
-        """One finding a threat type that the rules name, or that the model thinks likeliest."""
+        """One finding a threat type that the rules name, or that the model thinks likeliest.
+
+        Args:
+            types: of these only.
+            brief: without n-grams, where there are too many findings for anybody to read.
+        """
         by_type: dict[str, list[Rule]] = {}
         for rule in verdict.rules:
             by_type.setdefault(rule.threat_type, []).append(rule)
         if not by_type:
             by_type[self._likeliest(window, named)] = []
-        return [self._finding(kind, rules, text, normal, squashed, verdict) for kind, rules in by_type.items()]
+        kinds = [kind for kind in by_type if types is None or kind in types]
+        grams = self._grams(normal.text, window) if kinds and not brief else []
+        return [self._finding(kind, by_type[kind], text, normal, squashed, verdict, grams) for kind in kinds]
 
     def _likeliest(self, window: bytes, named: list[int]) -> str:
         if self._model is None:
             return ThreatType.CODE_INJECTION.value
         return self._model.kinds(window, named)[0][0]
 
+    def _grams(self, text: str, window: bytes) -> list[dict[str, Any]]:
+        """What spoke most for an attack in the window that was scored."""
+        if self._model is None or not window:
+            return []
+        found = heaviest(window, self._model.weights_of, _hidden_in(text, window))
+        return [{"text": escape_control(gram.text), "of": gram.of, "weight": gram.weight} for gram in found]
+
     def _finding(
-        self, kind: str, rules: list[Rule], text: Text, normal: Normal, squashed: str, verdict: Verdict
+        self,
+        kind: str,
+        rules: list[Rule],
+        text: Text,
+        normal: Normal,
+        squashed: str,
+        verdict: Verdict,
+        grams: list[dict[str, Any]],
     ) -> ThreatDetectionResult:
         severity = worst_severity(rules, verdict.confidence)
         spans = [span for rule in rules if (span := _span(rule, text.text, normal.text, squashed))]
@@ -74,6 +105,7 @@ class Explainer:
             metadata={
                 "in_key": text.is_key,
                 "spans": spans,
+                "ngrams": grams,
                 "signals": sorted(normal.signals),
                 "decoded": None if decoded is None else _masked(normal.text),
             },
@@ -86,10 +118,36 @@ def _masked(text: str, start: int = 0) -> str:
     # A secret may begin before what is shown, or end behind it: hidden first, length kept, and cut afterwards.
     first = max(0, start - _AROUND)
     shown = text[first : start + EVIDENCE + _AROUND].encode("utf-8", "replace").decode()
-    hidden = mask_secrets(shown)
-    hidden = _SECRET.sub(lambda found: found[1] + "*" * len(found[2]), hidden)
+    return redact_text(_starred(shown)[start - first :][:EVIDENCE])
+
+
+def _starred(text: str) -> str:
+    """The text with a star for each character of a secret."""
+    hidden: str = _SECRET.sub(lambda found: found[1] + "*" * len(found[2]), mask_secrets(text))
     hidden = _DENSE.sub(lambda found: "*" * len(found[0]) if any(map(str.isdigit, found[0])) else found[0], hidden)
-    return redact_text(hidden[start - first :][:EVIDENCE])
+    return hidden
+
+
+def _hidden_in(text: str, window: bytes) -> list[bool]:
+    """Of each byte of a window of the text, whether it is of a secret; empty where there is none."""
+    lowered = text.lower()
+    if len(lowered) != len(text):  # a letter whose small form is longer: places are those of the small form
+        text = lowered
+    data = lowered.encode("utf-8", "replace")
+    begin = max(0, data.find(window))
+    start = len(data[:begin].decode("utf-8", "ignore"))
+    size = len(data[begin : begin + len(window)].decode("utf-8", "ignore"))
+    first = max(0, start - _AROUND)
+    around = text[first : start + size + _AROUND].encode("utf-8", "replace").decode()
+    starred = _starred(around)
+    if starred == around:
+        return []
+    flags: list[bool] = []
+    for small, plain, hidden in zip(lowered[start:], around[start - first :], starred[start - first :], strict=False):
+        flags += [plain != hidden] * len(small.encode("utf-8", "replace"))
+        if len(flags) >= len(window):
+            break
+    return flags[: len(window)]
 
 
 def _sentence(kind: str, rules: list[Rule], text: Text) -> str:
@@ -101,15 +159,39 @@ def _sentence(kind: str, rules: list[Rule], text: Text) -> str:
 
 
 def _span(rule: Rule, value: str, normal: str, squashed: str) -> dict[str, Any] | None:
-    """Where a rule matches: in the value itself, or in a decoded form of it."""
+    """Where a rule matches: ``in`` the value itself or a decoded form of it, and where that is in the ``original``."""
     expression = _compiled(rule.pattern)
     for name, form in (("value", value), ("decoded", normal), ("squashed", squashed)):
         data = form[:_SEARCHED].encode("utf-8", "replace")
         found = expression.search(data)
         if found:
             start, end = (len(data[:place].decode("utf-8", "replace")) for place in found.span())
-            return {"rule": rule.id, "in": name, "start": start, "end": end}
+            first, last = _in_original(value, form, start, end)
+            return {"rule": rule.id, "in": name, "start": start, "end": end, "original": {"start": first, "end": last}}
     return None
+
+
+def _in_original(value: str, form: str, start: int, end: int) -> tuple[int, int]:
+    """The part of a value that became a part of a decoded form of it, from the first change to the last at the most."""
+    if value == form:
+        return start, end
+    alike_before, alike_behind = _alike(value, form), _alike(value, form, behind=True)
+    behind = min(len(form) - end, alike_behind)
+    first = min(start, alike_before)
+    return first, max(first, len(value) - behind)
+
+
+def _alike(one: str, other: str, *, behind: bool = False) -> int:
+    """How many characters two texts have in common at their begin, or at their end."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if behind:
+            same = one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]
+        else:
+            same = one[low:middle] == other[low:middle]
+        low, high = (middle, high) if same else (low, middle - 1)
+    return low
 
 
 @lru_cache(maxsize=512)

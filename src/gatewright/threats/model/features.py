@@ -22,14 +22,14 @@ WINDOW = 96
 STEP = 48
 """Bytes of one window and between two: long texts are scored in windows, or padding would hide an attack."""
 
-_LENGTHS = (1, 2, 3, 4, 5, 6, 8)
+LENGTHS = (1, 2, 3, 4, 5, 6, 8)
 _CONSTANTS = (
     *(0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F),
     *(0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3),
 )
-_MULTIPLIERS = np.array(
-    [(c << (64 - 8 * n)) % (1 << 64) for c, n in zip(_CONSTANTS, _LENGTHS, strict=True)], np.uint64
-)[:, None]
+_MULTIPLIERS = np.array([(c << (64 - 8 * n)) % (1 << 64) for c, n in zip(_CONSTANTS, LENGTHS, strict=True)], np.uint64)[
+    :, None
+]
 _SHIFT = np.uint64(64 - BITS)
 
 _START = b"\x02"
@@ -54,7 +54,7 @@ _PAIRS = [(bytes([sign, sign]), bytes([sign])) for sign in (_LETTER, _DIGIT, _SP
 _LONG_WORD, _LETTERS = bytes([_LETTER]) * 4, bytes([_LETTER])
 
 _LONGEST = WINDOW + STEP // 2
-_SUM_OF_LENGTHS = np.ones(len(_LENGTHS), np.float32)
+_SUM_OF_LENGTHS = np.ones(len(LENGTHS), np.float32)
 _BUT_THE_GAP = np.ones(2 * (_LONGEST + 1) + len(_END), np.float32)
 _BUT_THE_GAP[_LONGEST + 1 : _LONGEST + 1 + len(_END)] = 0.0
 """Cut at the right place it keeps the positions of a text and of its shape, and drops the end between the two."""
@@ -132,9 +132,7 @@ def means(cut: Sequence[bytes], weights: Floats) -> list[float]:
     sums = np.add.reduceat(_SUM_OF_LENGTHS.dot(weights.take(found)), edges)[::2].astype(np.float64)
     sizes = edges[1::2] - edges[::2]
     half = len(cut)
-    result: list[float] = (
-        (sums[:half] + sums[half:]) / np.sqrt((sizes[:half] + sizes[half:]) * len(_LENGTHS))
-    ).tolist()
+    result: list[float] = ((sums[:half] + sums[half:]) / np.sqrt((sizes[:half] + sizes[half:]) * len(LENGTHS))).tolist()
     return result
 
 
@@ -149,4 +147,4 @@ def _mean(window: bytes, weights: Floats) -> float:
     begin = _LONGEST - len(window)
     kept = _BUT_THE_GAP[begin : begin + found.shape[1]]
     total = float(_SUM_OF_LENGTHS.dot(weights.take(found)).dot(kept))
-    return total / math.sqrt((found.shape[1] - len(_END)) * len(_LENGTHS))
+    return total / math.sqrt((found.shape[1] - len(_END)) * len(LENGTHS))

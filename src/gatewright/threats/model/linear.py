@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 
 from gatewright.errors import ConfigurationError
 from gatewright.records import Record
-from gatewright.threats.model.features import BITS, COLUMNS, FINENESS, columns, means
+from gatewright.threats.model.features import BITS, COLUMNS, FINENESS, Columns, columns, means
 
 FORMAT = "gatewright-linear-2"
 SHIPPED = Path(__file__).with_name("detector.safetensors")
@@ -123,6 +123,10 @@ class LinearModel:
     def margin(self, score: float, named: Iterable[int] = ()) -> float:
         """The score of a window with all that is known of it: over 0 it looks like an attack."""
         return score + self.info.bias + RULE_VALUE * sum(self._named_list[number] for number in named)
+
+    def weights_of(self, found: Columns) -> Floats:
+        """What each of some columns of n-grams adds; a window's score is their sum over the root of their number."""
+        return self._weights[found] * np.float32(self.info.scale)
 
     def most(self, named: Iterable[int]) -> float:
         """The most that some of these can add to a score, the bias included."""
