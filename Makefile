@@ -34,7 +34,7 @@ soak: $(VENV)/.dev ## the long versions of the race and kill tests, into reports
 
 fuzz: $(VENV)/.dev ## ten minutes of fuzzing, into reports/
 	mkdir -p reports
-	$(NICE) $(BIN)/python tests/fuzz/fuzz_inspect.py --seconds 600
+	$(NICE) $(BIN)/python -m tests.fuzz.fuzz_inspect --seconds 600
 
 docs: $(VENV)/.dev ## renew the reference pages and run every example of the docs
 	$(BIN)/python -m tests.docs.reference

@@ -1,74 +1,134 @@
-"""Fuzz walk, normalise and inspect: ``python tests/fuzz/fuzz_inspect.py --seconds 600``.
+"""Fuzz walk, normalise and inspect: ``python -m tests.fuzz.fuzz_inspect --seconds 600``.
 
-With atheris the engine's branches guide the search; without it attacks and harmless rows are mutated at random.
-A crash, or more than 50 ms of work per 100 KB (and 50 ms more), ends it with exit code 1 and the input.
+Where atheris is installed, the branches that an input takes guide the search (coverage-guided); where it is not (it
+has wheels for Linux on x86-64 and Python up to 3.13), attacks and harmless rows are mutated at random, and the report
+says so. A crash, or over 50 ms of processor time per 100 KB in a run of the input alone, is exit code 1; the input is
+kept beside the report.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib.util
 import json
+import os
+import platform
 import random
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
-from typing import Any
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.reference import load_reference
-from gatewright.threats.normalise import normalise, squash
 
-ALLOWED_SECONDS = 0.05
-PER_BYTES = 100_000
-PIECES = ("'", '"', "<", ">", "%25", "%00", "&#", "\\u00", "{{", "${", "../", "/*", "*/", "--", "$ne", "__proto__", "é")
+from .judging import Slowest, judge, mutate, seeds
 
-
-def judge(engine: DetectionEngine, data: bytes) -> None:
-    """Inspect bytes as a text, and as JSON where they are some; raises AssertionError when it takes too long."""
-    text = data.decode("utf-8", "replace")
-    squash(normalise(text).text)
-    values: list[Any] = [text]
-    try:
-        values.append(json.loads(text))
-    except (ValueError, RecursionError):
-        values.append({text[:20]: [text]})
-    for value in values:
-        begin = time.thread_time()
-        engine.inspect(value)
-        spent = time.thread_time() - begin
-        assert spent <= ALLOWED_SECONDS * (1 + len(data) / PER_BYTES), f"{spent * 1e3:.0f} ms for {data[:200]!r}"
+ROOT = Path(__file__).parents[2]
+REPORT = ROOT / "reports" / "fuzz.json"
+LONGEST = 200_000
+ENDING_ALLOWED = 120.0
+"""Seconds beyond its time after which a fuzzer that does not end is ended."""
 
 
-def mutate(choose: random.Random, seeds: list[bytes]) -> bytes:
-    """A seed cut, repeated, joined and sprinkled with pieces of syntax."""
-    data = bytearray(choose.choice(seeds))
-    for _ in range(choose.randrange(1, 6)):
-        place = choose.randrange(len(data) + 1)
-        action = choose.randrange(5)
-        if action == 0:
-            data[place:place] = choose.choice(PIECES).encode() * choose.randrange(1, 40)
-        elif action == 1:
-            data[place : place + choose.randrange(8)] = b""
-        elif action == 2:
-            data[place:place] = choose.randbytes(choose.randrange(1, 8))
-        elif action == 3:
-            data += choose.choice(seeds)
-        else:
-            data = (data * choose.randrange(1, 20))[: choose.randrange(1, 200_000)]
-    return bytes(data)
+class Run(NamedTuple):
+    """What a fuzzer did: how it searched, how many inputs it tried, and what it printed where it failed."""
+
+    method: str
+    inputs: int
+    branches: int | None
+    failure: str
 
 
-def run_random(engine: DetectionEngine, seconds: float, seed: int) -> int:
-    """Without guidance; returns how many inputs were tried."""
-    choose = random.Random(seed)
-    seeds = [
-        json.dumps(row.payload).encode() if not isinstance(row.payload, str) else row.payload.encode()
-        for row in load_reference()
-    ]
-    end, tried = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        judge(engine, mutate(choose, seeds))
+def guided(directory: Path, seconds: float, seed: int) -> Run:
+    """With atheris."""
+    module = ["tests.fuzz.guided", str(directory), str(max(1, int(seconds))), str(seed)]
+    done = _run(module, seconds + ENDING_ALLOWED)
+    said = done.stdout + done.stderr
+    inputs = re.findall(r"stat::number_of_executed_units:\s+(\d+)", said) or re.findall(r"^#(\d+)\s", said, re.M)
+    branches = re.findall(r"cov: (\d+)", said)
+    return Run(
+        method=f"coverage-guided, atheris {version('atheris')}",
+        inputs=int(inputs[-1]) if inputs else 0,
+        branches=int(branches[-1]) if branches else None,
+        failure=said[-4_000:] if done.returncode else "",
+    )
+
+
+def unguided(directory: Path, seconds: float, seed: int) -> Run:
+    """Without atheris."""
+    engine = DetectionEngine.load()
+    engine.inspect("warm up '")
+    choose, rows, slowest = random.Random(seed), seeds(), Slowest(directory)
+    end, tried, failure = time.monotonic() + seconds, 0, ""
+    while time.monotonic() < end and not failure:
+        data = mutate(choose, choose.choice(rows), choose.choice(rows), LONGEST)
         tried += 1
-    return tried
+        try:
+            slowest.saw(data, judge(engine, data))
+        except Exception:
+            (directory / f"crash-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+            failure = traceback.format_exc()
+    return Run("random mutation without guidance", tried, None, failure)
+
+
+def slow_ones(directory: Path) -> list[dict[str, Any]]:
+    """The slowest inputs, each tried again alone, the worst first."""
+    found: list[dict[str, Any]] = json.loads(_run(["tests.fuzz.retry", str(directory)], 600.0, check=True).stdout)
+    return found
+
+
+def _run(module: list[str], seconds: float, *, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """A module of ours in another process. Coverage measurement of the tests would make it several times slower."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    command = [sys.executable, "-m", *module]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        check=check,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        env=environment,
+        cwd=ROOT,
+    )
+
+
+def fuzz(seconds: float, seed: int, report: Path) -> dict[str, Any]:
+    """Fuzz for so long and write the report; what failed is kept beside it."""
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="gatewright-fuzz-") as name:
+        directory = Path(name)
+        search = guided if importlib.util.find_spec("atheris") else unguided
+        run = search(directory, seconds, seed)
+        slow = slow_ones(directory)
+        too_slow = [one for one in slow if one["ms"] > one["allowed_ms"]]
+        crashes = sorted(
+            path.name for path in directory.iterdir() if path.name.startswith(("crash-", "timeout-", "oom-"))
+        )
+        report.parent.mkdir(parents=True, exist_ok=True)
+        for kept in [*crashes, *(one["input"] for one in too_slow)]:
+            shutil.copy(directory / kept, report.parent / f"fuzz-{kept}")
+    figures = {
+        "python": platform.python_version(),
+        "method": run.method,
+        "seed": seed,
+        "seconds": round(time.monotonic() - begin, 1),
+        "inputs": run.inputs,
+        "branches": run.branches,
+        "failure": run.failure,
+        "crashes": crashes,
+        "too_slow": too_slow,
+        "slowest": slow,
+    }
+    report.write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
 
 
 def main() -> int:
@@ -76,19 +136,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--report", type=Path, default=REPORT)
     options = parser.parse_args()
-    engine = DetectionEngine.load()
-    engine.inspect("warm up")
-    try:
-        import atheris
-    except ImportError:
-        print(f"{run_random(engine, options.seconds, options.seed)} inputs, no crash")
-        return 0
-    atheris.instrument_all()
-    arguments = [sys.argv[0], f"-max_total_time={int(options.seconds)}", "-max_len=100000", f"-seed={options.seed}"]
-    atheris.Setup(arguments, lambda data: judge(engine, data))
-    atheris.Fuzz()
-    return 0
+    figures = fuzz(options.seconds, options.seed, options.report)
+    print(json.dumps({name: value for name, value in figures.items() if name not in ("failure", "slowest")}))
+    if figures["slowest"]:
+        print("slowest, alone:", json.dumps(figures["slowest"][0]))
+    if figures["failure"]:
+        print(figures["failure"], file=sys.stderr)
+    return 1 if figures["failure"] or figures["crashes"] or figures["too_slow"] else 0
 
 
 if __name__ == "__main__":
