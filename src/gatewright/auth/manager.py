@@ -228,6 +228,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             clock=clock,
             sink=sink,
             rules=options.sessions,
+            admits=self.tenants.is_active,
             places=places,
         )
         self.endings = Endings(store, self.sessions, self.tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -65,6 +66,7 @@ class SessionService:
         store: where they are kept.
         states: what this process knows of them.
         cookies: hashes the secrets that cookies carry.
+        admits: whether a manufacturer may act now; the sessions of one that may not are as good as ended.
         places: offline data about networks, for the listing.
     """
 
@@ -77,6 +79,7 @@ class SessionService:
         clock: Clock,
         sink: EventSink,
         rules: SessionRules,
+        admits: Callable[[str], Awaitable[bool]],
         places: PlaceLookup | None = None,
     ) -> None:
         self._store = store
@@ -85,6 +88,7 @@ class SessionService:
         self._clock = clock
         self._sink = sink
         self._rules = rules
+        self._admits = admits
         self._places = places
         self._touches: dict[str, tuple[int, datetime]] = {}
         self._flushing: asyncio.Task[None] | None = None
@@ -132,7 +136,7 @@ class SessionService:
         return session
 
     async def get_alive(self, session_id: str) -> StoredSession | None:
-        """The session, if it is alive."""
+        """The session, if it is alive and its manufacturer may act."""
         if not _plausible(session_id):
             return None
         session = await self._states.get_alive(session_id)
@@ -140,7 +144,7 @@ class SessionService:
             # It may look idle only because its latest use was not written yet.
             await self.flush()
             session = await self._states.get_alive(session_id)
-        return session
+        return session if session is not None and await self._admits(session.manufacturer_id) else None
 
     async def validate(self, session_id: str) -> bool:
         """Whether the session is alive; counts as a use of it."""
@@ -184,7 +188,7 @@ class SessionService:
 
     async def refresh(self, session_id: str) -> ManufacturerSession:
         """Move the end of a session up; raises AuthenticationError (``SESSION_ENDED``) when it is not alive."""
-        if not _plausible(session_id):
+        if await self.get_alive(session_id) is None:
             refuse_ended()
         now = self._clock.now()
         await self.flush()
@@ -202,7 +206,7 @@ class SessionService:
         now = self._clock.now()
         await self.flush()
         old = await self._store.get_session(session_id) if _plausible(session_id) else None
-        if old is None or not is_alive(old, now.timestamp()):
+        if old is None or not is_alive(old, now.timestamp()) or not await self._admits(old.manufacturer_id):
             refuse_ended()
         changed: dict[str, Any] = {}
         if new_tier is not None:

@@ -40,7 +40,7 @@ class TenantGate:
 
     async def require_active(self, manufacturer_id: str) -> None:
         """Raise AuthenticationError (``MANUFACTURER_DISABLED``) when it may not act."""
-        if not await self._is_active(manufacturer_id):
+        if not await self.is_active(manufacturer_id):
             raise AuthenticationError(
                 "This manufacturer is unknown or disabled.",
                 code="MANUFACTURER_DISABLED",
@@ -49,12 +49,13 @@ class TenantGate:
 
     async def require_active_for_token(self, manufacturer_id: str) -> None:
         """As :meth:`require_active`, as the error of a token."""
-        if not await self._is_active(manufacturer_id):
+        if not await self.is_active(manufacturer_id):
             raise TokenRevokedError(
                 "The token is invalid: its manufacturer is unknown or disabled.", code="MANUFACTURER_DISABLED"
             )
 
-    async def _is_active(self, manufacturer_id: str) -> bool:
+    async def is_active(self, manufacturer_id: str) -> bool:
+        """Whether it may act; asks the store where that is not known."""
         if self.is_known_active(manufacturer_id):
             return True
         looked, notices = self._clock.monotonic(), self._notices

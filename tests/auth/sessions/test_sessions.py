@@ -90,6 +90,21 @@ async def test_use_is_counted(auth: ManufacturerAuthManager, clock: ManualClock)
     assert info.expires_at == session.expires_at, "use alone does not move the end"
 
 
+async def test_a_disabled_manufacturer_has_no_session(auth: ManufacturerAuthManager) -> None:
+    """However it was disabled, and whoever holds the id or the cookie; it is there again when the manufacturer is."""
+    await known_account(auth)
+    session = await auth.create_session(BOUND)
+    cookie = await auth.sessions.create_cookie(session.session_id)
+    await auth.store.update_manufacturer("mfr_acme", status="disabled")
+    assert await auth.validate_session(session.session_id) is False
+    assert await auth.sessions.verify_cookie(cookie) is None
+    for call in (auth.refresh_session, auth.rotate_session):
+        with pytest.raises(AuthenticationError, match="ended"):
+            await call(session.session_id)
+    await auth.store.update_manufacturer("mfr_acme", status="active")
+    assert await auth.validate_session(session.session_id) is True
+
+
 async def test_uses_reach_the_store_by_themselves(auth: ManufacturerAuthManager) -> None:
     session = await auth.create_session(BOUND)
     await auth.validate_session(session.session_id)
