@@ -36,6 +36,10 @@ async def test_the_unknown_and_the_disabled_are_refused(strict: ManufacturerRBAC
         with pytest.raises(AuthorizationError) as refused:
             await strict.check_usage_limit(stranger, "api_calls", 1)
         assert refused.value.code == "UNKNOWN_MANUFACTURER"
+    for change in (strict.grant_permission, strict.restrict_permission):
+        with pytest.raises(ValidationError) as wrong:
+            await change("nobody", "api_access", until=timedelta(days=1), reason="trial")
+        assert wrong.value.code == "UNKNOWN_MANUFACTURER"
     with pytest.raises(ValidationError):
         await strict.update_manufacturer_tier("nobody", "free", reason="x")
     assert await strict.has_permission(caller(of="a"), "api_access")

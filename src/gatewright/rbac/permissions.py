@@ -148,7 +148,8 @@ class Permissions:
         """Give or take a permission for a while.
 
         Raises:
-            ValidationError: unknown permission, no reason, or an end that is past or without a time zone.
+            ValidationError: unknown permission or (in a foundation) manufacturer, no reason, or an end that is past
+                or without a time zone.
         """
         name, now = plain(permission), self._clock.now()
         if name not in self._standings.compiled.bits:
@@ -162,9 +163,12 @@ class Permissions:
             raise ValidationError("`until` must be a time to come, with its time zone.", code="INVALID_UNTIL")
         if not reason or not reason.strip():
             raise ValidationError("Give a `reason`; it is kept in the audit log.", code="MISSING_REASON")
+        named = id_of(manufacturer_id)
+        if self._standings.strict and await self._store.get_manufacturer(named) is None:
+            raise ValidationError("No manufacturer has this id.", code="UNKNOWN_MANUFACTURER")
         made = StoredGrant(
             grant_id="grt_" + secrets.token_hex(12),
-            manufacturer_id=id_of(manufacturer_id),
+            manufacturer_id=named,
             permission=name,
             effect=effect,
             until=end,
