@@ -1,6 +1,7 @@
-"""The long version of the re-encryption test: 100,000 records, killed ten times at random, writers all the while.
+"""The long version of the re-encryption test: 100,000 records, ten processes killed (SIGKILL) at random moments that
+are spread over the whole run, writers and readers all the while.
 
-Run: ``python -m bench._soak_reencryption [records] [kills] [seed]``; prints one line of JSON.
+    python -m bench._soak_reencryption [records] [kills] [seed]     prints a line of JSON, keeps it under reports/
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.encryption.test_reencryption import killed_and_resumed
+from tests.encryption.killing import killed_processes
+
+REPORT = Path("reports") / "soak-reencryption.json"
 
 
 async def main(records: int = 100_000, kills: int = 10, seed: int | None = None) -> None:
@@ -20,9 +23,12 @@ async def main(records: int = 100_000, kills: int = 10, seed: int | None = None)
     seed = time.time_ns() if seed is None else seed
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        result = await killed_and_resumed(Path(folder), records=records, kills=kills, seed=seed)
+        result = await killed_processes(Path(folder), records=records, kills=kills, seed=seed, from_outside=True)
     seconds = round(time.perf_counter() - begin, 1)
-    print(json.dumps({"figure": "re-encryption, killed and resumed", **result, "seed": seed, "seconds": seconds}))
+    row = {"figure": "re-encryption, killed and resumed", **result, "kills": kills, "seed": seed, "seconds": seconds}
+    print(json.dumps(row))
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from gatewright.clock import ManualClock
 from gatewright.encryption.manager import ManufacturerEncryptionManager
 from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
+from tests.encryption.killing import ROOT
 
-ROOT = bytes(range(32))
+__all__ = ["ROOT"]
 
 
 @pytest.fixture

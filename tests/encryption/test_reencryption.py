@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import random
-import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +10,14 @@ import pytest
 from gatewright.clock import ManualClock
 from gatewright.encryption.manager import ManufacturerEncryptionManager
 from gatewright.encryption.records import Envelope, ReencryptionReport
-from gatewright.encryption.reencryption import ListSource, Reencryption, SourceRecord
+from gatewright.encryption.reencryption import ListSource, Reencryption
 from gatewright.errors import DecryptionError, KeyUnavailableError, ValidationError
 from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.encryption.conftest import ROOT
+from tests.encryption.killing import filled, killed_processes, killed_tasks
 
 Manager = ManufacturerEncryptionManager
-
-
-class Table:
-    """Records in SQLite, as an application would keep them."""
-
-    name = "table"
-
-    def __init__(self, path: Path | str = ":memory:") -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, envelope TEXT) WITHOUT ROWID"
-        )
-        self.lost_races = 0
-
-    def put(self, record_id: str, envelope: Envelope) -> None:
-        self._connection.execute("REPLACE INTO records VALUES (?, ?)", (record_id, json.dumps(envelope)))
-
-    def all(self) -> dict[str, Envelope]:
-        return {key: json.loads(text) for key, text in self._connection.execute("SELECT * FROM records ORDER BY id")}
-
-    async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
-        rows = self._connection.execute(
-            "SELECT id, envelope FROM records WHERE id > ? ORDER BY id LIMIT ?", (after or "", limit)
-        ).fetchall()
-        await asyncio.sleep(0)
-        return [SourceRecord(record_id=key, envelope=json.loads(text)) for key, text in rows]
-
-    async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
-        await asyncio.sleep(0)
-        won = self._connection.execute(
-            "UPDATE records SET envelope = ? WHERE id = ? AND envelope = ?",
-            (json.dumps(envelope), record_id, json.dumps(expected)),
-        ).rowcount
-        self.lost_races += not won
-        return won == 1
-
-
-async def filled(manager: Manager, count: int, table: Table | None = None) -> Table:
-    table = table or Table()
-    for number in range(count):
-        owner = f"m{number % 7}"
-        table.put(f"{number:06d}", await manager.encrypt_manufacturer_data({"n": number}, manufacturer_id=owner))
-    return table
 
 
 async def test_all_records_come_under_the_newest_key(manager: Manager, sink: ListSink) -> None:
@@ -105,63 +57,13 @@ async def test_a_list_is_reencrypted_in_place(manager: Manager) -> None:
 
 
 async def test_killed_ten_times_and_raced_by_writers_nothing_is_lost(tmp_path: Path) -> None:
-    await killed_and_resumed(tmp_path, records=600, kills=10, seed=7)
+    killed_at = await killed_tasks(tmp_path, records=600, kills=10, seed=7)
+    assert len(killed_at) == 10 and killed_at[-1] > 0.9, "spread over the whole run"
 
 
-async def killed_and_resumed(folder: Path, *, records: int, kills: int, seed: int) -> dict[str, Any]:
-    """Re-encrypt while writers write, kill the task (and its manager) at random, go on; check every promise."""
-    chance = random.Random(seed)
-    async with SqliteStore(folder / "keys.db", durable=False) as store:
-        async with Manager(ROOT, store=store) as manager:
-            table = await filled(manager, records, Table(folder / "records.db"))
-            await manager.rotate_encryption_key()
-        expected = {f"{number:06d}": {"n": number} for number in range(records)}
-        scanned = 0
-        for life in range(kills + 1):
-            async with Manager(ROOT, store=store) as manager:
-                run = asyncio.create_task(manager.reencrypt_all(table, batch_size=20))
-                if life == kills:
-                    await write_meanwhile(manager, table, expected, chance, run)
-                    (report,) = await run
-                    break
-                steps = chance.randrange(3, 20 + records // 12)
-                await write_meanwhile(manager, table, expected, chance, run, steps=steps)
-                run.cancel()
-                await asyncio.gather(run, return_exceptions=True)
-                progress = await store.get_reencryption("table")
-                assert progress is None or progress.scanned >= scanned
-                scanned = progress.scanned if progress else 0
-                sample = dict(chance.sample(sorted(table.all().items()), min(records, 200)))
-                for key, envelope in sample.items():
-                    assert await manager.decrypt_manufacturer_data(envelope) == expected[key], "readable at any moment"
-        async with Manager(ROOT, store=store) as manager:
-            await manager.reencrypt_all(table)
-            final = table.all()
-            assert final.keys() == expected.keys()
-            assert {e["encryption_metadata"]["key_version"] for e in final.values()} == {2}
-            for key, envelope in final.items():
-                assert await manager.decrypt_manufacturer_data(envelope) == expected[key]
-    return {"records": records, "kills": kills, "lost_races": table.lost_races, "scanned": report.scanned}
-
-
-async def write_meanwhile(
-    manager: Manager,
-    table: Table,
-    expected: dict[str, Any],
-    chance: random.Random,
-    run: asyncio.Task[Any],
-    *,
-    steps: int = 10_000,
-) -> None:
-    for step in range(steps):
-        if run.done():
-            return
-        key = f"{chance.randrange(len(expected)):06d}"
-        value = {"n": int(key), "changed": f"{step}-{chance.random()}"}
-        owner = f"m{int(key) % 7}"
-        table.put(key, await manager.encrypt_manufacturer_data(value, manufacturer_id=owner))
-        expected[key] = value
-        await asyncio.sleep(0)
+async def test_processes_are_killed_and_nothing_is_lost(tmp_path: Path) -> None:
+    result = await killed_processes(tmp_path, records=600, kills=2, seed=11)
+    assert len(result["killed_at"]) == 2 and result["writes"] and result["reads"]
 
 
 async def test_a_writer_that_is_faster_wins(manager: Manager) -> None:
