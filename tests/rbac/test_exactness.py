@@ -71,11 +71,16 @@ async def run(program: list[tuple[str, Any]]) -> None:
             assert await rbac.get_current_usage("m1", "data_exports") == used
 
 
+def manager(store: SqliteStore) -> ManufacturerRBACManager:
+    """A manager whose month does not end while processes fight."""
+    return ManufacturerRBACManager(store=store, clock=ManualClock(datetime(2026, 3, 10, 12, tzinfo=UTC)))
+
+
 def fight(path: str, results: Any, start: Any) -> None:
     """One process: fifty tasks for the last unit."""
 
     async def go() -> int:
-        async with SqliteStore(path, durable=False) as store, ManufacturerRBACManager(store=store) as rbac:
+        async with SqliteStore(path, durable=False) as store, manager(store) as rbac:
             start.wait()
             answers = await asyncio.gather(*(rbac.check_usage_limit("m1", "data_exports", 1) for _ in range(50)))
             return sum(answer.allowed for answer in answers)
@@ -85,14 +90,14 @@ def fight(path: str, results: Any, start: Any) -> None:
 
 async def test_of_four_processes_with_fifty_tasks_exactly_one_gets_the_last_unit(tmp_path: Path) -> None:
     path = str(tmp_path / "s.db")
-    async with SqliteStore(path, durable=False) as store, ManufacturerRBACManager(store=store) as rbac:
+    async with SqliteStore(path, durable=False) as store, manager(store) as rbac:
         await rbac.increment_usage("m1", "data_exports", 4)
     context = multiprocessing.get_context("spawn")
     results, start = context.Queue(), context.Barrier(4)
     processes = [context.Process(target=fight, args=(path, results, start)) for _ in range(4)]
     for process in processes:
         process.start()
-    won = [await asyncio.to_thread(results.get, True, 60) for _ in processes]
+    won = [await asyncio.to_thread(results.get, True, 300) for _ in processes]
     for process in processes:
         await asyncio.to_thread(process.join, 60)
     assert sorted(won) == [0, 0, 0, 1]
