@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from datetime import date, datetime
 from decimal import Decimal
@@ -166,14 +165,19 @@ def configure(
     _handler = handler
 
 
-@contextmanager
-def bind_request(request_id: str) -> Iterator[None]:
-    """Put the request's id on every line (and in every error) written inside."""
-    previous = _request_id.set(request_id)
-    try:
-        yield
-    finally:
-        _request_id.reset(previous)
+class bind_request:
+    """Put the request's id on every line (and in every error) written inside: ``with bind_request(id):``."""
+
+    __slots__ = ("_id", "_previous")
+
+    def __init__(self, request_id: str) -> None:
+        self._id = request_id
+
+    def __enter__(self) -> None:
+        self._previous = _request_id.set(self._id)
+
+    def __exit__(self, *_: object) -> None:
+        _request_id.reset(self._previous)
 
 
 def current_request_id() -> str | None:
@@ -246,36 +250,66 @@ def redact(value: Any, *, depth: int = MAX_DEPTH) -> Any:
     return f"[{type(value).__name__}]"
 
 
-def needs_no_redaction(values: Mapping[str, Any]) -> bool:
-    """Whether ``values`` are flat, short and printable, so that only the look of their texts is left to judge.
+def plain_texts(values: Mapping[str, Any], *, nested: bool = True) -> list[str] | None:
+    """The texts in ``values`` whose look is left to judge, or None where something else must be changed.
 
-    This is the quick way for most events: with True, and :func:`may_hold_secret` False for all of the texts
-    together, :func:`redact` would return an equal mapping.
+    This is the quick way for most events: with :func:`may_hold_secret` False for all of the texts together,
+    :func:`redact` would return an equal mapping. They are flat (but for mappings one level deep), short and
+    printable.
     """
     if len(values) > MAX_ITEMS:
-        return False
+        return None
+    texts: list[str] = []
     for name, value in values.items():
         kind = type(value)
         if kind is str:
-            if len(value) > MAX_LENGTH or not value.isprintable():
-                return False
+            if not _plain(value):
+                return None
+            texts.append(value)
         elif kind is list:
-            if len(value) > MAX_ITEMS or not all(type(item) is str and item.isprintable() for item in value):
-                return False
+            if len(value) > MAX_ITEMS or not all(type(item) is str and _plain(item) for item in value):
+                return None
+            texts += value
+        elif kind is dict and nested:
+            inner = plain_texts(value, nested=False)
+            if inner is None:
+                return None
+            texts += inner
         elif kind is int:
             if not -(2**63) <= value < 2**63:
-                return False
+                return None
         elif value is not None and kind is not bool and kind is not float:
-            return False
-        if len(name) > 128 or not name.isprintable() or is_secret_name(name):
-            return False
-    return True
+            return None
+        if not _plain_name(name):
+            return None
+    return texts
+
+
+def _plain(text: str) -> bool:
+    return len(text) <= MAX_LENGTH and text.isprintable()
+
+
+@lru_cache(maxsize=4096)
+def _plain_name(name: str) -> bool:
+    """Whether a key may stand as it is, and what stands under it."""
+    return len(name) <= 128 and name.isprintable() and not is_secret_name(name) and not may_hold_secret(name)
+
+
+_SHORTEST_SECRET = 6
 
 
 def may_hold_secret(text: str) -> bool:
     """False when nothing in ``text`` looks like a secret; True means that it is worth a closer look."""
     lower = text.lower()
-    return any(mark in lower for mark in _SECRET_MARKS)
+    for mark in _SECRET_MARKS:  # noqa: SIM110 - half the time of any(), on the way of every event
+        if mark in lower:
+            return True
+    return False
+
+
+def any_may_hold_secret(texts: Iterable[str]) -> bool:
+    """As :func:`may_hold_secret`, for many texts at once; those too short to hold one are passed over."""
+    return may_hold_secret("\n".join([text for text in texts if len(text) >= _SHORTEST_SECRET]))
 
 
 def redact_text(text: str) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gatewright.events import SecurityEvent, Severity
-from gatewright.logs import may_hold_secret, needs_no_redaction, redact, redact_text
+from gatewright.logs import any_may_hold_secret, plain_texts, redact, redact_text
 from gatewright.records import Record
 from gatewright.storage.audit import AuditBody, AuditFields, StoredAuditEntry, decode_body, encode_body, stored_entry
 
@@ -47,10 +47,11 @@ def entry_of(event: SecurityEvent) -> StoredAuditEntry:
     texts = (event.event_id, event.kind, event.manufacturer_id, event.account_id, event.ip_address, event.request_id)
     more = (event.session_id, event.actor)
     try:
-        if _is_plain(texts) and _is_plain(more) and type(event.data) is dict and needs_no_redaction(event.data):
+        shown = plain_texts(event.data) if type(event.data) is dict and _is_plain((*texts, *more)) else None
+        if shown is not None and not any_may_hold_secret([*shown, *filter(None, texts), *filter(None, more)]):
             fields = AuditFields(at, severity, *texts)
             body = encode_body(AuditBody(fields, *more, data=event.data))
-            if not may_hold_secret(body.decode()) and len(body) <= MAX_BODY:
+            if len(body) <= MAX_BODY:
                 return stored_entry(body, fields)
         data = redact(event.data)
     except Exception as error:  # the caller's object misbehaves, and the event must be kept all the same

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _log = get_logger(__name__)
 
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 """How long ordinary events may wait for others."""
 
 BATCH = 2000
