@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.errors import AuthenticationError, InvalidTokenError
 from gatewright.rbac import ManufacturerContext
-from gatewright.web.request import RequestState, header
-from gatewright.web.rules import Scope
+from gatewright.web.request import RequestState
 
 if TYPE_CHECKING:
     from gatewright.auth import ManufacturerAuthManager
@@ -29,22 +28,22 @@ class Authenticator:
     def __init__(self, auth: ManufacturerAuthManager) -> None:
         self._auth = auth
 
-    async def authenticate(self, scope: Scope, state: RequestState, *, required: bool) -> None:
+    async def authenticate(self, state: RequestState, *, required: bool) -> None:
         """Fill ``state`` with the caller; an anonymous request stays so where nothing is required.
 
         Raises:
             AuthenticationError: no credentials where some are required (code ``TOKEN_MISSING``), two at
                 once, or bad ones. A bad credential is refused even where none is needed.
         """
-        credential = header(scope, b"authorization")
-        key = header(scope, b"x-api-key")
+        credential = state.header(b"authorization")
+        key = state.header(b"x-api-key")
         if credential is not None and key is not None:
             raise InvalidTokenError("Two credentials came at once and are invalid together; send one.")
         if key is not None:
             await self._by_key(key, state)
         elif credential is not None:
             await self._by_authorization(credential, state)
-        elif (cookie := session_cookie(scope)) is not None:
+        elif (cookie := session_cookie(state)) is not None:
             await self._by_cookie(cookie, state)
         if state.caller is None and required:
             raise AuthenticationError("This call needs a bearer token, an API key or a session.", code="TOKEN_MISSING")
@@ -109,9 +108,9 @@ class Authenticator:
         )
 
 
-def session_cookie(scope: Scope) -> str | None:
+def session_cookie(state: RequestState) -> str | None:
     """The value of the session cookie; None when it is not there."""
-    cookies = header(scope, b"cookie")
+    cookies = state.header(b"cookie")
     if cookies is None or len(cookies) > MAX_CREDENTIAL:
         return None
     for part in cookies.split(";"):

@@ -6,7 +6,7 @@ read for certain is refused: a compressed body, JSON that is not UTF-8, a declar
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -110,7 +110,9 @@ def parse_json(body: bytes) -> Any:
         raise Problem(400, "NESTING_TOO_DEEP", "The JSON is nested too deeply to be read; flatten the body.") from None
 
 
-def _media_type(content_type: str | None) -> tuple[str, dict[bytes, bytes]]:
+def _media_type(content_type: str | None) -> tuple[str, Mapping[bytes, bytes]]:
+    if content_type == "application/json":  # as nearly every client writes it
+        return content_type, {}
     if not content_type:
         return "", {}
     kind, options = parse_options_header(content_type)
@@ -139,7 +141,7 @@ def collect(pairs: list[tuple[str, str]]) -> dict[str, Any]:
     return found
 
 
-def _multipart(body: bytes, options: dict[bytes, bytes]) -> dict[str, Any]:
+def _multipart(body: bytes, options: Mapping[bytes, bytes]) -> dict[str, Any]:
     boundary = options.get(b"boundary")
     if not boundary:
         raise Problem(400, "INVALID_MULTIPART", "The Content-Type names no boundary; let your HTTP library set it.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from gatewright.auth import ClientInfo
 from gatewright.auth.proxies import TrustedProxies
 from gatewright.web.rules import Scope
 
 MAX_AGENT = 512
+REMEMBERED = 4_096
+"""Clients that are remembered, each with at most :data:`MAX_AGENT` bytes of headers."""
 
 
 class ClientReader:
@@ -20,23 +23,38 @@ class ClientReader:
 
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
         self._proxies = TrustedProxies(trusted_proxies)
+        self._remembered = lru_cache(maxsize=REMEMBERED)(self._client)
 
-    def read(self, scope: Scope) -> ClientInfo:
-        """Address and user agent."""
-        forwarded: list[str] = []
-        x_forwarded_for: list[str] = []
-        agent = device = None
-        for name, value in scope["headers"]:
-            if name == b"user-agent":
-                agent = value.decode("latin-1")[:MAX_AGENT]
-            elif name == b"forwarded":
-                forwarded.append(value.decode("latin-1"))
-            elif name == b"x-forwarded-for":
-                x_forwarded_for.append(value.decode("latin-1"))
-            elif name == b"x-device-token":
-                device = value.decode("latin-1")[:MAX_AGENT]
-        peer = scope.get("client")
+    def read(self, scope: Scope, fields: Mapping[bytes, bytes]) -> ClientInfo:
+        """Address and user agent; ``fields`` are the headers, the first of each name."""
+        forwarded = _all(scope, b"forwarded") if b"forwarded" in fields else ()
+        x_forwarded_for = _all(scope, b"x-forwarded-for") if b"x-forwarded-for" in fields else ()
+        agent, peer = fields.get(b"user-agent"), scope.get("client")
+        device = fields.get(b"x-device-token")
+        said = len(agent or b"") + sum(map(len, forwarded)) + sum(map(len, x_forwarded_for))
+        # The same clients come again and again; what is long or secret is not kept.
+        tell = self._remembered if device is None and said <= MAX_AGENT else self._client
+        return tell(peer[0] if peer else None, agent, forwarded, x_forwarded_for, device)
+
+    def _client(
+        self,
+        peer: str | None,
+        agent: bytes | None,
+        forwarded: tuple[bytes, ...],
+        x_forwarded_for: tuple[bytes, ...],
+        device: bytes | None,
+    ) -> ClientInfo:
         address = self._proxies.client_address(
-            peer[0] if peer else None, forwarded=forwarded, x_forwarded_for=x_forwarded_for
+            peer,
+            forwarded=[value.decode("latin-1") for value in forwarded],
+            x_forwarded_for=[value.decode("latin-1") for value in x_forwarded_for],
         )
-        return ClientInfo(ip_address=address, user_agent=agent, device_token=device)
+        return ClientInfo(ip_address=address, user_agent=_text(agent), device_token=_text(device))
+
+
+def _all(scope: Scope, wanted: bytes) -> tuple[bytes, ...]:
+    return tuple(value for name, value in scope["headers"] if name == wanted)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")[:MAX_AGENT]

@@ -25,7 +25,7 @@ class Requires:
         state = state_of(request)
         if state.caller is None:
             raise AuthenticationError("This call needs a signed-in caller.", code="TOKEN_MISSING")
-        if state.rule is None or not covers(state.rule, self.rule):
+        if state.rule is not self.rule and (state.rule is None or not covers(state.rule, self.rule)):
             # The middleware decides before the route runs; a route it could not see must not be open.
             raise ConfigurationError(
                 "The middleware did not check this route; install it on the outermost application."

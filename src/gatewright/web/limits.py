@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gatewright.controls import network_of
@@ -94,6 +95,10 @@ class Limiter:
 
 def limit_fields(name: str, rate: Rate, result: ThrottleResult) -> list[tuple[bytes, bytes]]:
     """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers)."""
-    policy = f'"{name}";q={rate.limit};w={rate.period:g}'
     now = f'"{name}";r={result.remaining};t={math.ceil(result.reset_after)}'
-    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", now.encode())]
+    return [(b"ratelimit-policy", _policy_field(name, rate.limit, rate.period)), (b"ratelimit", now.encode())]
+
+
+@lru_cache(maxsize=256)
+def _policy_field(name: str, limit: int, period: float) -> bytes:
+    return f'"{name}";q={limit};w={period:g}'.encode()

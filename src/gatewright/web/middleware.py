@@ -21,7 +21,7 @@ from gatewright.web.client import ClientReader
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
 from gatewright.web.problems import Problem, render
-from gatewright.web.request import KEY, RequestState, header, request_id
+from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
 from gatewright.web.treatment import Treatments
 
@@ -73,7 +73,8 @@ class GatewrightMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        state = RequestState(request_id=request_id(scope["headers"]), client=self._clients.read(scope))
+        fields = first_fields(scope)
+        state = RequestState(request_id=request_id(fields), client=self._clients.read(scope, fields), fields=fields)
         scope[KEY] = state
         with bind_request(state.request_id):
             try:
@@ -90,16 +91,16 @@ class GatewrightMiddleware:
         if not self._foundation.monitor.accepting and rule.name != "probe":
             raise StoreUnavailableError("Events cannot be kept at the moment.", code="AUDIT_UNAVAILABLE", retry_after=5)
         if rule.auth != "none":
-            await self._authenticator.authenticate(scope, state, required=rule.auth == "required")
+            await self._authenticator.authenticate(state, required=rule.auth == "required")
         await self._limiter.check(state, rule)
         await self._authorize(state, rule)
         body: Any = None
         if scope["type"] == "http" and (scope["method"] not in BODILESS or _announces_body(scope)):
-            raw = await read_body(receive, header(scope, b"content-length"), rule.max_body or self._max_body)
+            raw = await read_body(receive, state.header(b"content-length"), rule.max_body or self._max_body)
             if raw is None:
                 return None
             if raw:
-                body = understand(raw, header(scope, b"content-type"), header(scope, b"content-encoding"))
+                body = understand(raw, state.header(b"content-type"), state.header(b"content-encoding"))
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
         await self._take(state, rule)

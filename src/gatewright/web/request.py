@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from gatewright.auth import ClientInfo
+from gatewright.events import getrandbits
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.rules import RouteRule, Scope
 
@@ -22,13 +22,14 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 class RequestState:
     """One request: who calls, from where, and what was taken on its behalf.
 
-    ``caller`` is None for an anonymous request. ``permissions`` is None where the caller has all that its
-    tier and role give, or the ceiling of an API key. ``rule`` is what the middleware checked before the
-    application ran.
+    ``caller`` is None for an anonymous request. ``fields`` are the headers, the first of each name.
+    ``permissions`` is None where the caller has all that its tier and role give, or the ceiling of an API key.
+    ``rule`` is what the middleware checked before the application ran.
     """
 
     request_id: str
     client: ClientInfo
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
     caller: ManufacturerContext | None = None
     claims: dict[str, Any] = field(default_factory=dict)
     session_id: str | None = None
@@ -40,18 +41,21 @@ class RequestState:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rule: RouteRule | None = None
 
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """The first header called ``name`` (lower case), decoded as Latin-1."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return None
+    def header(self, name: bytes) -> str | None:
+        """The first header called ``name`` (lower case), decoded as Latin-1."""
+        value = self.fields.get(name)
+        return None if value is None else value.decode("latin-1")
 
 
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def first_fields(scope: Scope) -> dict[bytes, bytes]:
+    """The headers of a request by name, the first where one comes more than once."""
+    headers = scope["headers"]
+    return dict(reversed(headers if isinstance(headers, list) else list(headers)))
+
+
+def request_id(fields: Mapping[bytes, bytes]) -> str:
     """The caller's ``X-Request-ID`` where it is plain enough to be logged, or a new one."""
-    for key, value in headers:
-        if key == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value.decode("ascii")
-    return secrets.token_hex(12)
+    given = fields.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode("ascii")
+    return f"{getrandbits(96):024x}"
