@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import re2
 
-from gatewright.threats.rules import RuleSet
+from gatewright.threats.rules import RuleSet, refused
+from gatewright.threats.structure import Confirmation
 
 PARTS = 2
 """Databases: two compile twice as fast as one, and match as fast."""
@@ -49,6 +50,7 @@ class VectorscanMatcher:
         starts = range(0, len(rules.rules), size)
         databases = [_stored(hyperscan, rules, range(len(rules.rules))[at : at + size]) for at in starts]
         self._own = _OfThread([(database, hyperscan.Scratch) for database in databases])
+        self._confirmed = Confirmation(rule.confirm for rule in rules.rules)
 
     def match(self, text: str) -> set[int]:
         data = _read(text)
@@ -57,7 +59,7 @@ class VectorscanMatcher:
         found.clear()
         for scan, scratch in own.scans:
             scan(data, own.note, 0, None, scratch)
-        return found.copy()
+        return self._confirmed(found.copy(), text)
 
 
 class _OfThread(threading.local):
@@ -84,16 +86,29 @@ def _stored(hyperscan: Any, rules: RuleSet, numbers: range) -> Any:
     path = _cache_directory() / f"rules-{hyperscan.__version__}-{rules.digest[:32]}-{numbers.start}-{numbers.stop}.hsdb"
     with contextlib.suppress(OSError, hyperscan.error):
         return hyperscan.loadb(path.read_bytes(), mode=hyperscan.HS_MODE_BLOCK)
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     flags = hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_SINGLEMATCH
     flags |= hyperscan.HS_FLAG_ALLOWEMPTY
+    try:
+        database = _compiled(hyperscan, rules, numbers, flags)
+    except hyperscan.error:
+        for number in numbers:
+            try:
+                _compiled(hyperscan, rules, range(number, number + 1), flags)
+            except hyperscan.error as error:
+                raise refused(rules.rules[number], error) from None
+        raise
+    with contextlib.suppress(OSError, hyperscan.error):
+        _keep(path, hyperscan.dumpb(database))
+    return database
+
+
+def _compiled(hyperscan: Any, rules: RuleSet, numbers: range, flags: int) -> Any:
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
         expressions=[rules.rules[number].pattern.encode() for number in numbers],
         ids=list(numbers),
         flags=[flags] * len(numbers),
     )
-    with contextlib.suppress(OSError, hyperscan.error):
-        _keep(path, hyperscan.dumpb(database))
     return database
 
 
@@ -116,11 +131,15 @@ class Re2Matcher:
     def __init__(self, rules: RuleSet) -> None:
         self._set = re2.Set.SearchSet(re2_options())
         for rule in rules.rules:
-            self._set.Add(rule.pattern.encode())
+            try:
+                self._set.Add(rule.pattern.encode())
+            except re2.error as error:
+                raise refused(rule, error) from None
         self._set.Compile()
+        self._confirmed = Confirmation(rule.confirm for rule in rules.rules)
 
     def match(self, text: str) -> set[int]:
-        return set(self._set.Match(_read(text)) or ())
+        return self._confirmed(set(self._set.Match(_read(text)) or ()), text)
 
 
 def re2_options() -> Any:

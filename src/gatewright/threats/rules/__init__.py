@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import re2
 
 from gatewright.errors import ConfigurationError
 from gatewright.records import Record
+from gatewright.threats.structure import CHECKS
 
 HERE = Path(__file__).parent
 
@@ -22,7 +24,11 @@ Tier = Literal["certain", "strong", "weak"]
 
 
 class Rule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rule. ``pattern`` is a linear-time expression (RE2 syntax), without case, the dot matching line ends."""
+    """One rule. ``pattern`` is a linear-time expression (RE2 syntax), without case, the dot matching line ends.
+
+    Where ``confirm`` names a check of structure (``threats/structure``), a hit counts only if the check agrees.
+    ``file`` says where the rule stands; loading fills it in.
+    """
 
     id: str
     tier: Tier
@@ -31,6 +37,8 @@ class Rule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pattern: str
     match: list[str]
     harmless: list[str] = []
+    confirm: str = ""
+    file: str = ""
     threat_type: str = ""
     references: list[str] = []
 
@@ -52,7 +60,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
     """Read every ``*.toml`` of a directory; the package's own without one.
 
     Raises:
-        ConfigurationError: a file does not have the form, or an id stands twice.
+        ConfigurationError: a file does not have the form, an id stands twice, or an expression is none.
     """
     found: dict[str, Rule] = {}
     for path in sorted(Path(directory or HERE).glob("*.toml")):
@@ -63,9 +71,34 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
         for rule in file.rules:
             if rule.id in found:
                 raise ConfigurationError(f"{path}: the rule id {rule.id} stands twice; give one another id.")
-            found[rule.id] = msgspec.structs.replace(rule, threat_type=file.threat_type, references=file.references)
+            found[rule.id] = msgspec.structs.replace(
+                rule, threat_type=file.threat_type, references=file.references, file=str(path)
+            )
+            if directory is not None:
+                _check(found[rule.id])
     rules = tuple(found[name] for name in sorted(found))
     if not rules:
         raise ConfigurationError(f"{directory}: no rules in this directory; name one with *.toml files of rules.")
-    said = "\n".join(f"{r.id}\t{r.tier}\t{r.threat_type}\t{r.pattern}" for r in rules)
+    said = "\n".join(f"{r.id}\t{r.tier}\t{r.threat_type}\t{r.pattern}\t{r.confirm}" for r in rules)
     return RuleSet(rules=rules, digest=hashlib.sha256(said.encode()).hexdigest())
+
+
+def refused(rule: Rule, reason: object) -> ConfigurationError:
+    """What to raise for a rule that cannot be used, with where it stands and what to do."""
+    return ConfigurationError(
+        f"{rule.file or 'rules'}: the rule {rule.id} cannot be used: {reason}; correct it "
+        "(RE2 syntax: no look-around, no back-references; confirm names a check of structure), or remove it."
+    )
+
+
+def _check(rule: Rule) -> None:
+    """Tell a bad rule of an installation at once; those that ship are tested."""
+    if rule.confirm and rule.confirm not in CHECKS:
+        raise refused(rule, f"there is no check {rule.confirm!r}, only {', '.join(sorted(CHECKS))}")
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(rule.pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        raise refused(rule, reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason) from None
