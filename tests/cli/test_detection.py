@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import io
 import json
+from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gatewright.cli.main import main
+from gatewright.storage.feedback import StoredModelVersion
+from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.threats.learning.correction import encode_correction
+from gatewright.threats.learning.fit import Correction
+from gatewright.threats.model.features import columns, windows
+from gatewright.threats.model.linear import LinearModel
+from tests.cli.conftest import Command
+
+pytestmark = pytest.mark.usefixtures("place")
 
 ATTACK = "' UNION SELECT password FROM accounts --"
 HARMLESS = "Oak shelf with three boards"
@@ -220,6 +233,135 @@ def test_many_lines_over_several_batches(tmp_path: Path, capsys: pytest.CaptureF
     assert (told["lines"], told["blocked"]) == (1_300, 13)
     assert main(["scan", str(log)]) == 1
     assert "would have been blocked" in capsys.readouterr().out
+
+
+# --- the installation's detector --------------------------------------------------------------------------------
+
+OWN_RULE = """
+threat_type = "sql_injection"
+references = ["CWE-89"]
+
+[[rules]]
+id = "own-shelf"
+severity = "high"
+tier = "certain"
+pattern = "an oak shelf"
+explain = "The shop sells no oak."
+match = ["an oak shelf"]
+harmless = ["a pine shelf"]
+"""
+
+
+@pytest.fixture
+def own_rules(tmp_path: Path) -> Path:
+    directory = tmp_path / "rules"
+    directory.mkdir()
+    (directory / "own.toml").write_text(OWN_RULE)
+    return directory
+
+
+def test_inspect_and_scan_use_the_rules_of_the_settings(
+    place: Path, command: Command, own_rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(_line("/products?q=an%20oak%20shelf") + GOOD)
+    assert command("inspect", "an oak shelf")["threat_detected"] is False
+    monkeypatch.setenv("GATEWRIGHT_RULES_DIR", str(own_rules))
+    assert command("inspect", "an oak shelf", code=1)["findings"][0]["detected_patterns"] == ["own-shelf"]
+    assert command("scan", str(log), code=1)["blocked"] == 1
+    assert not place.exists(), "looking makes no installation"
+
+
+def test_evaluate_has_default_settings_unless_told(
+    command: Command, own_rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = _write(tmp_path / "rows.jsonl", [{"payload": "an oak shelf", "label": 0}])
+    monkeypatch.setenv("GATEWRIGHT_RULES_DIR", str(own_rules))
+    assert command("evaluate", str(rows))["fpr"] == 0
+    assert command("evaluate", str(rows), "--rules", str(own_rules))["fpr"] == 1
+    assert main(["evaluate", str(rows), "--model", str(rows)]) == 2
+
+
+async def _learn(database: Path, base: str) -> None:
+    """Keep a version that takes the word of the harmless text for an attack."""
+    text = "(zebra) {zebra}"
+    (window,) = windows(text)
+    indices = np.unique(columns(window))
+    values = np.full(len(indices), 8.0, np.float32)
+    store = SqliteStore(str(database))
+    await store.initialize()
+    version = StoredModelVersion(
+        version=0,
+        base=base,
+        accepted=True,
+        reason="",
+        metrics="{}",
+        delta=encode_correction(Correction(indices, values)),
+        created_by="test",
+        created_at=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+    assert await store.add_model_version(version, expected_active=0)
+    await store.close()
+
+
+def test_inspect_uses_what_was_learned(place: Path, command: Command) -> None:
+    assert command("inspect", "(zebra) {zebra}")["threat_detected"] is False
+    place.mkdir()
+    asyncio.run(_learn(place / "gatewright.db", LinearModel.load().base_id))
+    found = command("inspect", "(zebra) {zebra}", code=1)
+    assert found["findings"][0]["detected_patterns"] == ["model"] and found["findings"][0]["metadata"]["ngrams"]
+
+
+def test_what_belongs_to_another_model_is_left_out_and_said(
+    place: Path, command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.mkdir()
+    asyncio.run(_learn(place / "gatewright.db", "another"))
+    assert main(["inspect", "(zebra) {zebra}"]) == 0
+    assert "belongs to another base model" in capsys.readouterr().err
+    monkeypatch.setenv("GATEWRIGHT_MODEL_FILE", str(place / "none"))
+    assert main(["inspect", ATTACK]) == 1
+    assert "rules alone decide" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_read_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place.mkdir()
+    (place / "gatewright.db").write_bytes(b"no database" * 500)
+    assert main(["inspect", ATTACK]) == 1
+    assert "what was learned is left out" in capsys.readouterr().err
+
+
+def test_the_explanation_is_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "%3Cscript%3Ealert(1)%3C/script%3E"]) == 1
+    out = capsys.readouterr().out
+    assert "decoded: <script>alert(1)</script>" in out
+    assert "where in the value: characters 0 to" in out and "what the model saw: " in out
+
+
+def test_scan_lets_pass_what_the_policy_lets_pass(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        resources.files("gatewright").joinpath("policy.toml").read_text("utf-8")
+        + """
+[[inspection.exclusions]]
+route = "/products"
+part = "query"
+field = "$.q"
+threats = ["sql_injection"]
+reason = "a search that is bound"
+author = "anna"
+until = 9000-01-01
+"""
+    )
+    monkeypatch.setenv("GATEWRIGHT_POLICY_FILE", str(policy))
+    log = tmp_path / "access.log"
+    log.write_text(BAD + BAD.replace("/products", "/other") + GOOD)
+    told = command("scan", str(log), code=1)
+    assert (told["blocked"], told["let_pass"], told["top_paths"]) == (1, 1, {"/other": 1})
+    assert main(["scan", str(log)]) == 1
+    assert "1 requests with findings are let pass" in capsys.readouterr().out
 
 
 # --- train ------------------------------------------------------------------------------------------------------

@@ -27,13 +27,16 @@ _REPORT_EVERY = 256
 def evaluate(
     file: Annotated[Path, typer.Argument(help="Rows as JSON lines, plain or gzip.", exists=True, dir_okay=False)],
     verdicts: Annotated[Path | None, typer.Option(help="Write id,verdict,score,threat_type of each row here.")] = None,
+    rules: Annotated[Path | None, typer.Option(help="Rules to judge by; those that ship when left away.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Model to judge by; the one that ships when left away.")] = None,
     json: Json = False,
 ) -> None:
-    """Judge labelled rows one by one, as the middleware in block mode judges one request value.
+    """Judge labelled rows one by one, as the middleware in block mode with default settings judges one value.
 
-    A row is {"payload", "label" (1 attack, 0 harmless), "category", "source", "id"}.
+    The installation's settings, and what it learned, play no part; --rules and --model name others to try. A row
+    is {"payload", "label" (1 attack, 0 harmless), "category", "source", "id"}.
     """
-    score = run(_judge_all(file, file.stat().st_size, verdicts))
+    score = run(_judge_all(file, file.stat().st_size, verdicts, rules=rules, model=model))
     if json:
         print_json(score.summary())
     else:
@@ -100,9 +103,15 @@ def _percentile(ordered: list[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e6, 1) if ordered else 0.0
 
 
-async def _judge_all(file: Path, size: int, verdicts: Path | None) -> Scoreboard:
+async def _judge_all(
+    file: Path, size: int, verdicts: Path | None, *, rules: Path | None = None, model: Path | None = None
+) -> Scoreboard:
     from gatewright.threats import ManufacturerSecurityValidator
 
+    if model is not None:
+        from gatewright.threats.model.linear import LinearModel
+
+        LinearModel.load(model)  # a model that is named and unusable is an error, not a reason to go on without
     score = Scoreboard()
     with ExitStack() as stack:
         raw = stack.enter_context(file.open("rb"))
@@ -112,7 +121,7 @@ async def _judge_all(file: Path, size: int, verdicts: Path | None) -> Scoreboard
         if verdicts is not None:
             out = csv.writer(stack.enter_context(verdicts.open("w", newline="", encoding="utf-8")))
             out.writerow(("id", "verdict", "score", "threat_type"))
-        async with ManufacturerSecurityValidator() as validator:
+        async with ManufacturerSecurityValidator(rules_dir=rules, model_file=model) as validator:
             await validator.inspect("warm up")
             for row, row_size in read_rows(file, lines):
                 started = time.perf_counter()

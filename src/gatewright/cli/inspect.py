@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatewright.cli.detector import installed_detector
 from gatewright.cli.evaluate import is_blocked
 from gatewright.cli.opening import run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
 from gatewright.errors import ValidationError
 
 if TYPE_CHECKING:
-    from gatewright.threats import Inspection
+    from gatewright.threats import Inspection, ThreatDetectionResult
 
 MAX_BYTES = 16 * 1024 * 1024
 """What is read of standard input at the most."""
@@ -24,7 +26,11 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--as-json", help="The value is JSON; keys are inspected as well.")] = False,
     json: Json = False,
 ) -> None:
-    """Inspect one value and explain the verdict. Exit code 1 when block mode would refuse it."""
+    """Inspect one value with the installation's detector, and explain the verdict.
+
+    Rules, model and level are those of settings and policy, with what was learned from feedback. Exit code 1 when
+    block mode would refuse it.
+    """
     if text == "-":
         raw = sys.stdin.buffer.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
@@ -50,9 +56,7 @@ def _parsed(text: str) -> Any:
 
 
 async def _inspect(value: Any) -> Inspection:
-    from gatewright.threats import ManufacturerSecurityValidator
-
-    async with ManufacturerSecurityValidator() as validator:
+    async with installed_detector() as validator:
         return await validator.inspect(value)
 
 
@@ -70,8 +74,23 @@ def _show(found: Inspection) -> None:
     if rows:
         print_table("Findings", ("type", "severity", "confidence", "path", "rules", "evidence"), rows)
     for f in found.findings:
-        if summary := f.threat_details.get("summary"):
-            print_line(f"- {shorten(summary, 300)}")
+        _explain(f)
+
+
+def _explain(found: ThreatDetectionResult) -> None:
+    """What a support person needs beside the table."""
+    if summary := found.threat_details.get("summary"):
+        print_line(f"- {shorten(summary, 300)}")
+    if decoded := found.metadata.get("decoded"):
+        print_line(f"  decoded: {shorten(decoded)}")
+    if places := list(dict.fromkeys(map(_place, found.metadata.get("spans", ())))):
+        print_line(f"  where in the value: {', '.join(places[:4])}")
+    if grams := found.metadata.get("ngrams"):
+        print_line("  what the model saw: " + ", ".join(f"{g['text']!r} {g['weight']:+.2f}" for g in grams[:5]))
+
+
+def _place(span: Mapping[str, Any]) -> str:
+    return f"characters {span['original']['start']} to {span['original']['end']}"
 
 
 def shorten(evidence: Any, length: int = 120) -> str:

@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatewright.cli.detector import installed_detector, installed_policy
 from gatewright.cli.evaluate import is_blocked
 from gatewright.cli.inspect import shorten
-from gatewright.cli.opening import run
+from gatewright.cli.opening import load_settings, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table, progress
 from gatewright.errors import ValidationError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gatewright.cli.accesslog import LoggedRequest
     from gatewright.cli.tally import Position, Tally
     from gatewright.threats import Inspection, ManufacturerSecurityValidator
+    from gatewright.web.treatment import Treatments
 
 MAX_LINE = 65_536
 """Bytes of a line that are read; a longer one is counted apart."""
@@ -46,8 +48,10 @@ def scan(
 ) -> None:
     """Inspect the requests of access logs (combined or JSON lines) and sum up what would have been blocked.
 
-    Memory stays the same whatever the size. With --state a scan that was stopped, or a log that has grown since,
-    is gone on with; nothing is counted or reported twice. Exit code 1 when something would have been blocked.
+    The installation's detector judges, and the policy's inspection by route, with its exclusions, says what is let
+    pass; what routes say in code is not known here. Memory stays the same whatever the size. With --state a scan that
+    was stopped, or a log that has grown since, is gone on with; nothing is counted or reported twice. Exit code 1 when
+    something would have been blocked.
     """
     from gatewright.cli.tally import load
 
@@ -65,13 +69,13 @@ def scan(
 
 async def _scan_all(files: list[Path], form: LogForm, tally: Tally, report: Path | None, state: Path | None) -> None:
     from gatewright.cli.tally import save
-    from gatewright.threats import ManufacturerSecurityValidator
 
     with ExitStack() as stack:
         done = stack.enter_context(progress("scanning", sum(file.stat().st_size for file in files), unit="bytes"))
         out = None if report is None else stack.enter_context(_open_report(report, tally))
-        async with ManufacturerSecurityValidator() as validator:
-            scanner = Scanner(validator, tally, out)
+        treatments = _treatments()
+        async with installed_detector() as validator:
+            scanner = Scanner(validator, tally, out, treatments)
             before = 0
             for file in files:
 
@@ -81,6 +85,16 @@ async def _scan_all(files: list[Path], form: LogForm, tally: Tally, report: Path
 
                 await scanner.read(file, form, keep, waits_for_more=state is not None)
                 before += file.stat().st_size
+
+
+def _treatments() -> Treatments:
+    """What the policy does about findings by route, where all else is in block mode."""
+    from gatewright.clock import SystemClock
+    from gatewright.events import NullSink
+    from gatewright.web.treatment import Treatments
+
+    inspection = installed_policy(load_settings()).inspection
+    return Treatments(lambda: "block", lambda: inspection, SystemClock(), NullSink(), [])
 
 
 def _open_report(report: Path, tally: Tally) -> IO[bytes]:
@@ -99,12 +113,20 @@ class Scanner:
         validator: an opened detector.
         tally: what was counted so far; grows.
         out: where requests that would be blocked are written, if anywhere.
+        treatments: what is done about findings.
     """
 
-    def __init__(self, validator: ManufacturerSecurityValidator, tally: Tally, out: IO[bytes] | None) -> None:
+    def __init__(
+        self,
+        validator: ManufacturerSecurityValidator,
+        tally: Tally,
+        out: IO[bytes] | None,
+        treatments: Treatments,
+    ) -> None:
         self._validator = validator
         self._tally = tally
         self._out = out
+        self._treatments = treatments
 
     async def read(
         self, file: Path, form: LogForm, keep: Callable[[int], None], *, waits_for_more: bool = False
@@ -154,10 +176,19 @@ class Scanner:
         found = await self._validator.inspect_many([request.value for _, request in requests])
         for (number, request), inspection in zip(requests, found, strict=True):
             if is_blocked(inspection):
-                self._count(file, number, request, inspection)
+                if self._refuses(request, inspection):
+                    self._count(file, number, request, inspection)
+                else:
+                    self._tally.let_pass += 1
         if self._out is not None:
             self._out.flush()
             self._tally.report_size = self._out.tell()
+
+    def _refuses(self, request: LoggedRequest, found: Inspection) -> bool:
+        from gatewright.web.rules import DEFAULT
+
+        scope = {"method": request.method.upper(), "path": request.value["path"]}
+        return self._treatments.of(DEFAULT, scope).refuses(found)
 
     def _count(self, file: Path, number: int, request: LoggedRequest, found: Inspection) -> None:
         tally = self._tally
@@ -231,6 +262,7 @@ def summarise(tally: Tally, *, fresh: int, seconds: float) -> dict[str, Any]:
         "lines": tally.lines,
         "lines_this_time": fresh,
         "blocked": tally.blocked,
+        "let_pass": tally.let_pass,
         "unreadable": tally.unreadable,
         "too_long": tally.too_long,
         "bytes": tally.bytes,
@@ -253,6 +285,8 @@ def _show(summary: dict[str, Any], report: Path | None) -> None:
     for name, meaning in (("unreadable", "are no requests"), ("too_long", f"are longer than {MAX_LINE:,} bytes")):
         if summary[name]:
             print_line(f"{summary[name]:,} lines {meaning} and were not inspected")
+    if summary["let_pass"]:
+        print_line(f"{summary['let_pass']:,} requests with findings are let pass by the policy")
     for title, name in (
         ("By threat type", "by_threat_type"),
         ("By the status that was answered", "by_status"),

@@ -29,6 +29,7 @@ class Tally(msgspec.Struct, kw_only=True):
 
     lines: int = 0
     blocked: int = 0
+    let_pass: int = 0
     unreadable: int = 0
     too_long: int = 0
     bytes: int = 0

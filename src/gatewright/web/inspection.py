@@ -94,7 +94,7 @@ class Inspector:
         if not found.threat_detected and not found.truncated:
             self._remember(value.get("headers", {}), level)
             return
-        refused = treatment.blocks and (found.truncated or _refuses(treatment, found))
+        refused = treatment.refuses(found)
         if not refused and treatment.blocks and len(found.findings) >= MANY:
             hidden = await self._look_behind(value, treatment, owner, rule.name)
             found, refused = hidden or found, hidden is not None
@@ -188,10 +188,6 @@ class Inspector:
                 findings=[_told(finding, mode, exclusion) for finding, mode, exclusion in told[:SHOWN]],
             )
         )
-
-
-def _refuses(treatment: Treatment, found: Inspection) -> bool:
-    return any(treatment.of(finding)[0] == "block" for finding in found.findings)
 
 
 def _told(finding: ThreatDetectionResult, mode: str, exclusion: Exclusion | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from gatewright.inspection_policy import (
     method_and_path,
     steps_of,
 )
-from gatewright.threats import ThreatDetectionResult
+from gatewright.threats import Inspection, ThreatDetectionResult
 from gatewright.threats.walk import Walk
 from gatewright.web.rules import RouteRule, Scope, path_pattern
 
@@ -71,6 +71,10 @@ class Treatment(NamedTuple):
             if finding.threat_type in one.threats and one.pattern.fullmatch(finding.path):
                 return "shadow", one.exclusion
         return mode, None
+
+    def refuses(self, found: Inspection) -> bool:
+        """Whether a request is refused for what was found in it."""
+        return self.blocks and (found.truncated or any(self.of(finding)[0] == "block" for finding in found.findings))
 
     def shares(self, value: Mapping[str, Any]) -> Iterator[tuple[Any, frozenset[str]]]:
         """The value in pieces, each with the threat types that are refused in it; see :meth:`Inspector.inspect`.
