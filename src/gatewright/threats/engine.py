@@ -41,7 +41,8 @@ SURE = 8.0
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _HARMLESS_SIGNS = _LETTERS + b" .,-:_@?!+#/&()" + bytes(range(128, 256))
-"""Of these and one other sign no attack is made, unless a rule knows it: of known attacks 1 in 1,500 is."""
+ODD = 2
+"""Of these and fewer others than this no attack is made, unless a rule knows it: of known attacks 1 in 1,500 is."""
 
 
 _WORD = r"[^\W\d_]{1,30}(?:[ -][^\W\d_]{1,30})?"
@@ -217,9 +218,9 @@ class DetectionEngine:
             hits |= self._matcher.match(plain)
         if squashed != plain:
             hits |= self._matcher.match(squashed)
-        if odd < 2 and not hits and not normal.signals:
-            return Seen(text, normal, squashed, hits, [])
-        return Seen(text, normal, squashed, hits, windows(plain))
+        if hits or normal.signals:
+            return Seen(text, normal, squashed, hits, windows(plain))
+        return Seen(text, normal, squashed, hits, _odd_ones(windows(plain)) if odd >= ODD else [])
 
     def _judged(self, seen: list[Seen], level: int, types: frozenset[str] | None) -> list[ThreatDetectionResult]:
         """The findings in some texts; those without any are remembered as harmless."""
@@ -287,6 +288,11 @@ class DetectionEngine:
         squashed = squash(text)
         hits = self._matcher.match(text)
         return hits if squashed == text else hits | self._matcher.match(squashed)
+
+
+def _odd_ones(cut: list[bytes]) -> list[bytes]:
+    """The windows that the model is asked about where no rule points at any."""
+    return cut if len(cut) == 1 else [window for window in cut if len(window.translate(None, _HARMLESS_SIGNS)) >= ODD]
 
 
 def _trivial(text: str) -> bool:
