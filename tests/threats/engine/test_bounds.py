@@ -15,18 +15,13 @@ from gatewright.threats.learning.reference import load_reference
 from gatewright.threats.normalise import normalise, squash
 from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
 
+from .shapes import HOSTILE
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=12), inner, max_size=5),
     max_leaves=25,
 )
-
-HOSTILE = (
-    *("'", "%25", "../", "${", "{{", "<", "&#", "\\u", "/*", "((((", "$(", "a'b\"", "%", "select ", "union ", ";|&"),
-    *("<script", "onload=", "http://", '{"$ne":', "(a=", "\r\n", "=1 or ", "&lt;", "\x00", "+", "%u0027", "é", "||"),
-    *("on", "javascript:", "<!--", "]]>", "__", "0x", "char(", "..\\", "\\x41", "AAAA", " ", "1"),
-)
-"""Forty shapes that make parsers, decoders and matchers work hard."""
 
 
 def _strings(value: Any) -> list[str]:

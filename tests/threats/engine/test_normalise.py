@@ -89,3 +89,10 @@ def test_no_code_point_beyond_unicode() -> None:
 )
 def test_squashing_puts_pieces_together(text: str, form: str) -> None:
     assert squash(text).strip() == form.strip()
+
+
+def test_null_characters_are_taken_out_of_all_of_a_long_text() -> None:
+    """Beyond what is decoded too, where they would make an attack look like nothing known; a lone surrogate stays."""
+    normal = normalise("\x00" * 300_000 + "<\x00scr\x00ipt>\ud800")
+    assert normal.text == "<script>\ud800"
+    assert "null" in normal.signals
