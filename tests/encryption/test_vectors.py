@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gatewright.encryption.envelope import Algorithm, Subkey, known_subkey, to_base64
+from gatewright.encryption.canonical64 import to_base64
+from gatewright.encryption.envelope import Algorithm, Subkey, known_subkey
 from gatewright.encryption.manager import ManufacturerEncryptionManager
 from gatewright.encryption.root import RootKey
 from gatewright.encryption.serialisation import deserialise

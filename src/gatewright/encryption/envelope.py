@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from gatewright.encryption.canonical64 import from_base64, to_base64
 from gatewright.encryption.derivation import KEY_BYTES, expand_key_and_commitment
 from gatewright.encryption.failure import decryption_failed
 
@@ -60,14 +60,19 @@ _CIPHERS: dict[int, type[AESGCM] | type[ChaCha20Poly1305]] = {1: AESGCM, 2: ChaC
 _FLAGS = frozenset(range(4))
 
 
-class Stamp(NamedTuple):
+class Stamp:
     """Metadata of the last message under a subkey, and what it was made of."""
 
-    second: int
-    seen: object
-    labels: tuple[str | None, str | None]
-    metadata: dict[str, Any]
-    aad: bytes
+    __slots__ = ("aad", "labels", "metadata", "second", "seen")
+
+    def __init__(
+        self, second: int, seen: object, labels: tuple[str | None, str | None], metadata: dict[str, Any], aad: bytes
+    ) -> None:
+        self.second = second
+        self.seen = seen
+        self.labels = labels
+        self.metadata = metadata
+        self.aad = aad
 
 
 class Subkey:
@@ -171,19 +176,3 @@ def _subkey(secret: bytes, code: int, flags: int, salt: bytes, remaining: int) -
 def chunk_nonce(index: int, last: bool) -> bytes:
     """Seven zero bytes, the number of the chunk, and whether it is the last."""
     return bytes(7) + index.to_bytes(4, "big") + bytes((last,))
-
-
-to_base64: Callable[[bytes], str] = msgspec.to_builtins
-"""Base64 (RFC 4648 §4), padded; msgspec's is the fastest at hand."""
-
-
-def from_base64(text: str) -> bytes:
-    """The bytes of canonical base64; raises DecryptionError for any other text, also one that decodes alike."""
-    try:
-        data = msgspec.convert(text, bytes)
-    except msgspec.ValidationError:
-        raise decryption_failed() from None
-    rest = len(data) % 3
-    if rest and to_base64(data[-rest:]) != text[-4:]:
-        raise decryption_failed()  # bits that padding should leave zero
-    return data

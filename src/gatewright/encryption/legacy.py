@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from gatewright.encryption.envelope import from_base64
+from gatewright.encryption.canonical64 import from_base64
 from gatewright.encryption.failure import decryption_failed
 from gatewright.errors import ConfigurationError
 

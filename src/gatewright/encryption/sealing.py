@@ -7,14 +7,15 @@ import zlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from os import urandom
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from msgspec import MsgspecError
 
-from gatewright.clock import Clock
+from gatewright.clock import Clock, SystemClock
 from gatewright.encryption import metadata as envelope_metadata
+from gatewright.encryption.canonical64 import from_base64, to_base64
 from gatewright.encryption.datakey import BoundedCache, DataKey, KeyRing
 from gatewright.encryption.envelope import (
     CHUNK_BYTES,
@@ -25,9 +26,7 @@ from gatewright.encryption.envelope import (
     Algorithm,
     Stamp,
     Subkey,
-    from_base64,
     new_subkey,
-    to_base64,
 )
 from gatewright.encryption.failure import decryption_failed
 from gatewright.encryption.metadata import canonical_json
@@ -117,7 +116,7 @@ class Sealer:
         self._openers: BoundedCache[str, tuple[DataKey, Subkey]] = BoundedCache(_OPENERS)
         self._renewing = asyncio.Lock()
         self._ready = ring.in_use
-        self._timestamp = clock.timestamp
+        self._timestamp = time if type(clock) is SystemClock else clock.timestamp
         self._second = -1
         self._second_text = ""
         ring.forgotten = self._openers.clear
@@ -151,7 +150,7 @@ class Sealer:
         if seen.classes:
             metadata["sensitive_classes"] = seen.classes[:]
         nonce = urandom(NONCE_BYTES)
-        payload = subkey.prefix + to_base64(nonce + subkey.encrypt(nonce, plaintext, stamp.aad))
+        payload = to_base64(b"".join((subkey.header, nonce, subkey.encrypt(nonce, plaintext, stamp.aad))))
         _note(_encryptions, perf_counter() - begin)
         return {"encrypted_payload": payload, "encryption_metadata": metadata}
 
