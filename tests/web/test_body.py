@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -53,6 +54,60 @@ def receiver(*messages: dict[str, Any]):
 )
 def test_bodies_are_understood(body: bytes, content_type: str | None, value: Any) -> None:
     assert understand(body, content_type, None) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}',
+        b'{"x":[{"a" : 1, "b":2, "a"\t:3}]}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"a":":","a":1}',
+        b'{"a":"\\u003a","a":1}',
+        b'{"a":1,"a":"\\u003A"}',
+        b'{"a":' + b"[" * 400 + b'{"b":1,"b":' + b"9" * 30 + b"}" + b"]" * 400 + b"}",
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "application/vnd.api+json", "text/plain", None])
+def test_a_member_that_comes_twice_is_refused(body: bytes, content_type: str | None) -> None:
+    """One parser takes the first and another the last."""
+    with pytest.raises(Problem) as refused:
+        understand(body, content_type, None)
+    assert (refused.value.status, refused.value.code) == (400, "REPEATED_MEMBER")
+
+
+WORDS = st.text(st.characters(exclude_characters=":"))
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | WORDS,
+    lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner),
+)
+
+
+@given(JSON_VALUES, st.sampled_from([":", "\\u003a", "\\u003A"]))
+def test_json_without_repetition_is_never_refused(value: Any, colon: str) -> None:
+    text = json.dumps(value).replace("h", colon)
+    try:
+        assert understand(text.encode(), "application/json", None) == json.loads(text)
+    except Problem as problem:
+        assert problem.code == "INVALID_JSON", "a lone surrogate"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "application/octet-stream", "image/png", None]
+)
+def test_json_in_another_encoding_is_refused(encoding: str, content_type: str | None) -> None:
+    """``json.loads`` reads it unasked, so it must not come by without inspection."""
+    with pytest.raises(Problem) as refused:
+        understand('{"name": "<script>"}'.encode(encoding), content_type, None)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x00\x00\x01\x00\x01\x00", b"\xff\xfe\x00\x01", b"\x00" * 9, b"GIF89a\x00\xff", b"\x00"]
+)
+def test_what_is_no_json_in_any_encoding_is_let_through(body: bytes) -> None:
+    assert understand(body, "application/octet-stream", None) in (None, body.decode("latin-1"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ read for certain is refused: a compressed body, JSON that is not UTF-8, a declar
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -89,13 +90,17 @@ def understand(body: bytes, content_type: str | None, content_encoding: str | No
 
 
 def parse_json(body: bytes) -> Any:
-    """JSON, strictly: UTF-8, no NaN, bounded nesting.
+    """JSON, strictly (I-JSON, RFC 7493): UTF-8, no NaN, bounded nesting, no member twice.
+
+    Of a repeated member one parser takes the first and another the last: whichever is inspected, the application may
+    act on the other.
 
     Raises:
-        Problem: 400 with ``INVALID_ENCODING``, ``NESTING_TOO_DEEP`` or ``INVALID_JSON`` and the place.
+        Problem: 400 with ``INVALID_ENCODING``, ``NESTING_TOO_DEEP``, ``REPEATED_MEMBER`` or ``INVALID_JSON``.
     """
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
+        repeated = _has_repeated_member(body, value)
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         try:
             body.decode("utf-8")
@@ -108,6 +113,45 @@ def parse_json(body: bytes) -> Any:
         ) from None
     except RecursionError:
         raise Problem(400, "NESTING_TOO_DEEP", "The JSON is nested too deeply to be read; flatten the body.") from None
+    if repeated:
+        raise Problem(400, "REPEATED_MEMBER", "An object names one member twice; name each once.")
+    return value
+
+
+def _has_repeated_member(body: bytes, value: Any) -> bool:
+    """Whether the text has more members than the value that was made of it.
+
+    Each member has one colon, and the colons within strings are the same on both sides, so that counting tells, at the
+    speed of C; but for a colon that is written as an escape, where the pairs themselves are looked at.
+    """
+    if b"\\u003" not in body and body.count(b":") == msgspec.json.encode(value).count(b":"):
+        return False
+
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise _RepeatedMemberError
+
+    try:
+        json.loads(body, object_pairs_hook=unique, parse_int=len, parse_float=len)
+    except _RepeatedMemberError:
+        return True
+    return False
+
+
+class _RepeatedMemberError(Exception):
+    """Ends the search."""
+
+
+def _refuse_other_encodings(body: bytes) -> None:
+    """Refuse JSON in UTF-16 or UTF-32: Python's own parser, and with it many a framework, reads it unasked."""
+    encoding = json.detect_encoding(body)
+    if encoding.startswith("utf-8"):
+        return
+    try:
+        json.loads(body.decode(encoding))
+    except (ValueError, RecursionError):
+        return  # nobody reads it as JSON
+    raise Problem(400, "INVALID_ENCODING", f"JSON must be UTF-8, not {encoding.upper()}; encode the body as UTF-8.")
 
 
 def _media_type(content_type: str | None) -> tuple[str, Mapping[bytes, bytes]]:
@@ -202,6 +246,7 @@ class _Parts:
 
 def _text_or_json(body: bytes, kind: str) -> Any:
     """XML and plain text as one string; an undeclared body as whatever an application might take it for."""
+    _refuse_other_encodings(body)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -212,6 +257,6 @@ def _text_or_json(body: bytes, kind: str) -> Any:
         try:
             return parse_json(body)
         except Problem as problem:
-            if problem.code == "NESTING_TOO_DEEP":
+            if problem.code in ("NESTING_TOO_DEEP", "REPEATED_MEMBER"):
                 raise
     return text
