@@ -36,19 +36,20 @@ class RedisInvalidation:
         self._epoch_key = cache.key("epoch", tag="changes")
         self._seen = -1
         self._hearing = False
+        self._running = False
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Listen, and pass on what this process's own store publishes."""
         if not self._tasks:
-            self._changes.relay = self._pass_on
+            self._changes.relay, self._running = self._pass_on, True
             loop = asyncio.get_running_loop()
             self._tasks = [loop.create_task(self._listen()), loop.create_task(self._send())]
 
     async def stop(self) -> None:
-        """Stop both."""
-        self._changes.relay = None
+        """Stop both. A cancellation that comes with an answer of the server may be lost on its way, so they look."""
+        self._changes.relay, self._running = None, False
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -59,7 +60,7 @@ class RedisInvalidation:
             self._outgoing.put_nowait(f"{self._origin} {topic} {key}")
 
     async def _send(self) -> None:
-        while True:
+        while self._running:
             message = await self._outgoing.get()
             if not self._cache.up:
                 continue  # whoever reconnects assumes that everything changed
@@ -69,7 +70,7 @@ class RedisInvalidation:
                 self._cache.lost(error)
 
     async def _listen(self) -> None:
-        while True:
+        while self._running:
             if self._cache.up:
                 with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
                     await self._hear()
@@ -82,7 +83,7 @@ class RedisInvalidation:
             await subscription.subscribe(self._channel)
             self._seen = await self._epoch()
             self._publish_all()
-            while self._cache.up:
+            while self._cache.up and self._running:
                 message = await subscription.get_message(timeout=CHECK_EVERY)
                 if message is not None:
                     self._receive(message["data"].decode())
