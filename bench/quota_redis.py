@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,8 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench._redis_server import redis_server
 from gatewright.policy import parse_policy
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
+from gatewright.storage.cache.invalidation import RedisInvalidation
 from gatewright.storage.cache.redis import RedisCache
 from gatewright.storage.sqlite.store import SqliteStore
 
@@ -48,17 +47,21 @@ async def ours(url: str, path: str, who: str) -> None:
     await cache.initialize()
     context = ManufacturerContext(who, "C", "e", "free")
     policy = parse_policy(POLICY)
-    async with SqliteStore(path) as store, ManufacturerRBACManager(policy, store=store, cache=cache) as rbac:
+    async with SqliteStore(path) as store, ManufacturerRBACManager(policy, store=store) as rbac:
+        invalidation = RedisInvalidation(cache, store.changes)
+        invalidation.start()
         await rbac.check_usage_limit(context, "api_calls")
 
         async def task() -> None:
             nonlocal granted
             for _ in range(EACH):
-                granted += (await rbac.check_usage_limit(context, "api_calls", 1)).allowed
+                answer = await rbac.check_usage_limit(context, "api_calls", 1)
+                granted += answer.allowed
 
         begin = _begin()
         await asyncio.gather(*(task() for _ in range(TASKS)))
         _end(granted, begin)
+        await invalidation.stop()
     await cache.close()
 
 
@@ -74,7 +77,8 @@ async def peer(url: str, _path: str, who: str) -> None:
     async def task() -> None:
         nonlocal granted
         for _ in range(EACH):
-            granted += await limiter.hit(item, who)
+            allowed = await limiter.hit(item, who)
+            granted += allowed
 
     begin = _begin()
     await asyncio.gather(*(task() for _ in range(TASKS)))
@@ -102,7 +106,7 @@ def _process(kind: str, shared: list[Any], url: str, path: str, who: str) -> Non
 def run(kind: str, url: str, path: str, who: str) -> tuple[float, int]:
     """Microseconds a take, and how many were granted by all processes together."""
     context = multiprocessing.get_context("spawn")
-    shared = [context.Queue(), context.Barrier(PROCESSES)]
+    shared: list[Any] = [context.Queue(), context.Barrier(PROCESSES)]
     processes = [context.Process(target=_process, args=(kind, shared, url, path, who)) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
@@ -114,27 +118,14 @@ def run(kind: str, url: str, path: str, who: str) -> tuple[float, int]:
 
 
 def main() -> int:
-    program = shutil.which("redis-server")
-    if program is None:
-        print("redis-server is not installed: apt-get install redis-server")
-        return 1
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory(dir=".") as directory:
-        server = subprocess.Popen(
-            [program, "--port", str(port), "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL, cwd=directory
-        )
-        time.sleep(0.5)
-        url, path = f"redis://127.0.0.1:{port}/0", str(Path(directory) / "s.db")
+    with tempfile.TemporaryDirectory(dir=".") as directory, redis_server(directory) as url:
+        path = str(Path(directory) / "s.db")
         peers, own, overshoot = [], [], 0
         for number in range(ROUNDS):
             peers.append(run("peer", url, path, f"p{number}")[0])
             spent, granted = run("ours", url, path, f"m{number}")
             own.append(spent)
             overshoot = max(overshoot, granted - LIMIT)
-        server.terminate()
-        server.wait()
     ratio = statistics.median(peers) / statistics.median(own)
     own_us, peer_us = statistics.median(own), statistics.median(peers)
     print(f"gatewright, leased, 4 x 50 tasks  {own_us:7.1f} us a take, overshoot {overshoot} (target 0)")

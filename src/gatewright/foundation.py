@@ -120,7 +120,6 @@ class SecurityFoundation:
         self.rbac = ManufacturerRBACManager(
             settings.policy_file or self.policy,
             store=store,
-            cache=self.cache if self._shared_cache else None,
             sink=sink,
             controls=self.controls,
             clock=clock,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,26 +10,21 @@ import pytest
 
 from gatewright.policy import parse_policy
 from gatewright.rbac import ManufacturerRBACManager
-from gatewright.storage.cache.redis import RedisCache
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.rbac.conftest import caller
-from tests.storage.test_redis import until
-from tests.support.redis import RedisServer, redis_server, redis_session  # noqa: F401 - fixtures
 from tests.test_policy import TEXT
 
 POLICY = parse_policy(TEXT.replace("[quotas.leases]", "[quotas.leases]\napi_calls = { slice = 100, seconds = 30 }"))
 
 
 @pytest.fixture
-async def workers(redis_session: RedisServer, tmp_path: Path) -> AsyncIterator[list[ManufacturerRBACManager]]:  # noqa: F811
-    prefix = f"t{secrets.token_hex(4)}"
+async def workers(tmp_path: Path) -> AsyncIterator[list[ManufacturerRBACManager]]:
+    """Two workers on one file, each with a store of its own, as processes have."""
     made: list[ManufacturerRBACManager] = []
     for _ in range(2):
         store = SqliteStore(tmp_path / "s.db", durable=False, poll_interval=0.1)
-        cache = RedisCache(redis_session.url, prefix=prefix)
         await store.initialize()
-        await cache.initialize()
-        made.append(ManufacturerRBACManager(POLICY, store=store, cache=cache))
+        made.append(ManufacturerRBACManager(POLICY, store=store))
         await made[-1].initialize()
     yield made
     for worker in made:
@@ -75,21 +69,3 @@ async def test_another_limit_is_another_pool(workers: list[ManufacturerRBACManag
 
 async def test_an_unlimited_resource_needs_no_lease(workers: list[ManufacturerRBACManager]) -> None:
     assert (await workers[0].check_usage_limit(caller("enterprise"), "product_uploads", 7)).current == 7
-
-
-async def test_without_redis_the_store_decides(redis_server: RedisServer) -> None:  # noqa: F811
-    """What lay in the pool is lost with Redis and stays counted as used; the limit holds."""
-    cache = RedisCache(redis_server.url, probe=0.02)
-    await cache.initialize()
-    async with SqliteStore() as store, ManufacturerRBACManager(POLICY, store=store, cache=cache) as rbac:
-        assert (await rbac.check_usage_limit(caller(), "api_calls", 1)).leased == 99
-        redis_server.kill()
-        direct = await rbac.check_usage_limit(caller(), "api_calls", 1)
-        assert (direct.allowed, direct.current, direct.leased) == (True, 101, 0)
-        redis_server.start()
-        await until(lambda: cache.up)
-        granted = 0
-        while (await rbac.check_usage_limit(caller(), "api_calls", 1)).allowed:
-            granted += 1
-        assert granted == 1_000 - 101
-    await cache.close()

@@ -20,7 +20,7 @@ from gatewright.rbac.compiled import CompiledPolicy
 from gatewright.rbac.explain import Explanation, explain
 from gatewright.rbac.insights.analytics import UsageAnalytics
 from gatewright.rbac.insights.tiers import TierSuggestion
-from gatewright.rbac.leases import Pools, sweep
+from gatewright.rbac.leases import sweep
 from gatewright.rbac.members import Members
 from gatewright.rbac.names import tier_name
 from gatewright.rbac.permissions import Permissions
@@ -29,7 +29,6 @@ from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, 
 from gatewright.rbac.standing import Standings, id_of
 from gatewright.rbac.suggestions import PermissionSuggestion, Suggestions
 from gatewright.storage.adjustments import StoredAdjustment
-from gatewright.storage.cache.protocol import Cache
 from gatewright.storage.changes import ALL
 from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
@@ -44,7 +43,6 @@ class ManufacturerRBACManager:
         policy: a Policy, a path to a ``policy.toml``, or None for the default.
         store: keeps usage and grants; a private one in memory by default.
         sink: where events go.
-        cache: of Redis, it holds the pools of leased resources.
         controls: measures that tighten limits.
         strict_tenants: refuse manufacturers that the store does not know (in a foundation). Built alone, an
             unknown manufacturer is taken as its context says.
@@ -55,7 +53,6 @@ class ManufacturerRBACManager:
         policy: Policy | str | Path | None = None,
         *,
         store: Store | None = None,
-        cache: Cache | None = None,
         sink: EventSink | None = None,
         controls: Controls | None = None,
         clock: Clock | None = None,
@@ -71,9 +68,7 @@ class ManufacturerRBACManager:
         self._standings = Standings(self.store, self._compiled, self._clock, strict=strict_tenants)
         self._permissions = Permissions(self.store, self._standings, self._sink, self._clock)
         controls = controls or Controls(clock=self._clock)
-        # Only a cache that workers share has pools; the policy says which resources may be leased to them.
-        pools: Pools | None = getattr(cache, "pools", None) if self.policy.quotas.leases else None
-        self._quotas = Quotas(self.store, self._standings, self._sink, self._clock, controls, pools)
+        self._quotas = Quotas(self.store, self._standings, self._sink, self._clock, controls)
         self._suggestions = Suggestions(
             self.store, self._standings, self._permissions, self._quotas, self._sink, self._clock
         )
@@ -86,9 +81,8 @@ class ManufacturerRBACManager:
         """Open what is needed; calling twice is harmless."""
         if self._own_store is not None:
             await self._own_store.initialize()
-        if self._quotas.leases is not None and self._sweeping is None:
-            seconds = min(lease.seconds for lease in self.policy.quotas.leases.values())
-            self._sweeping = asyncio.get_running_loop().create_task(sweep(self._quotas.leases, seconds))
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().create_task(sweep(self._quotas.leases, self._standings))
 
     async def close(self) -> None:
         """Give back what is leased, and end; calling twice is harmless."""
@@ -98,8 +92,7 @@ class ManufacturerRBACManager:
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        if self._quotas.leases is not None:
-            await self._quotas.leases.sweep()
+        await self._quotas.leases.close()
         if self._own_store is not None:
             await self._own_store.close()
 
@@ -136,6 +129,7 @@ class ManufacturerRBACManager:
             raise
         self.policy, self._compiled = new, compiled
         self._standings.adopt(compiled)
+        self._quotas.leases.recall()
         self._emit("rbac:policy:reloaded", Severity.NOTICE, tiers=list(new.tiers))
 
     def _policy_changed(self, key: str) -> None:

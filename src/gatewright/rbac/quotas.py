@@ -14,24 +14,16 @@ from gatewright.errors import QuotaExceededError, UnknownResourceError, Validati
 from gatewright.events import EventSink, Severity, event
 from gatewright.policy import UNLIMITED, Limit
 from gatewright.rbac.cycles import Windows, month_start, next_month_start
-from gatewright.rbac.leases import Leases, Pools
+from gatewright.rbac.leases import Bound, Leases
 from gatewright.rbac.names import plain
 from gatewright.rbac.records import UsagePeriod, UsageResult
 from gatewright.rbac.standing import Standing, Standings, id_of
-from gatewright.records import Record
 from gatewright.storage.protocol import Store
 from gatewright.storage.usage import OverageAttempt, TakeOutcome, UsageTake
 
 MOST = 10**12
 """Units of one take at the most: far over any limit, far under what a counter holds."""
 _NONE = Limit(limit=0)
-
-
-class Bound(Record, frozen=True, kw_only=True):
-    """One resource of one call: how much of it is wanted, what allows it, and where it counts."""
-
-    take: UsageTake
-    resets_at: datetime
 
 
 class Quotas:
@@ -44,7 +36,6 @@ class Quotas:
         sink: EventSink,
         clock: Clock,
         controls: Controls,
-        pools: Pools | None = None,
     ) -> None:
         self._store = store
         self._standings = standings
@@ -52,7 +43,7 @@ class Quotas:
         self._clock = clock
         self._controls = controls
         self._windows = Windows()
-        self.leases = None if pools is None else Leases(store, pools, clock, self._warn)
+        self.leases = Leases(store, standings, controls, clock, self._warn)
 
     async def check(
         self, manufacturer: Any, resource: Any, increment: int = 0, operation_context: str = ""
@@ -62,9 +53,13 @@ class Quotas:
         Raises:
             UnknownResourceError, ValidationError: the resource or the amount is none.
         """
-        name, amount = self._resource(resource), amount_of(increment)
-        if amount:
-            return (await self.take(manufacturer, {name: amount}, operation_context))[0]
+        if type(increment) is int and 0 < increment <= MOST:
+            quick = self.leases.quick(manufacturer, resource, increment)
+            if quick is not None:
+                return quick
+            return (await self._take_all(manufacturer, {resource: increment}, operation_context))[0]
+        name = self._resource(resource)
+        amount_of(increment)
         standing, tier = await self._standings.admitted(manufacturer)
         return (await self._look(id_of(manufacturer), standing, tier, [name]))[0]
 
@@ -72,6 +67,17 @@ class Quotas:
         self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str = ""
     ) -> list[UsageResult]:
         """Take several resources, all of them or none."""
+        if len(amounts) == 1:
+            resource, amount = next(iter(amounts.items()))
+            if type(amount) is int and 0 < amount <= MOST:
+                quick = self.leases.quick(manufacturer, resource, amount)
+                if quick is not None:
+                    return [quick]
+        return await self._take_all(manufacturer, amounts, operation_context)
+
+    async def _take_all(
+        self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str
+    ) -> list[UsageResult]:
         manufacturer_id = id_of(manufacturer)
         wanted: dict[str, int] = {}
         for resource, amount in amounts.items():
@@ -81,31 +87,29 @@ class Quotas:
         now = self._clock.now()
         bounds = [self._bound(manufacturer_id, standing, tier, name, wanted[name], now) for name in wanted]
         takes = tuple(bound.take for bound in bounds)
-        outcome, leased = await self._take(manufacturer_id, takes, now, operation_context)
+        outcome, leased = await self._decide(manufacturer, manufacturer_id, bounds, now, operation_context)
         if not outcome.granted:
             self._refused(manufacturer, takes, outcome.used, outcome.refused, operation_context)
         results = []
         for bound, used in zip(bounds, outcome.used, strict=True):
             allowed = outcome.granted or bound.take.resource != outcome.refused
-            results.append(_result(bound, tier, used, allowed=allowed, leased=leased or 0))
+            results.append(_result(bound, used, allowed=allowed, leased=leased or 0))
             if outcome.granted and leased is None:
                 self._warn(manufacturer_id, bound.take, used)
         return results
 
-    async def _take(
-        self, manufacturer_id: str, takes: tuple[UsageTake, ...], now: datetime, operation_context: str
+    async def _decide(
+        self, manufacturer: Any, manufacturer_id: str, bounds: list[Bound], now: datetime, operation_context: str
     ) -> tuple[TakeOutcome, int | None]:
-        """The outcome, and how much of a leased resource is not spent (None: the store decided alone)."""
-        leases = self._standings.compiled.policy.quotas.leases if self.leases is not None else {}
-        if self.leases is not None and len(takes) == 1 and takes[0].limit > 0 and takes[0].resource in leases:
+        """The outcome, and how much of a leased resource this process holds (None: the store decided alone)."""
+        leases = self._standings.compiled.policy.quotas.leases
+        takes = tuple(bound.take for bound in bounds)
+        if len(takes) == 1 and takes[0].limit > 0 and takes[0].amount and takes[0].resource in leases:
             lease = leases[takes[0].resource]
-            answer = await self.leases.take(manufacturer_id, takes[0], lease, now, operation_context)
-            if answer is not None:
-                return answer
-        if self.leases is not None and len(takes) > 1:
-            for take in takes:
-                if take.resource in leases:  # what lies in its pool must not be missing here
-                    await self.leases.give_back(manufacturer_id, take.resource, now)
+            return await self.leases.take(manufacturer, manufacturer_id, bounds[0], lease, now, operation_context)
+        for take in takes:
+            if take.resource in leases and take.limit > 0:  # what is in some hand must not be missing here
+                await self.leases.make_room(manufacturer_id, take)
         return await self._store.take_usage(manufacturer_id, takes, now, operation_context=operation_context), None
 
     async def enforce(
@@ -185,10 +189,10 @@ class Quotas:
         for bound, count in zip(bounds, used, strict=True):
             take = bound.take
             leased = 0
-            if self.leases is not None and take.resource in self._standings.compiled.policy.quotas.leases:
+            if take.resource in self._standings.compiled.policy.quotas.leases:
                 leased = await self.leases.unspent(manufacturer_id, take)
             allowed = take.limit == UNLIMITED or count - leased < take.limit
-            results.append(_result(bound, tier, count, allowed=allowed, leased=leased))
+            results.append(_result(bound, count, allowed=allowed, leased=leased))
         return results
 
     async def history(self, manufacturer: Any) -> list[UsagePeriod]:
@@ -210,6 +214,7 @@ class Quotas:
         """Begin the present cycle anew; how many counters were not zero. What was used stays in the history."""
         named = None if manufacturer_id is None else id_of(manufacturer_id)
         now = self._clock.now()
+        await self.leases.give_back_all(named)
         # No cycle is longer than 31 days. In what older cycles share these days nothing changes: their use is
         # only history, which keeps what was reset.
         since = now - timedelta(days=31)
@@ -256,7 +261,7 @@ class Quotas:
             units = int(units * factor)
         window = self._windows.of(limit, now, standing.billing_day)
         take = UsageTake(resource=resource, amount=amount, limit=units, bucket=window.bucket, since=window.since)
-        return Bound(take=take, resets_at=window.resets_at)
+        return Bound(take=take, resets_at=window.resets_at, tier=tier, factor=factor, standing=standing)
 
     def _warn(self, manufacturer_id: str, take: UsageTake, used: int) -> None:
         """An event when a take crosses a share that the policy warns at."""
@@ -314,7 +319,7 @@ def amount_of(value: Any) -> int:
     return value
 
 
-def _result(bound: Bound, tier: str, used: int, *, allowed: bool, leased: int = 0) -> UsageResult:
+def _result(bound: Bound, used: int, *, allowed: bool, leased: int = 0) -> UsageResult:
     limit = bound.take.limit
     return UsageResult(
         allowed=allowed,
@@ -322,7 +327,7 @@ def _result(bound: Bound, tier: str, used: int, *, allowed: bool, leased: int = 
         limit=limit,
         current=used,
         resource=bound.take.resource,
-        tier=tier,
+        tier=bound.tier,
         resets_at=bound.resets_at,
         reason=None if allowed else "quota_exceeded",
         leased=leased,

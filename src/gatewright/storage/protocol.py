@@ -15,6 +15,7 @@ from gatewright.storage.grants import GrantStore
 from gatewright.storage.incidents import IncidentStore
 from gatewright.storage.invitations import InvitationStore
 from gatewright.storage.keys import KeyStore
+from gatewright.storage.leases import LeaseStore
 from gatewright.storage.measures import MeasureStore
 from gatewright.storage.onetime import OneTimeStore
 from gatewright.storage.sessions import SessionStore
@@ -42,6 +43,7 @@ class Store(
     AdjustmentStore,
     InvitationStore,
     UsageStore,
+    LeaseStore,
     Protocol,
 ):
     """A complete store. Every atomic promise is one method; nothing reads, decides and writes above it."""

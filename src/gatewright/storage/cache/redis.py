@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -21,9 +21,6 @@ from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.cache import scripts
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.throttle import Rate, ThrottleResult
-
-if TYPE_CHECKING:
-    from gatewright.storage.cache.pools import QuotaPools
 
 FALLBACK_SHARE = 4
 """While Redis is gone, a process allows one part in so many of a rate."""
@@ -58,7 +55,6 @@ class RedisCache:
     ) -> None:
         self.prefix = prefix
         self.up = False
-        self.run_id = ""
         pool = BlockingConnectionPool.from_url(
             url, max_connections=connections, timeout=timeout, socket_timeout=timeout, socket_connect_timeout=timeout
         )
@@ -72,7 +68,6 @@ class RedisCache:
         self._listeners: list[Listener] = []
         self._forgotten: set[str] = set()
         self._open = False
-        self._pools: QuotaPools | None = None
 
     async def initialize(self) -> None:
         """Connect; a server that is not there is looked for in the background. Calling twice is harmless."""
@@ -103,15 +98,6 @@ class RedisCache:
     def key(self, name: str, *, tag: str | None = None) -> str:
         """The key of a name. What stands in braces decides the cluster's slot: the name itself, or ``tag``."""
         return f"{self.prefix}:{{{name}}}" if tag is None else f"{self.prefix}:{{{tag}}}:{name}"
-
-    @property
-    def pools(self) -> QuotaPools:
-        """Slices of quotas that all workers spend from."""
-        from gatewright.storage.cache.pools import QuotaPools
-
-        if self._pools is None:
-            self._pools = QuotaPools(self)
-        return self._pools
 
     # --- the protocol -------------------------------------------------------------------------------------------
 
@@ -218,8 +204,7 @@ class RedisCache:
             return
 
     async def _arrive(self) -> None:
-        info = await self.client.info("server")
-        self.run_id = str(info["run_id"])
+        await self.client.ping()
         await self._forget_what_was_deleted()
         self.up = True
         for listener in tuple(self._listeners):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gatewright.records import Record
 from gatewright.storage.usage import TakeOutcome, UsageTake
@@ -25,6 +25,10 @@ _ATTEMPT = (
 )
 
 
+Reclaim = Callable[[sqlite3.Connection, float, str, str], int]
+"""Gives back what killed processes held of one resource until a moment; how many leases there were."""
+
+
 class Order(Record, frozen=True, kw_only=True):
     """One call of ``take_usage``; ``at`` in seconds since the epoch."""
 
@@ -39,10 +43,13 @@ class Counting:
 
     Args:
         connection: in a write transaction; :meth:`write` must be called before it ends.
+        reclaim: asked once for each resource before it is refused.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, reclaim: Reclaim) -> None:
         self._connection = connection
+        self._reclaim = reclaim
+        self._reclaimed: set[tuple[str, str]] = set()
         self._used: dict[tuple[str, str], tuple[int, int]] = {}
         self._added: dict[tuple[str, str, int], int] = {}
         self._refused: list[tuple[str, str, int, int, int, str, float]] = []
@@ -53,6 +60,8 @@ class Counting:
         used = [self.used(owner, take) for take in takes]
         for number, take in enumerate(takes):
             if take.limit >= 0 and used[number] + take.amount > take.limit:
+                if self._found_more(order, take):
+                    return self.decide(order)
                 self._refused.append(
                     (owner, take.resource, take.amount, used[number], take.limit, order.operation_context, order.at)
                 )
@@ -62,6 +71,18 @@ class Counting:
                 self.add(owner, take, take.amount)
                 used[number] += take.amount
         return TakeOutcome(granted=True, used=tuple(used))
+
+    def _found_more(self, order: Order, take: UsageTake) -> bool:
+        """Whether something came back of what killed processes held."""
+        key = (order.manufacturer_id, take.resource)
+        if key in self._reclaimed:
+            return False
+        self._reclaimed.add(key)
+        self._write_added()
+        if not self._reclaim(self._connection, order.at, *key):
+            return False
+        self._used.pop(key, None)
+        return True
 
     def used(self, manufacturer_id: str, take: UsageTake) -> int:
         """What is used of a resource from ``take.since`` on, what this transaction took included."""
@@ -97,12 +118,17 @@ class Counting:
             self._added = {}
 
 
-def decide_all(connection: sqlite3.Connection, orders: Sequence[Order]) -> list[TakeOutcome]:
+def decide_all(connection: sqlite3.Connection, orders: Sequence[Order], reclaim: Reclaim) -> list[TakeOutcome]:
     """Decide orders one after the other, as if each had a transaction of its own."""
-    counting = Counting(connection)
+    counting = Counting(connection, reclaim)
     outcomes = [counting.decide(order) for order in orders]
     counting.write()
     return outcomes
+
+
+def add(connection: sqlite3.Connection, manufacturer_id: str, take: UsageTake, amount: int) -> None:
+    """Count ``amount`` units in the take's bucket."""
+    connection.execute(_ADD, (manufacturer_id, take.resource, take.bucket, amount))
 
 
 def give_back(connection: sqlite3.Connection, manufacturer_id: str, take: UsageTake) -> None:

@@ -75,6 +75,7 @@ class SqliteStore(
     async def close(self) -> None:
         await self.poll.stop()
         await self.engine.close()
+        self.close_ledger()
 
     async def __aenter__(self) -> SqliteStore:
         await self.initialize()

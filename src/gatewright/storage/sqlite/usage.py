@@ -10,16 +10,21 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 
 from gatewright.errors import StoreUnavailableError
-from gatewright.storage.sqlite.base import SqliteBase
 from gatewright.storage.sqlite.counting import USED, Order, decide_all, give_back
+from gatewright.storage.sqlite.leases import SqliteLeases
 from gatewright.storage.usage import OverageAttempt, StoredUsage, TakeOutcome, UsageTake
 
 TOGETHER = 512
 """Takes in one step at the most, so that other writes are not held up."""
 
+_OUT = (
+    "min(used, (SELECT COALESCE(SUM(amount), 0) FROM leases WHERE leases.manufacturer_id = usage.manufacturer_id"
+    " AND leases.resource = usage.resource AND leases.bucket = usage.bucket))"
+)
 
-class SqliteUsage(SqliteBase):
-    """The UsageStore slice."""
+
+class SqliteUsage(SqliteLeases):
+    """The UsageStore slice, and that of leases below it."""
 
     _takes: _TakeQueue | None = None
 
@@ -58,7 +63,8 @@ class SqliteUsage(SqliteBase):
                 f"SELECT COUNT(*) FROM (SELECT DISTINCT manufacturer_id, resource FROM usage WHERE {where})",  # noqa: S608 - constant but for the number of marks
                 values,
             ).fetchone()[0]
-            connection.execute(f"UPDATE usage SET kept = kept + used, used = 0 WHERE {where}", values)  # noqa: S608 - as above
+            # What is leased stays counted, or what comes back of it would be taken off what is used from now on.
+            connection.execute(f"UPDATE usage SET kept = kept + used - {_OUT}, used = {_OUT} WHERE {where}", values)  # noqa: S608 - as above
             return int(count)
 
         return await self.engine.write(work)
@@ -95,7 +101,7 @@ _Waiting = tuple[Order, "asyncio.Future[TakeOutcome]"]
 class _TakeQueue:
     """Collects the takes of one event loop while a step is under way, and runs them as the next step."""
 
-    def __init__(self, store: SqliteBase, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, store: SqliteLeases, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._store = store
         self._waiting: list[_Waiting] = []
@@ -114,7 +120,7 @@ class _TakeQueue:
         batch, self._waiting = wanted[:TOGETHER], wanted[TOGETHER:]
         orders = [order for order, _ in batch]
         try:
-            done = self._store.engine.submit(lambda connection: decide_all(connection, orders))
+            done = self._store.engine.submit(lambda connection: decide_all(connection, orders, self._store.reclaim))
         except Exception as error:  # the store is closed: each caller is told
             self._finish(batch, None, error)
             return
