@@ -1,117 +1,212 @@
-"""Soak: four processes of a hundred tasks take and refund random amounts of one quota while the tier changes and one
-of them is killed with SIGKILL; what is granted never passes the limit, and nothing granted is lost.
+"""Soak: four processes of a hundred tasks take and refund random amounts of one quota while the tier changes, billing
+months roll over and one of them is killed with SIGKILL. What is granted never passes the limit in force, and nothing
+granted is lost but what the killed process held in a lease, which comes back when the lease ends.
 
 python -m bench.soak_quota [--rounds 1000]
+
+Rounds take turns: the store alone, with leases, and with leases and Redis, which carries the changes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import multiprocessing
-import os
 import random
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
+from bench._redis_server import redis_server
+from bench._soak_quota_audit import NEVER, Audit, read_journal
+from bench._soak_quota_worker import EPOCH, RESOURCE, Round, SwiftClock, policy_of, work
+from gatewright.clock import ManualClock
+from gatewright.rbac import ManufacturerRBACManager
+from gatewright.rbac.cycles import next_month_start
+from gatewright.records import Record
 from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage.tenants import StoredAccount, StoredManufacturer
+from gatewright.storage.usage import UsageTake
 
+DAY = 86_400
 PROCESSES = 4
-LIMITS = {"free": 1_000, "professional": 10_000}
+MODES = ("store", "leases", "leases and redis")
+REPORT = Path("reports") / "soak-quota.json"
 
 
-def worker(path: str, log: str, who: str, seed: int, tasks: int) -> None:
-    """Take and refund, and write down each grant after, and each refund before it is asked for."""
-    asyncio.run(_work(path, log, who, seed, tasks))
+class Outcome(Record, frozen=True, kw_only=True):
+    """What a round came to. ``held`` units were in leases of the killed process when all had ended; ``in_doubt``
+    were asked for by its calls that were under way."""
+
+    mode: str
+    problems: list[str]
+    seconds: float
+    calls: int = 0
+    granted: int = 0
+    refunded: int = 0
+    tier_changes: int = 0
+    cycles: int = 0
+    held: int = 0
+    in_doubt: int = 0
+    stalest: float = 0.0
 
 
-async def _work(path: str, log: str, who: str, seed: int, tasks: int) -> None:
-    chance = random.Random(seed)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    context = ManufacturerContext(who, "C", "e", "free")
-    async with SqliteStore(path, durable=False) as store, ManufacturerRBACManager(store=store) as rbac:
+def one_round(directory: Path, number: int, *, tasks: int = 100, redis: str | None = None) -> Outcome:
+    """One round; ``number`` decides the mode and all that is random."""
+    began, chance = time.monotonic(), random.Random(number)
+    mode = MODES[number % len(MODES)]
+    billing_day, owner, path = chance.choice([1, 15, 28, 29, 30, 31]), f"m{number}", str(directory / "soak.db")
+    asyncio.run(_register(path, owner, billing_day))
+    shared = Round(
+        number=number,
+        path=path,
+        owner=owner,
+        tasks=tasks,
+        leased=0 if mode == "store" else chance.choice([DAY, 3 * DAY, 1_000 * DAY]),
+        redis=redis if mode.endswith("redis") else None,
+        speed=30 * DAY / chance.uniform(0.15, 0.6),
+        begin=time.monotonic_ns(),
+        start=EPOCH + timedelta(days=chance.uniform(0, 365)),
+    )
+    logs = [directory / f"{number}-{n}.log" for n in range(PROCESSES)]
+    codes, victim = _run(shared, logs, chance)
+    ended = SwiftClock(shared).now()
+    calls = [call for n, log in enumerate(logs) for call in read_journal(log, n)]
+    audit = Audit(shared, calls, billing_day=billing_day)
+    problems = [f"process {n} ended with {code}" for n, code in enumerate(codes) if code != 0 and n != victim]
+    problems += [
+        f"process {call.process} did not finish a call"
+        for call in calls
+        if call.end == NEVER and call.process != victim
+    ]
+    problems += audit.problems()
+    held, more = asyncio.run(_settle(shared, audit, ended, billing_day))
+    for log in logs:
+        log.unlink(missing_ok=True)
+    return Outcome(
+        mode=mode,
+        problems=problems + more,
+        seconds=time.monotonic() - began,
+        calls=len(calls),
+        granted=sum(call.amount for call in audit.granted),
+        refunded=sum(call.amount for call in audit.refunds),
+        tier_changes=len(audit.tiers) - 1,
+        cycles=len(audit.cycles),
+        held=held,
+        in_doubt=audit.in_doubt,
+        stalest=audit.stalest,
+    )
 
-        async def task(number: int) -> None:
-            for _ in range(4):
-                amount = chance.randint(1, 9)
-                if (await rbac.check_usage_limit(context, "api_calls", amount)).allowed:
-                    os.write(out, f"+{amount}\n".encode())
-                    if chance.random() < 0.2:
-                        os.write(out, f"-{amount}\n".encode())
-                        await rbac.refund_usage(who, "api_calls", amount)
-            if number % 50 == 0:
-                tier = chance.choice(["professional", "free", "free"])
-                await rbac.update_manufacturer_tier(who, tier, reason="soak")
 
-        await asyncio.gather(*(task(number) for number in range(tasks)))
-    os.close(out)
-
-
-async def _settle(path: str, who: str) -> tuple[int, int]:
-    """What is used, and what is used once a free tier has taken all that it can."""
-    async with SqliteStore(path, durable=False) as store, ManufacturerRBACManager(store=store) as rbac:
-        before = await rbac.get_current_usage(who, "api_calls")
-        await rbac.update_manufacturer_tier(who, "free", reason="soak")
-        while (await rbac.check_usage_limit(who, "api_calls", 1)).allowed:
-            pass
-        return before, await rbac.get_current_usage(who, "api_calls")
-
-
-def one_round(directory: Path, number: int, *, tasks: int = 100, ever_professional: int = 10_000) -> str | None:
-    """One round; None, or what went wrong."""
-    context: Any = multiprocessing.get_context("spawn")
-    chance, who, path = random.Random(number), f"m{number}", str(directory / "soak.db")
-    logs = [str(directory / f"{number}-{n}.log") for n in range(PROCESSES)]
+def _run(shared: Round, logs: list[Path], chance: random.Random) -> tuple[list[int | None], int]:
+    """Let the processes go and kill one of them at a random moment: how each ended, and which was killed."""
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench._soak_quota_worker"])
+    ready = context.Barrier(PROCESSES + 1)
     processes = [
-        context.Process(target=worker, args=(path, logs[n], who, number * 10 + n, tasks)) for n in range(PROCESSES)
+        context.Process(target=work, args=(shared, str(log), shared.number * 10 + n, ready))
+        for n, log in enumerate(logs)
     ]
     for process in processes:
         process.start()
-    victim = processes[chance.randrange(PROCESSES)]
-    end = time.monotonic() + 10
-    while not any(os.path.exists(log) and os.path.getsize(log) for log in logs) and time.monotonic() < end:
-        time.sleep(0.002)
-    time.sleep(chance.random() * 0.1)
-    victim.kill()
+    ready.wait(60)
+    victim = chance.randrange(PROCESSES)
+    time.sleep(chance.random() * 0.3)
+    processes[victim].kill()
     for process in processes:
         process.join(60)
-    if any(p.exitcode != 0 for p in processes if p is not victim):
-        return f"round {number}: a worker failed, exit codes {[p.exitcode for p in processes]}"
-    lines = [int(line) for log in logs if os.path.exists(log) for line in Path(log).read_text().split()]
-    granted, refunded = sum(n for n in lines if n > 0), -sum(n for n in lines if n < 0)
-    used, full = asyncio.run(_settle(path, who))
-    if not granted - refunded <= used <= ever_professional:
-        return f"round {number}: {granted} granted, {refunded} refunded, but {used} counted"
-    if full != max(used, LIMITS["free"]):
-        return f"round {number}: full at {full} after {used}"
-    for log in logs:
-        Path(log).unlink(missing_ok=True)
-    return None
+    return [process.exitcode for process in processes], victim
+
+
+async def _register(path: str, owner: str, billing_day: int) -> None:
+    now = datetime.now(UTC)
+    manufacturer = StoredManufacturer(
+        manufacturer_id=owner,
+        company_name=owner,
+        tier="free",
+        billing_day=billing_day,
+        created_at=now,
+        updated_at=now,
+    )
+    account = StoredAccount(
+        account_id=f"{owner}-owner",
+        manufacturer_id=owner,
+        email=f"{owner}@example.com",
+        email_key=f"{owner}@example.com",
+        role="owner",
+        created_at=now,
+        updated_at=now,
+    )
+    async with SqliteStore(path, durable=False) as store:
+        await store.create_manufacturer(manufacturer, account)
+
+
+async def _settle(shared: Round, audit: Audit, ended: datetime, billing_day: int) -> tuple[int, list[str]]:
+    """What the killed process held, and what is wrong: before its leases end, after that, and when all is taken."""
+    whole = UsageTake(resource=RESOURCE, amount=0, limit=-1, bucket=0, since=0)
+    clock = ManualClock(ended)
+    async with SqliteStore(shared.path, durable=False) as store:
+        held = await store.unspent_usage(shared.owner, whole)
+        counted = sum(entry.used for entry in await store.usage_history(shared.owner))
+        known, found = sum(audit.net().values()), []
+        doubt = sum(call.amount for call in audit.refunds if call.end == NEVER)
+        if not known - doubt <= counted - held <= known + audit.in_doubt:
+            found.append(f"before the end of the leases {counted} counted, {held} of it held; {known} granted and kept")
+        await store.reclaim_leases(ended + timedelta(days=1_001))
+        if left := await store.unspent_usage(shared.owner, whole):
+            found.append(f"{left} units did not come back when their lease ended")
+        async with ManufacturerRBACManager(policy_of(leased=0), store=store, clock=clock) as rbac:
+            periods = await rbac.get_usage_history(shared.owner)
+            found += audit.unaccounted({int(period.period_end.timestamp()): period.used for period in periods})
+            look = await rbac.check_usage_limit(shared.owner, RESOURCE)
+            if look.remaining and not (await rbac.check_usage_limit(shared.owner, RESOURCE, look.remaining)).allowed:
+                found.append(f"{look.remaining} units remain, but are not to be had")
+            if (await rbac.check_usage_limit(shared.owner, RESOURCE, 1)).allowed:
+                found.append("one more was granted over the limit")
+            if look.resets_at != next_month_start(ended, billing_day):
+                found.append(f"the cycle ends {look.resets_at}")
+    return held, found
+
+
+def summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """The report."""
+    sums = ("calls", "granted", "refunded", "tier_changes", "cycles", "held", "in_doubt")
+    return {
+        "rounds": len(outcomes),
+        "by_mode": {mode: sum(1 for o in outcomes if o.mode == mode) for mode in MODES},
+        "processes": PROCESSES,
+        "killed": len(outcomes),
+        "failures": [
+            {"round": n, "mode": o.mode, "problems": o.problems} for n, o in enumerate(outcomes) if o.problems
+        ],
+        **{name: sum(getattr(outcome, name) for outcome in outcomes) for name in sums},
+        "stalest_limit_seconds": round(max((o.stalest for o in outcomes), default=0.0), 3),
+        "seconds": round(sum(o.seconds for o in outcomes)),
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=1_000)
     rounds = parser.parse_args().rounds
-    report = Path("reports") / f"soak-quota-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-    report.parent.mkdir(exist_ok=True)
-    failures = []
-    with tempfile.TemporaryDirectory() as directory:
-        begin = time.monotonic()
+    REPORT.parent.mkdir(exist_ok=True)
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as directory, redis_server(directory) as redis:
         for number in range(rounds):
-            if (problem := one_round(Path(directory), number)) is not None:
-                failures.append(problem)
-                print(problem, flush=True)
-            if number % 50 == 49:
-                print(f"{number + 1} rounds, {len(failures)} failures, {time.monotonic() - begin:.0f} s", flush=True)
-    text = f"{rounds} rounds of {PROCESSES} processes, one killed in each: {len(failures)} failures\n"
-    report.write_text(text + "\n".join(failures))
-    print(text, end="")
-    return 1 if failures else 0
+            outcomes.append(one_round(Path(directory), number, redis=redis))
+            for problem in outcomes[-1].problems:
+                print(f"round {number}, {outcomes[-1].mode}: {problem}", flush=True)
+            if number % 25 == 24 or number == rounds - 1:
+                report = summary(outcomes)
+                REPORT.write_text(json.dumps(report, indent=2) + "\n")
+                print(f"{report['rounds']} rounds, {len(report['failures'])} failed, {report['seconds']} s", flush=True)
+    text = summary(outcomes)
+    print(json.dumps({key: value for key, value in text.items() if key != "failures"}))
+    return 1 if text["failures"] else 0
 
 
 if __name__ == "__main__":

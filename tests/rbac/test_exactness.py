@@ -16,6 +16,7 @@ from gatewright.clock import ManualClock
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.rbac.conftest import caller
+from tests.support.redis import RedisServer, redis_session  # noqa: F401 - a fixture
 
 LIMITS = {"free": 5, "professional": 50}
 
@@ -104,5 +105,7 @@ async def test_of_four_processes_with_fifty_tasks_exactly_one_gets_the_last_unit
 
 
 @pytest.mark.slow
-def test_a_killed_process_breaks_no_promise(tmp_path: Path) -> None:
-    assert one_round(tmp_path, 1, tasks=60) is None
+@pytest.mark.parametrize("number", range(3))
+def test_a_killed_process_breaks_no_promise(number: int, tmp_path: Path, redis_session: RedisServer) -> None:  # noqa: F811 - the fixture
+    """The store alone, leases, and leases with Redis."""
+    assert one_round(tmp_path, number, tasks=60, redis=redis_session.url).problems == []
