@@ -23,7 +23,7 @@ from gatewright.storage.cache.redis import RedisCache
 from gatewright.storage.sqlite.store import SqliteStore
 
 RESOURCE = "api_calls"
-LIMITS = {"free": 1_200, "professional": 3_600}
+LIMITS = {"free": 3_000, "professional": 6_000}
 EPOCH = datetime(2027, 1, 1, tzinfo=UTC)
 _POLICY = """
 default_tier = "free"
@@ -81,7 +81,7 @@ class SwiftClock:
 
 def policy_of(*, leased: float) -> Policy:
     """Two tiers; ``leased`` is how many seconds of the swift calendar a lease lasts, 0 for none."""
-    leases = f"api_calls = {{ slice = 60, seconds = {leased} }}" if leased else ""
+    leases = f"api_calls = {{ slice = 300, seconds = {leased} }}" if leased else ""
     return parse_policy(_POLICY.format(**LIMITS, leases=leases))
 
 

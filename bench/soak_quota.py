@@ -66,7 +66,7 @@ def one_round(directory: Path, number: int, *, tasks: int = 100, redis: str | No
         path=path,
         owner=owner,
         tasks=tasks,
-        leased=0 if mode == "store" else chance.choice([DAY, 3 * DAY, 1_000 * DAY]),
+        leased=0 if mode == "store" else chance.choice([3 * DAY, 1_000 * DAY, 1_000 * DAY]),
         redis=redis if mode.endswith("redis") else None,
         speed=30 * DAY / chance.uniform(0.15, 0.6),
         begin=time.monotonic_ns(),
@@ -115,7 +115,7 @@ def _run(shared: Round, logs: list[Path], chance: random.Random) -> tuple[list[i
         process.start()
     ready.wait(60)
     victim = chance.randrange(PROCESSES)
-    time.sleep(chance.random() * 0.3)
+    time.sleep(chance.random() * 0.2)
     processes[victim].kill()
     for process in processes:
         process.join(60)
@@ -158,7 +158,10 @@ async def _settle(shared: Round, audit: Audit, ended: datetime, billing_day: int
             found.append(f"before the end of the leases {counted} counted, {held} of it held; {known} granted and kept")
         await store.reclaim_leases(ended + timedelta(days=1_001))
         if left := await store.unspent_usage(shared.owner, whole):
-            found.append(f"{left} units did not come back when their lease ended")
+            found.append(f"{left} units are still held after their lease ended")
+        after = sum(entry.used for entry in await store.usage_history(shared.owner))
+        if after != counted - held:
+            found.append(f"{held} of {counted} counted were held, but {after} are left when their lease has ended")
         async with ManufacturerRBACManager(policy_of(leased=0), store=store, clock=clock) as rbac:
             periods = await rbac.get_usage_history(shared.owner)
             found += audit.unaccounted({int(period.period_end.timestamp()): period.used for period in periods})
@@ -180,6 +183,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
         "by_mode": {mode: sum(1 for o in outcomes if o.mode == mode) for mode in MODES},
         "processes": PROCESSES,
         "killed": len(outcomes),
+        "killed_with_units_in_hand": sum(1 for outcome in outcomes if outcome.held),
         "failures": [
             {"round": n, "mode": o.mode, "problems": o.problems} for n, o in enumerate(outcomes) if o.problems
         ],
