@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from gatewright.controls import Controls
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import EventSink, Severity, event
+from gatewright.inspection_policy import WatchPolicy
 from gatewright.threats.findings import Inspection, ThreatDetectionResult
 from gatewright.threats.learning.watch import DetectionWatch
 from gatewright.threats.offload import Offload, size_of
@@ -31,6 +32,7 @@ class Detection:
         sink: where drift is told.
         offload: where inspections run.
         load_arguments: make the same engine in another process; None for an engine that was handed in.
+        bounds: when drift and false alarms are worth an event.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Detection:
         sink: EventSink,
         offload: Offload,
         load_arguments: Mapping[str, Any] | None,
+        bounds: WatchPolicy | None = None,
     ) -> None:
         self._level = level
         self._controls = controls
@@ -49,7 +52,7 @@ class Detection:
         self._load_arguments = load_arguments
         self._correction: bytes | None = None
         self._engine: DetectionEngine | None = None
-        self.watch = DetectionWatch()
+        self.watch = DetectionWatch(bounds)
 
     @property
     def engine(self) -> DetectionEngine:
@@ -69,7 +72,7 @@ class Detection:
         """Inspect with ``engine`` from now on; ``correction`` is what was added to its base model, as kept."""
         self._engine = engine
         self._correction = correction
-        self.watch.begin_anew()
+        self.watch.begin_anew(engine.evidence)
 
     def level_for(self, manufacturer_id: str | None = None, route: str | None = None) -> int:
         """The level in force: the policy's, or what a measure raised it to."""
@@ -120,10 +123,8 @@ class Detection:
         return found or ThreatDetectionResult(threat_detected=False, threat_type=wanted)
 
     def _count(self, data: Any, inspection: Inspection) -> None:
-        if self.watch.saw(data, inspection):
-            self._sink.emit(
-                event("threats:traffic:drifted", severity=Severity.NOTICE, index=round(self.watch.drift(), 3))
-            )
+        for drift in self.watch.saw(data, inspection):
+            self._sink.emit(event("threats:traffic:drifted", severity=Severity.NOTICE, **drift._asdict()))
 
 
 def bounded_batch(items: Iterable[Any]) -> list[Any]:

@@ -34,9 +34,13 @@ class RateLimitResult(Record, frozen=True, kw_only=True):
 class PatternStatistics(Record, frozen=True, kw_only=True):
     """What inspections in this process found since it started, and what people said about it.
 
-    ``by_pattern`` counts findings by rule id, ``by_type`` by threat type, ``false_alarms`` the findings by rule
-    that people called harmless. ``drift`` compares the confidences of recent inspections with those of earlier
-    ones (population stability index: under 0.1 alike, over 0.25 other traffic or another attacker).
+    ``by_pattern`` counts findings by rule id, ``by_type`` by threat type; ``false_alarms`` and
+    ``false_alarms_by_type`` those that people called harmless. ``false_alarm_share`` and its twin by type are the
+    shares of the values found, since the model in use was put in use, that people corrected; only what was
+    corrected is named. ``drift`` compares the confidences of recent inspections with those of earlier ones
+    (population stability index: under 0.1 alike, over 0.25 other traffic or another attacker). ``traffic`` are the
+    shares of the texts that pass by how near to an attack they are, of a sample, and ``traffic_drift`` compares
+    those.
     """
 
     inspections: int
@@ -44,8 +48,13 @@ class PatternStatistics(Record, frozen=True, kw_only=True):
     by_pattern: dict[str, int]
     by_type: dict[str, int]
     false_alarms: dict[str, int]
+    false_alarms_by_type: dict[str, int] = {}
+    false_alarm_share: dict[str, float] = {}
+    false_alarm_share_by_type: dict[str, float] = {}
     feedback_false_alarms: int
     feedback_missed: int
     detection_rate: float
     recent_detection_rate: float
     drift: float
+    traffic: dict[str, float] = {}
+    traffic_drift: float = 0.0

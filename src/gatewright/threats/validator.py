@@ -84,6 +84,7 @@ class ManufacturerSecurityValidator:
             sink=self._sink,
             offload=self._offload,
             load_arguments=None if engine is not None else self._load_arguments,
+            bounds=policy.detection.watch,
         )
         self._learner = Learner(self._store, sink=self._sink, clock=clock, executor=self._offload.threads)
         self._screening = Screening(
@@ -262,8 +263,9 @@ class ManufacturerSecurityValidator:
         given = await self._learner.take(
             engine, data, wanted, bool(is_threat), actor=actor, source=source, reason=reason
         )
-        if self._detection.watch.told(engine.inspect(data), is_threat=bool(is_threat)):
-            self._sink.emit(event("threats:model:false_alarms", severity=Severity.WARNING))
+        verdict = engine.inspect(data, level=self._detection.level_for())
+        for alarm in self._detection.watch.told(verdict, is_threat=bool(is_threat)):
+            self._sink.emit(event("threats:model:false_alarms", severity=Severity.WARNING, **alarm._asdict()))
         return given
 
     async def retrain_ml_models(self, *, actor: str = "system") -> ModelVersion:
