@@ -229,6 +229,40 @@ def test_keys_move_apart_from_the_records(
     assert "KEYS_ELSEWHERE" in capsys.readouterr().err
 
 
+def key_store_checks(command: Command, *, code: int = 0) -> list[tuple[str, str]]:
+    found = [check for check in command("doctor", code=code)["checks"] if check["subject"] == "key store"]
+    return [(check["status"], check["detail"]) for check in found]
+
+
+def test_the_doctor_looks_at_where_the_keys_are(
+    installed: Command, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create("one", **PROFILE)
+    monkeypatch.setenv("GATEWRIGHT_COOKIE_SECURE", "true")
+    ((status, detail),) = key_store_checks(installed)
+    assert status == "note" and "live with the records" in detail
+    monkeypatch.setenv("GATEWRIGHT_KEY_DATABASE", f"sqlite:///{tmp_path / 'not mounted' / 'keys.db'}")
+    assert ("finding", f"{tmp_path / 'not mounted'} is not there") in key_store_checks(installed, code=1)
+    monkeypatch.setenv("GATEWRIGHT_KEY_DATABASE", f"sqlite:///{place / 'keys.db'}")
+    installed("keys", "move")
+    ((status, detail),) = key_store_checks(installed)
+    assert status == "note" and "in the data directory" in detail
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    monkeypatch.setenv("GATEWRIGHT_KEY_DATABASE", f"sqlite:///{tmp_path / 'elsewhere' / 'keys.db'}")
+    shutil.copy2(place / "keys.db", tmp_path / "elsewhere" / "keys.db")
+    ((status, detail),) = key_store_checks(installed)
+    assert status == "ok" and "apart from the records" in detail
+    shutil.copy2(place / "keys.db", place / "left.db")
+    with closing(sqlite3.connect(place / "gatewright.db")) as connection, connection:
+        connection.execute("ATTACH ? AS other", (str(place / "left.db"),))
+        connection.execute("INSERT INTO data_keys SELECT * FROM other.data_keys")
+        connection.execute("INSERT INTO key_generations SELECT * FROM other.key_generations")
+        connection.execute("INSERT INTO root_keys SELECT * FROM other.root_keys")
+    assert ("finding", "data keys are in the store of the records as well") in key_store_checks(installed, code=1)
+    installed("keys", "move")
+    assert [status for status, _ in key_store_checks(installed)] == ["ok"]
+
+
 def test_a_wrong_place_for_keys_is_refused_at_once(
     installed: Command, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

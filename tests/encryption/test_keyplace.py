@@ -129,3 +129,11 @@ async def test_a_move_that_was_interrupted_goes_on_and_a_wrong_target_takes_noth
             assert await keys.put_keys(before)  # as far as it came before it was killed
             assert await move_keys(records, keys) == before
             assert await keys.read_keys() == before and await records.read_keys() == StoredKeys()
+            assert await records.put_keys(before)  # ... killed before it erased, and the keys were used since
+            async with Manager(ROOT, store=keys) as manager:
+                await manager.encrypt_manufacturer_data({}, manufacturer_id="n")
+                await manager.emergency_rotation([], reason="test", settle=0, destroy=True)
+                await manager.shred("n")
+            used_since = await keys.read_keys()
+            assert await move_keys(records, keys) == before
+            assert await keys.read_keys() == used_since and await records.read_keys() == StoredKeys()

@@ -37,7 +37,7 @@ def doctor(json: Json = False) -> None:
 
 def examine() -> list[Check]:
     """Every check, in order. What cannot be opened is itself a finding."""
-    from gatewright.cli.checks import configured, files, finding, machine
+    from gatewright.cli.checks import configured, files, finding, keyplace, machine
 
     try:
         settings = load_settings()
@@ -48,6 +48,7 @@ def examine() -> list[Check]:
         *configured.check_keys(settings),
         *configured.check_policy(settings),
         *files.check_files(settings),
+        *keyplace.check_key_files(settings),
         *machine.check_machine(),
         *machine.check_memory_locked_down(),
     ]

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from gatewright.encryption.core import EncryptionCore
 from gatewright.encryption.envelope import Algorithm, known_subkey, new_subkey
+from gatewright.encryption.fips import fips_enforced, fips_sentence
 from gatewright.encryption.providers import SecretProvider
 from gatewright.encryption.records import ComplianceFinding, ComplianceReport
 from gatewright.errors import DecryptionError, KeyUnavailableError
@@ -198,11 +199,10 @@ class Examination:
 
     def _library(self) -> None:
         version = openssl.openssl_version_text()
-        fips = bool(getattr(openssl, "_fips_enabled", False))
-        detail = f"cryptography {cryptography_version} uses {version}; FIPS mode is {'on' if fips else 'off'}."
+        detail = f"cryptography {cryptography_version} uses {version}; {fips_sentence()}."
         if self._core.require_fips:
             remedy = "Build cryptography against an OpenSSL with a validated FIPS provider, and switch it on."
-            self._add("fips_mode", fips, detail, remedy, severity="high")
+            self._add("fips_mode", fips_enforced(), detail, remedy, severity="high")
         else:
             self._info("fips_mode", detail, None)
 

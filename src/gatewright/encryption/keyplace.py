@@ -8,7 +8,7 @@ import msgspec
 
 from gatewright.encryption.metadata import VERSION
 from gatewright.errors import KeyUnavailableError
-from gatewright.storage.keys import KeyStore, MovableKeys, StoredKeys
+from gatewright.storage.keys import GenerationStatus, KeyStore, MovableKeys, StoredKeys
 from gatewright.storage.tenants import TenantStore
 
 _LOOKED_AT = 200
@@ -50,8 +50,8 @@ def _key_of(profile: str) -> str | None:
 async def move_keys(source: MovableKeys, target: MovableKeys) -> StoredKeys:
     """Take all keys from one key store to another, and erase them where they were.
 
-    Nothing may use either of them meanwhile. May be repeated after a fault: keys are erased only when the other
-    store gave the same ones back.
+    Nothing may use either of them meanwhile. May be repeated after a fault, also when the other store was used since:
+    keys are erased only when that has them all.
 
     Returns:
         What was moved; empty when there was nothing to move.
@@ -62,7 +62,8 @@ async def move_keys(source: MovableKeys, target: MovableKeys) -> StoredKeys:
     keys = await source.read_keys()
     if keys == StoredKeys():
         return keys
-    if not await target.put_keys(keys) or await target.read_keys() != keys:
+    await target.put_keys(keys)
+    if not _covers(await target.read_keys(), keys):
         raise KeyUnavailableError(
             "The key store to move to holds other keys already; nothing was moved.",
             code="KEY_STORE_IN_USE",
@@ -70,3 +71,19 @@ async def move_keys(source: MovableKeys, target: MovableKeys) -> StoredKeys:
         )
     await source.erase_keys()
     return keys
+
+
+def _covers(kept: StoredKeys, moved: StoredKeys) -> bool:
+    """Whether one store has all that is in the other, but for what it destroyed since."""
+    generations = {(generation.version, generation.key_id) for generation in kept.generations}
+    destroyed = {g.version for g in kept.generations if g.status == GenerationStatus.DESTROYED}
+    shredded = {one.manufacturer_id for one in kept.shredded}
+    keys = {(key.manufacturer_id, key.version) for key in kept.data_keys}
+    return (
+        all((generation.version, generation.key_id) in generations for generation in moved.generations)
+        and all(one.manufacturer_id in shredded for one in moved.shredded)
+        and all(
+            (key.manufacturer_id, key.version) in keys or key.version in destroyed or key.manufacturer_id in shredded
+            for key in moved.data_keys
+        )
+    )

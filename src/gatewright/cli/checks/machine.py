@@ -24,10 +24,10 @@ def check_machine() -> Iterator[Check]:
 def _openssl() -> Check:
     from cryptography.hazmat.backends.openssl.backend import backend
 
+    from gatewright.encryption.fips import fips_sentence
+
     version = backend.openssl_version_text()
-    fips = bool(getattr(backend, "_fips_enabled", False))
-    text = f"{version} for encryption, {ssl.OPENSSL_VERSION} for TLS; FIPS mode is {'on' if fips else 'off'}"
-    return ok("openssl", text)
+    return ok("openssl", f"{version} for encryption, {ssl.OPENSSL_VERSION} for TLS; {fips_sentence()}")
 
 
 def _matching_engine() -> Check:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gatewright.cli.checks.keyplace import check_keys_left
 from gatewright.cli.checks.machine import check_clock
 from gatewright.cli.checks.result import Check, finding, note, ok
 from gatewright.errors import SecurityError
@@ -25,6 +26,9 @@ async def check_parts(foundation: SecurityFoundation) -> AsyncIterator[Check]:
     yield await _clock(foundation)
     async for check in _encryption(foundation):
         yield check
+    left = await check_keys_left(foundation)
+    if left is not None:
+        yield left
     yield _detector(foundation)
     yield await _audit(foundation)
 
