@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,13 +227,20 @@ class DetectionEngine:
         """The findings in some texts; those without any are remembered as harmless."""
         if not seen:
             return []
+        model, scores = self._model, self._scores(seen, self._model)
         thresholds, harmless = self._thresholds[level], self._harmless[level]
         findings: list[ThreatDetectionResult] = []
-        for one, scored in zip(seen, self._scored(seen, self._model), strict=True):
-            if scored is not None and not one.hits and scored.margin < self._floors[level]:
-                if len(one.text.text) <= SHORT:
-                    _remember(harmless, one.text.text)
-                continue
+        begin = 0
+        for one in seen:
+            own = scores[begin : begin + len(one.windows)]
+            begin += len(one.windows)
+            scored = None
+            if model is not None and own:
+                if not one.hits and not one.normal.signals and model.margin(max(own)) < self._floors[level]:
+                    if len(one.text.text) <= SHORT:
+                        _remember(harmless, one.text.text)
+                    continue
+                scored = self._worst(one, own, model)
             verdict = decide(Evidence(self._rules_of(one), scored.margin if scored else None), thresholds)
             if verdict.attack:
                 window, named = scored[1:] if scored else (b"", list[int]())
@@ -247,21 +255,22 @@ class DetectionEngine:
     def _rules_of(self, seen: Seen) -> list[Rule]:
         return [self._rules.rules[number] for number in sorted(seen.hits)]
 
+    def _scores(self, seen: Sequence[Seen], model: LinearModel | None) -> list[float]:
+        """What the n-grams of all windows say, one text after the other."""
+        if model is None:
+            return []
+        cut = [window for one in seen for window in one.windows]
+        if len(cut) <= AT_ONCE:
+            return model.scores(cut) if cut else []
+        return [score for at in range(0, len(cut), AT_ONCE) for score in model.scores(cut[at : at + AT_ONCE])]
+
     def _scored(self, seen: Sequence[Seen], model: LinearModel | None) -> list[Scored | None]:
         """For each text its worst window; None where there is none."""
         if model is None:
             return [None] * len(seen)
-        cut = [window for one in seen for window in one.windows]
-        scores: list[float] = []
-        for begin in range(0, len(cut), AT_ONCE):
-            scores += model.scores(cut[begin : begin + AT_ONCE])
-        result: list[Scored | None] = []
-        begin = 0
-        for one in seen:
-            own = scores[begin : begin + len(one.windows)]
-            begin += len(one.windows)
-            result.append(self._worst(one, own, model) if own else None)
-        return result
+        scores = iter(self._scores(seen, model))
+        own = [(one, list(islice(scores, len(one.windows)))) for one in seen]
+        return [self._worst(one, found, model) if found else None for one, found in own]
 
     def _worst(self, seen: Seen, scores: list[float], model: LinearModel) -> Scored:
         of_text = [number for hit in seen.hits for number in self._columns_of_rules[hit]]

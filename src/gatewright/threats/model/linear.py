@@ -120,9 +120,10 @@ class LinearModel:
         scale = self.info.scale
         return [mean * scale for mean in means(windows, self._weights)]
 
-    def margin(self, score: float, named: Iterable[int] = ()) -> float:
+    def margin(self, score: float, named: Sequence[int] = ()) -> float:
         """The score of a window with all that is known of it: over 0 it looks like an attack."""
-        return score + self.info.bias + RULE_VALUE * sum(self._named_list[number] for number in named)
+        margin = score + self.info.bias
+        return margin + RULE_VALUE * sum([self._named_list[number] for number in named]) if named else margin
 
     def weights_of(self, found: Columns) -> Floats:
         """What each of some columns of n-grams adds; a window's score is their sum over the root of their number."""
