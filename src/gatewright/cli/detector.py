@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gatewright.threats import ManufacturerSecurityValidator
 
 _WORTH_SAYING = {
-    "threats:model:unavailable": "the model is missing or damaged; rules alone decide",
-    "threats:model:mismatched": "what was learned belongs to another base model and is left out",
+    "unavailable": "the model is missing or damaged; rules alone decide",
+    "mismatched": "what was learned belongs to another base model and is left out",
 }
 
 
@@ -81,7 +81,7 @@ class _Notes:
     """Says on standard error what makes the detector another one than people expect."""
 
     def emit(self, event: SecurityEvent) -> None:
-        if text := _WORTH_SAYING.get(event.kind):
+        if text := _WORTH_SAYING.get(event.kind.removeprefix("threats:model:")):
             _say(text)
 
 
