@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     inspection_mode: Literal["off", "shadow", "block"] = "block"
     posture_mode: Literal["suggest", "enforce"] = "suggest"
     checkpoint_file: Path | None = None
+    audit_verify_hours: float = Field(24, ge=0, le=24 * 366)
 
     # --- tokens and sessions ------------------------------------------------------------------------------------
     issuer: str = "gatewright"
@@ -93,6 +94,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824)
     cookie_secure: bool = True
     passkey_rp_id: str | None = None
+    places: Literal["off", "geoip2fast"] = "off"
+    places_file: Path | None = None
 
     # --- mail ---------------------------------------------------------------------------------------------------
     notifier: Literal["console", "file", "smtp"] = "console"

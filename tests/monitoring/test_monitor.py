@@ -12,6 +12,7 @@ from gatewright.monitoring import SecurityMonitor
 from gatewright.monitoring.metrics import MOST_KINDS
 from gatewright.performance import performance_monitor
 from gatewright.storage.sqlite.store import SqliteStore
+from tests.monitoring.conftest import eventually
 
 
 async def test_alone_with_nothing() -> None:
@@ -52,6 +53,32 @@ async def test_upkeep_signs_from_time_to_time(store: SqliteStore) -> None:
                 break
             await asyncio.sleep(0.01)
         assert [checkpoint.size for checkpoint in signed] == [1]
+
+
+async def test_the_log_is_verified_by_itself_by_one_process_of_a_store(store: SqliteStore) -> None:
+    heard = ListSink()
+    one = SecurityMonitor(store, heard, checkpoint_every=0.01, verify_every=3_600.0)
+    other = SecurityMonitor(store, heard, checkpoint_every=0.01, verify_every=3_600.0)
+    one.emit(event("a:b:c"))
+    async with one, other:
+        await eventually(lambda: "monitoring:audit:verified" in heard.kinds())
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+    assert heard.kinds().count("monitoring:audit:verified") == 1
+
+
+async def test_a_log_that_was_altered_is_told_of_without_anybody_asking(store: SqliteStore) -> None:
+    heard = ListSink()
+    async with SecurityMonitor(store) as writer:
+        writer.emit(event("a:b:c"))
+    await store.engine.write(lambda c: c.execute("UPDATE audit_entries SET leaf_hash = zeroblob(32)").rowcount)
+    async with SecurityMonitor(store, heard, verify_every=0.01) as monitor:
+        await eventually(lambda: "monitoring:audit:tampered" in heard.kinds())
+        found = monitor.audit.last_verification
+        assert found is not None and not found.valid
+        (told, *_) = [one for one in heard.events if one.kind == "monitoring:audit:tampered"]
+        assert (told.severity, told.data["first_bad_index"]) == ("critical", 0)
+        await eventually(lambda: "monitoring:incident:opened" in heard.kinds())
 
 
 async def test_performance_gives_every_function(monitor: SecurityMonitor) -> None:

@@ -57,6 +57,8 @@ class AuditLog:
         self._signer = CheckpointSigner(origin, signing_seed or secrets.token_bytes(32), previous=previous_seeds)
         self._own_key = signing_seed is None
         self._file = Path(checkpoint_file) if checkpoint_file is not None else None
+        self.last_verification: AuditVerification | None = None
+        """What this process found when it last read the whole log."""
 
     @property
     def verifier_key(self) -> str:
@@ -127,6 +129,8 @@ class AuditLog:
         keys = self._signer.verifier_keys
         found = await verify_log(self._store, keys, kept=kept, strict=not self._own_key, progress=progress)
         wrong_note = bool(kept) and found.reason == "signature_invalid"  # says nothing about the log
+        if not wrong_note:
+            self.last_verification = found
         if not found.valid and not wrong_note and self._report is not None:
             await self._report(found)
         return found

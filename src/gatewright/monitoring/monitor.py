@@ -13,7 +13,7 @@ from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption.derivation import derive_key
 from gatewright.errors import SecurityError
-from gatewright.events import EventSink, SecurityEvent, Severity
+from gatewright.events import EventSink, SecurityEvent, Severity, event
 from gatewright.logs import get_logger
 from gatewright.monitoring.audit import AuditLog
 from gatewright.monitoring.correlation import RULES, Correlator, Rule
@@ -28,12 +28,13 @@ from gatewright.performance import Report, timings
 from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
 from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.throttle import Throttle
+from gatewright.storage.throttle import Rate, Throttle
 
 _log = get_logger(__name__)
 _AT_ONCE = 64
 """Events that are correlated before others get their turn on the event loop."""
 _UPKEEP = 30.0
+_VERIFICATION = "monitoring:verification"
 
 
 class MonitorStore(AuditStore, PostureStore, Throttle, Protocol):
@@ -67,6 +68,8 @@ class SecurityMonitor:
         spool_bytes: how much may wait there.
         checkpoint_file: see :class:`~gatewright.monitoring.audit.AuditLog`; best on another machine's disk.
         checkpoint_every: seconds between checkpoints while the log grows; one more is made at the end.
+        verify_every: seconds between verifications of the whole log, which the processes of one store take in
+            turn; None leaves them to people.
         capacity: events that may wait in memory.
         retry: seconds before a store that is away is tried again, at first.
         posture_mode: ``suggest`` or ``enforce``.
@@ -89,6 +92,7 @@ class SecurityMonitor:
         spool_bytes: int = 64 * 1024 * 1024,
         checkpoint_file: str | Path | None = None,
         checkpoint_every: float = 600.0,
+        verify_every: float | None = None,
         capacity: int = 50_000,
         retry: float = 0.25,
         posture_mode: Mode = "suggest",
@@ -122,6 +126,8 @@ class SecurityMonitor:
         self.metrics = Metrics()
         self._add_gauges()
         self._checkpoint_every = checkpoint_every
+        self._verify_every = verify_every
+        self._verify_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsubscribe: Callable[[], None] | None = None
 
@@ -182,6 +188,11 @@ class SecurityMonitor:
     def accepting(self) -> bool:
         """Whether a request that must be audited may be served now; ask before the work is done."""
         return self._intake.accepting
+
+    @property
+    def store_away(self) -> bool:
+        """Whether the store took no events when it was last tried; they wait in the spool."""
+        return self._intake.store_away
 
     # --- what callers ask ---------------------------------------------------------------------------------------
 
@@ -289,6 +300,7 @@ class SecurityMonitor:
     async def _report_tampering(self, found: AuditVerification) -> None:
         """The log is not what it was: the gravest incident there is, and it must not hide the finding itself."""
         _log.error("the audit log is not what it was", index=found.first_bad_index, reason=found.reason)
+        self._tell_of_log("monitoring:audit:tampered", Severity.CRITICAL, found)
         with contextlib.suppress(SecurityError):
             await self.create_security_incident(
                 "audit_tampered",
@@ -311,7 +323,7 @@ class SecurityMonitor:
     async def _upkeep(self) -> None:
         """Measures are read again in case a change was missed, and the log is signed from time to time."""
         since_checkpoint = 0.0
-        pause = min(_UPKEEP, self._checkpoint_every)
+        pause = min(_UPKEEP, self._checkpoint_every, self._verify_every or _UPKEEP)
         while True:
             await asyncio.sleep(pause)
             await self._load_measures()
@@ -319,6 +331,35 @@ class SecurityMonitor:
             if since_checkpoint >= self._checkpoint_every:
                 since_checkpoint = 0.0
                 await self._checkpoint_when_grown()
+            await self._verify_when_due()
+
+    async def _verify_when_due(self) -> None:
+        """Verify the log if no process of this store has for as long as that is good for."""
+        now = self._clock.monotonic()
+        if self._verify_every is None or now < self._verify_at:
+            return
+        try:
+            turn = await self._store.throttle(_VERIFICATION, Rate(limit=1, period=self._verify_every))
+            self._verify_at = now + (self._verify_every if turn.allowed else turn.retry_after)
+            if turn.allowed:
+                found = await self.audit.verify()
+                if found.valid:  # what is wrong was reported
+                    self._tell_of_log("monitoring:audit:verified", Severity.INFO, found)
+        except SecurityError as error:
+            _log.warning("the audit log could not be verified now", error=error)
+
+    def _tell_of_log(self, kind: str, severity: Severity, found: AuditVerification) -> None:
+        told = event(
+            kind,
+            severity=severity,
+            timestamp=self._clock.now(),
+            size=found.size,
+            root=found.root,
+            reason=found.reason,
+            first_bad_index=found.first_bad_index,
+        )
+        with contextlib.suppress(SecurityError):
+            self._sink.emit(told)
 
     async def _checkpoint_when_grown(self) -> None:
         try:
