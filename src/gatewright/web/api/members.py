@@ -35,7 +35,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     @api.post("/invitations", status_code=202)
     async def invite(body: models.Invite, caller: Caller) -> Response:
         """Invite a person by mail; owners only. Answers alike for addresses that have an account."""
-        await foundation.invite(caller.manufacturer_id, body.email, body.role, by=caller.account_id or "")
+        await foundation.invitations.invite(caller.manufacturer_id, body.email, body.role, by=caller.account_id or "")
         return answer(ACCEPTED, 202)
 
     @api.delete("/invitations/{invitation_id}", status_code=204)
@@ -47,7 +47,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     @api.post("/join", status_code=201, dependencies=[Depends(open_to_all())])
     async def join(body: models.Acceptance) -> Response:
         """Accept an invitation with the token of the mail and a password of one's own."""
-        return answer(await foundation.accept_invitation(body.token, body.password), 201)
+        return answer(await foundation.invitations.accept(body.token, body.password), 201)
 
     @api.put("/{account_id}")
     async def change(account_id: str, body: models.MemberChange, caller: Caller) -> Response:

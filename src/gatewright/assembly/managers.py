@@ -1,0 +1,138 @@
+"""The five managers, built over one ground: each function is what a setting or a partner means to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gatewright.assembly.partners import BusinessRules, Ceiling
+from gatewright.assembly.state import KeyDatabase, secret_files
+from gatewright.auth import AuthOptions, ManufacturerAuthManager
+from gatewright.auth.access import Partners
+from gatewright.auth.places import PlaceLookup
+from gatewright.clock import Clock
+from gatewright.controls import Controls
+from gatewright.encryption import ManufacturerEncryptionManager, Profiles
+from gatewright.events import FanOut
+from gatewright.monitoring import Bounds, SecurityMonitor
+from gatewright.notify import Notifier
+from gatewright.policy import Policy
+from gatewright.rbac import ManufacturerRBACManager
+from gatewright.settings import Settings, key_bytes
+from gatewright.storage.cache.protocol import Cache
+from gatewright.storage.protocol import Store
+from gatewright.threats import ManufacturerSecurityValidator
+
+HOUR = 3_600.0
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the managers have in common. ``shared_cache`` is None where every worker has a cache of its own."""
+
+    settings: Settings
+    policy: Policy
+    store: Store
+    key_database: KeyDatabase | None
+    cache: Cache
+    shared_cache: Cache | None
+    sink: FanOut
+    controls: Controls
+    clock: Clock
+
+
+def monitor(ground: Ground, facts: Callable[[], Awaitable[Mapping[str, Any]]]) -> SecurityMonitor:
+    """The monitor, which hears every event from now on."""
+    settings = ground.settings
+    made = SecurityMonitor(
+        ground.store,
+        ground.sink,
+        controls=ground.controls,
+        clock=ground.clock,
+        root_secret=settings.secret("secret_key"),
+        previous_root_secrets=[key_bytes(key.get_secret_value()) for key in settings.previous_secret_keys],
+        checkpoint_file=settings.checkpoint_file,
+        verify_every=settings.audit_verify_hours * HOUR or None,
+        posture_mode=settings.posture_mode,
+        bounds=Bounds(protected=settings.trusted_proxies),
+        spool_dir=settings.data_dir / "spool" if ground.store.durable else None,
+        facts=facts,
+    )
+    ground.sink.add(made)
+    return made
+
+
+def encryption(ground: Ground) -> ManufacturerEncryptionManager:
+    """Data at rest, its keys apart from the records where a setting says so."""
+    settings = ground.settings
+    return ManufacturerEncryptionManager(
+        settings.secret_text("encryption_key"),
+        store=ground.key_database or ground.store,
+        previous_keys=[key.get_secret_value() for key in settings.previous_encryption_keys],
+        legacy_fernet_keys=[key.get_secret_value() for key in settings.legacy_fernet_keys],
+        rotation_days=ground.policy.rotation.data_key_days,
+        secret_files=secret_files(settings) if ground.store.durable else [],
+        events=ground.sink,
+        clock=ground.clock,
+    )
+
+
+def validator(ground: Ground) -> ManufacturerSecurityValidator:
+    """The detector."""
+    store = ground.store
+    return ManufacturerSecurityValidator(
+        ground.policy,
+        store=store,
+        cache=ground.cache if ground.shared_cache is not None or not store.durable else store,
+        sink=ground.sink,
+        controls=ground.controls,
+        clock=ground.clock,
+        manufacturers=store,
+        rules_dir=ground.settings.rules_dir,
+        model_file=ground.settings.model_file,
+    )
+
+
+def rbac(ground: Ground) -> ManufacturerRBACManager:
+    """Permissions and quotas; who is unknown is refused."""
+    return ManufacturerRBACManager(
+        ground.settings.policy_file or ground.policy,
+        store=ground.store,
+        sink=ground.sink,
+        controls=ground.controls,
+        clock=ground.clock,
+        strict_tenants=True,
+    )
+
+
+def auth(
+    ground: Ground,
+    *,
+    rbac: ManufacturerRBACManager,
+    profiles: Profiles,
+    rules: BusinessRules,
+    notifier: Notifier,
+    places: PlaceLookup | None,
+) -> ManufacturerAuthManager:
+    """Identity, with what it asks of the others."""
+    settings = ground.settings
+    return ManufacturerAuthManager(
+        settings.secret_text("secret_key"),
+        settings.token_algorithm,
+        store=ground.store,
+        sink=ground.sink,
+        clock=ground.clock,
+        options=AuthOptions.from_settings(settings, ground.policy),
+        strict_tenants=True,
+        places=places,
+        partners=Partners(
+            notifier=notifier,
+            controls=ground.controls,
+            throttle=ground.shared_cache,
+            profiles=profiles,
+            validator=rules,
+            ceiling=Ceiling(rbac, ground.store),
+            policy=ground.policy,
+        ),
+    )

@@ -1,0 +1,45 @@
+"""What the packages ask of each other, filled in: each is the small Protocol that the asking one declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gatewright.errors import FieldError
+from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
+from gatewright.storage.protocol import Store
+from gatewright.threats import ManufacturerSecurityValidator
+
+
+class Ceiling:
+    """What the person who makes an API key may do: the tier's permissions, cut by the person's role."""
+
+    def __init__(self, rbac: ManufacturerRBACManager, store: Store) -> None:
+        self._rbac = rbac
+        self._store = store
+
+    async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
+        account = None if account_id is None else await self._store.get_account(account_id)
+        roles = [] if account is None else [account.role]
+        context = ManufacturerContext(manufacturer_id, roles=roles, account_id=account_id)
+        return frozenset(await self._rbac.permissions_of(context))
+
+
+class BusinessCheck:
+    """Findings about business data, in the form that registration asks for."""
+
+    def __init__(self, errors: list[FieldError], warnings: list[FieldError], normalised: dict[str, Any]) -> None:
+        self.errors = errors
+        self.warnings = warnings
+        self.normalised = normalised
+
+
+class BusinessRules:
+    """Business data by the validator: rules of business, and an inspection of every field."""
+
+    def __init__(self, validator: ManufacturerSecurityValidator) -> None:
+        self._validator = validator
+
+    async def __call__(self, data: Mapping[str, Any]) -> BusinessCheck:
+        result = await self._validator.validate_manufacturer_data(data)
+        return BusinessCheck(result.errors, result.warnings, dict(data))
