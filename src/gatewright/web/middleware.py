@@ -158,7 +158,7 @@ class GatewrightMiddleware:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
-                if status >= 500:
+                if status >= 500 or state.repeated:
                     await self._give_back(state)
                 message["headers"] = [
                     *message.get("headers", ()),

@@ -15,8 +15,10 @@ from starlette.responses import Response
 from gatewright._version import __version__
 from gatewright.foundation import SecurityFoundation
 from gatewright.web.api import access, account, admin, factors, health, members, usage
+from gatewright.web.conditional import Conditional
 from gatewright.web.middleware import GatewrightMiddleware
 from gatewright.web.problems import Problem, document, render
+from gatewright.web.repeats import Repeats
 from gatewright.web.request import KEY
 from gatewright.web.rules import RouterRules
 
@@ -76,6 +78,8 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         products = Products(str(foundation.settings.data_dir / "demo.db"))
         parts.append(products)
         app.include_router(router(products))
+    app.add_middleware(Conditional)
+    app.add_middleware(Repeats, foundation=foundation)
     install(app, foundation)
     return app
 
