@@ -66,6 +66,8 @@ class SecurityFoundation:
         self.key_database = key_database(self.settings)
         self.cache: Cache = cache or open_cache(self.settings, self.sink, self.clock)
         self.notifier = notifier or notifier_of(self.settings)
+        given = "inspection_mode" in self.settings.model_fields_set
+        self._mode_given = self.settings.inspection_mode if given else None
         self.declared_exclusions: list[Exclusion] = []
         """Exclusions from inspection that stand in code, of the routes that were used so far."""
         self._places = places_of(self.settings)
@@ -167,9 +169,7 @@ class SecurityFoundation:
     @property
     def inspection_mode(self) -> str:
         """What is done about findings where a route says nothing: by the setting, or else by the policy in force."""
-        if "inspection_mode" in self.settings.model_fields_set:
-            return self.settings.inspection_mode
-        return self.rbac.policy.detection.mode
+        return self._mode_given or self.rbac.policy.detection.mode
 
     # --- what takes several parts -------------------------------------------------------------------------------
 

@@ -67,6 +67,17 @@ def test_a_bad_policy_is_a_finding_with_its_line(tmp_path: Path) -> None:
     assert [check.status for check in configured.check_policy(_settings(tmp_path))] == ["ok"]
 
 
+def test_attacks_that_are_not_refused_are_to_know(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(TEXT.replace('mode = "block"', 'mode = "shadow"'))
+    by_policy = _settings(tmp_path, policy_file=path)
+    assert _statuses(configured.check_policy(by_policy)) == ["ok", "note"]
+    assert not any("attacks are not refused" in check.detail for check in configured.check_settings(by_policy))
+    by_setting = _settings(tmp_path, policy_file=path, inspection_mode="off")
+    assert any("in mode off" in check.detail for check in configured.check_settings(by_setting))
+    assert _statuses(configured.check_policy(by_setting)) == ["ok"]
+
+
 def test_exclusions_that_ended_or_soon_will_are_named(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     entry = """

@@ -26,14 +26,18 @@ def check_settings(settings: Settings) -> Iterator[Check]:
         yield finding("settings", "debug output is on", "Set GATEWRIGHT_DEBUG=false.")
     if not settings.cookie_secure:
         yield finding("settings", "cookies travel over plain HTTP", "Set GATEWRIGHT_COOKIE_SECURE=true.")
-    if settings.inspection_mode != "block":
-        yield note(
-            "settings",
-            f"inspection is in mode {settings.inspection_mode}: attacks are not refused",
-            "Set GATEWRIGHT_INSPECTION_MODE=block once false alarms were reviewed.",
-        )
+    if "inspection_mode" in settings.model_fields_set and settings.inspection_mode != "block":
+        yield _not_blocking("settings", settings.inspection_mode)
     if settings.notifier == "console" and settings.mode == "production":
         yield finding("settings", "messages to people go to the console", "Set GATEWRIGHT_NOTIFIER=smtp.")
+
+
+def _not_blocking(subject: str, mode: str) -> Check:
+    return note(
+        subject,
+        f"inspection is in mode {mode}: attacks are not refused",
+        "Set GATEWRIGHT_INSPECTION_MODE=block once false alarms were reviewed.",
+    )
 
 
 def check_keys(settings: Settings) -> Iterator[Check]:
@@ -77,6 +81,8 @@ def check_policy(settings: Settings, now: datetime | None = None) -> Iterator[Ch
         return
     name = settings.policy_file or "the default policy"
     yield ok("policy", f"{name}: {len(policy.tiers)} tiers, {len(policy.permissions)} permissions")
+    if "inspection_mode" not in settings.model_fields_set and policy.detection.mode != "block":
+        yield _not_blocking("policy", policy.detection.mode)
     moment, exclusions = now or datetime.now(UTC), policy.inspection.exclusions
     for one in expired(exclusions, moment):
         yield finding("exclusions", f"ended: {one.described()}", "Take it out, or decide anew and give another day.")
