@@ -139,7 +139,11 @@ class Re2Matcher:
         self._confirmed = Confirmation(rule.confirm for rule in rules.rules)
 
     def match(self, text: str) -> set[int]:
-        return self._confirmed(set(self._set.Match(_read(text)) or ()), text)
+        data = _read(text)
+        hits = set(self._set.Match(data) or ())
+        if data[-1:] == b"\n":  # to the other matcher a text also ends before its last line end
+            hits.update(self._set.Match(data[:-1]) or ())
+        return self._confirmed(hits, text)
 
 
 def re2_options() -> Any:

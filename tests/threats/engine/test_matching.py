@@ -44,6 +44,8 @@ def test_same_hits_on_every_example() -> None:
     texts += [str(value) for values in ATTACKS.values() for value in values] + list(map(str, HARMLESS))
     for text in texts:
         assert FAST.match(text) == SLOW.match(text), text
+        for end in ("\n", "\r\n", "\n\n", "\nx"):
+            assert FAST.match(text + end) == SLOW.match(text + end), text + end
 
 
 @given(st.lists(FRAGMENTS | st.text(max_size=12), max_size=6).map("".join))
