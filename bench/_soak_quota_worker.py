@@ -13,7 +13,6 @@ import os
 import random
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from gatewright.policy import Policy, parse_policy
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
@@ -45,7 +44,8 @@ highest_tier = "professional"
 
 class Round(Record, frozen=True, kw_only=True):
     """What the processes of a round share. ``speed`` seconds of the calendar pass in one; ``begin`` is when it
-    stood at ``start``; ``redis`` is a URL or None."""
+    stood at ``start``; ``redis`` is a URL or None; all begin when the file ``go`` is there (a process that is killed
+    while it holds a lock of all of them would stop the others)."""
 
     number: int
     path: str
@@ -53,6 +53,7 @@ class Round(Record, frozen=True, kw_only=True):
     tasks: int
     leased: float
     redis: str | None
+    go: str
     speed: float
     begin: int
     start: datetime
@@ -92,6 +93,10 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._numbers = itertools.count(1)
 
+    def ready(self) -> None:
+        """The process may begin."""
+        self._write("ready")
+
     def begin(self, kind: str, *values: object) -> int:
         """A call begins; its number."""
         number = next(self._numbers)
@@ -106,13 +111,13 @@ class Journal:
         os.write(self._file, (" ".join(map(str, values)) + "\n").encode())
 
 
-def work(shared: Round, journal: str, seed: int, ready: Any) -> None:
+def work(shared: Round, journal: str, seed: int) -> None:
     """What a process runs."""
     logging.disable(logging.WARNING)  # of calls that took long: the machine is busy on purpose
-    asyncio.run(_work(shared, journal, seed, ready))
+    asyncio.run(_work(shared, journal, seed))
 
 
-async def _work(shared: Round, path: str, seed: int, ready: Any) -> None:
+async def _work(shared: Round, path: str, seed: int) -> None:
     clock, journal = SwiftClock(shared), Journal(path)
     cache = RedisCache(shared.redis, prefix=f"soak{shared.number}") if shared.redis else None
     async with (
@@ -125,13 +130,19 @@ async def _work(shared: Round, path: str, seed: int, ready: Any) -> None:
             invalidation = RedisInvalidation(cache, store.changes)
             invalidation.start()
         await rbac.tier_of(shared.owner)
-        await asyncio.to_thread(ready.wait)
+        journal.ready()
+        await asyncio.to_thread(_wait_for, shared.go)
         chances = (random.Random(seed * 1_000 + number) for number in range(shared.tasks))
         await asyncio.gather(*(_task(rbac, shared, clock, journal, chance) for chance in chances))
         await rbac.close()
         if invalidation is not None and cache is not None:
             await invalidation.stop()
             await cache.close()
+
+
+def _wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.002)
 
 
 async def _task(

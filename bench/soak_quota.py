@@ -68,6 +68,7 @@ def one_round(directory: Path, number: int, *, tasks: int = 100, redis: str | No
         tasks=tasks,
         leased=0 if mode == "store" else chance.choice([3 * DAY, 1_000 * DAY, 1_000 * DAY]),
         redis=redis if mode.endswith("redis") else None,
+        go=str(directory / f"{number}.go"),
         speed=30 * DAY / chance.uniform(0.15, 0.6),
         begin=time.monotonic_ns(),
         start=EPOCH + timedelta(days=chance.uniform(0, 365)),
@@ -85,8 +86,8 @@ def one_round(directory: Path, number: int, *, tasks: int = 100, redis: str | No
     ]
     problems += audit.problems()
     held, more = asyncio.run(_settle(shared, audit, ended, billing_day))
-    for log in logs:
-        log.unlink(missing_ok=True)
+    for file in (*logs, Path(shared.go)):
+        file.unlink(missing_ok=True)
     return Outcome(
         mode=mode,
         problems=problems + more,
@@ -106,16 +107,17 @@ def _run(shared: Round, logs: list[Path], chance: random.Random) -> tuple[list[i
     """Let the processes go and kill one of them at a random moment: how each ended, and which was killed."""
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench._soak_quota_worker"])
-    ready = context.Barrier(PROCESSES + 1)
     processes = [
-        context.Process(target=work, args=(shared, str(log), shared.number * 10 + n, ready))
-        for n, log in enumerate(logs)
+        context.Process(target=work, args=(shared, str(log), shared.number * 10 + n)) for n, log in enumerate(logs)
     ]
     for process in processes:
         process.start()
-    ready.wait(60)
-    victim = chance.randrange(PROCESSES)
-    time.sleep(chance.random() * 0.2)
+    while not all(log.exists() and log.stat().st_size for log in logs) and all(p.is_alive() for p in processes):
+        time.sleep(0.002)
+    Path(shared.go).touch()
+    victim, written = chance.randrange(PROCESSES), chance.randrange(16_000)  # of some 20,000 bytes
+    while logs[victim].stat().st_size < written and processes[victim].is_alive():
+        time.sleep(0.001)
     processes[victim].kill()
     for process in processes:
         process.join(60)
