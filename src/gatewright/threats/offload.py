@@ -23,6 +23,11 @@ PROCESS_CHARACTERS = 4_000_000
 MAX_THREADS = 4
 _CHUNKS_PER_WORKER = 8
 
+_TEXTS = (str, bytes, bytearray)
+_LINEAR = (*_TEXTS, memoryview)
+_MAPPINGS = (dict, Mapping)
+_LISTS = (list, tuple, set, frozenset)
+
 Result = TypeVar("Result")
 Recipe = tuple[Mapping[str, Any], bytes | None]
 """How another process makes the same detector: arguments of ``DetectionEngine.load``, and the correction."""
@@ -98,19 +103,19 @@ class Offload:
 
 def size_of(value: Any, enough: int = INLINE_CHARACTERS + 1) -> int:
     """Characters in a JSON-like value, counting no further than about ``enough``; a member counts 16 by itself."""
-    if isinstance(value, str | bytes | bytearray | memoryview):
+    if isinstance(value, _LINEAR):
         return len(value)
     total = 0
     waiting: list[Any] = [value]
     while waiting and total < enough:
         item = waiting.pop()
         total += 16
-        if isinstance(item, str | bytes | bytearray):
+        if isinstance(item, _TEXTS):
             total += len(item)
-        elif isinstance(item, Mapping):
-            total += sum(len(key) for key in item if isinstance(key, str))
+        elif isinstance(item, _MAPPINGS):
+            total += sum([len(key) for key in item if isinstance(key, str)])
             waiting.extend(item.values())
-        elif isinstance(item, list | tuple | set | frozenset):
+        elif isinstance(item, _LISTS):
             waiting.extend(item)
     return total
 
