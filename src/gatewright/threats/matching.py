@@ -54,26 +54,25 @@ class VectorscanMatcher:
 
     def match(self, text: str) -> set[int]:
         data = _read(text)
-        own = self._own
-        found = own.found
+        scans, note, found = self._own.all
         found.clear()
-        for scan, scratch in own.scans:
-            scan(data, own.note, 0, None, scratch)
-        return self._confirmed(found.copy(), text)
+        for scan, scratch in scans:
+            scan(data, note, 0, None, scratch)
+        return self._confirmed(found.copy(), text) if found else set()
 
 
 class _OfThread(threading.local):
     """What a thread scans with: made once in each, since a scan takes little longer than making it."""
 
     def __init__(self, databases: Sequence[tuple[Any, Any]]) -> None:
-        self.scans = [(database.scan, make_scratch(database)) for database, make_scratch in databases]
-        self.found: set[int] = set()
-        add = self.found.add
+        scans = [(database.scan, make_scratch(database)) for database, make_scratch in databases]
+        found: set[int] = set()
+        add = found.add
 
         def note(number: int, start: int, end: int, flags: int, context: Any) -> None:
             add(number)
 
-        self.note = note
+        self.all = (scans, note, found)
 
 
 def _read(text: str) -> bytes:
