@@ -72,6 +72,7 @@ READS = [
     "/v1/admin/posture/proposals",
     "/v1/admin/policy",
     "/v1/admin/model/versions",
+    "/v1/admin/model/statistics",
 ]
 
 

@@ -27,6 +27,11 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
         )
         return answer(given, 201)
 
+    @api.get("/model/statistics")
+    async def statistics(admin: Admin) -> Response:
+        """What this process found by rule and type, what people corrected of it, and whether the traffic drifts."""
+        return answer(await validator.get_pattern_statistics())
+
     @api.get("/model/versions")
     async def versions(admin: Admin) -> Response:
         """The versions of the detector's model."""
