@@ -20,6 +20,7 @@ from gatewright.assembly.state import invalidation, key_database, notifier_of, o
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption import Profiles, RecordSource
+from gatewright.encryption.answers import KeptAnswers
 from gatewright.encryption.keyfiles import with_keys
 from gatewright.encryption.keyplace import check_key_place
 from gatewright.errors import FieldError, StorageError, ValidationError
@@ -91,7 +92,8 @@ class SecurityFoundation:
         self.monitor = managers.monitor(ground, PostureFacts(self))
         self.encryption = managers.encryption(ground)
         self.profiles = Profiles(self.encryption, self.store)
-        self.record_sources: list[RecordSource] = [self.profiles]  # an application may add its own
+        self.record_sources: list[RecordSource] = [self.profiles, KeptAnswers(self.store)]
+        """All that is encrypted under data keys; an application may add its own."""
         self.validator = managers.validator(ground)
         self.rbac = managers.rbac(ground)
         self._rules = BusinessRules(self.validator)

@@ -338,3 +338,17 @@ async def test_rotation_never_lengthens_a_life(store: Store) -> None:
     await store.rotate_api_key(api_key("k2", replaces="k1"), old_expires_at=NOW + HOUR)
     old = await store.get_api_key("k1")
     assert old is not None and old.expires_at == NOW
+
+
+async def test_one_time_secrets_of_a_purpose_are_listed_and_replaced(store: Store) -> None:
+    for key in ("b", "a", "c"):
+        await store.put_one_time(msgspec.structs.replace(secret(), key=key))
+    await store.put_one_time(msgspec.structs.replace(secret(), key="d", purpose="other"))
+    first = await store.list_one_time("reset", limit=2)
+    rest = await store.list_one_time("reset", after=first[-1].key, limit=2)
+    assert [one.key for one in [*first, *rest]] == ["a", "b", "c"]
+    data = first[0].data
+    assert await store.replace_one_time("reset", "a", expected=data, data={"n": 2})
+    assert not await store.replace_one_time("reset", "a", expected=data, data={"n": 3}), "somebody was faster"
+    changed = await store.get_one_time("reset", "a", now=NOW)
+    assert changed is not None and changed.data == {"n": 2}

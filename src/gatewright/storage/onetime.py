@@ -48,3 +48,13 @@ class OneTimeStore(Protocol):
     async def drop_one_time(self, purpose: str, subject: str) -> int:
         """Forget all secrets of a purpose and subject; returns how many."""
         ...
+
+    async def list_one_time(self, purpose: str, *, after: str = "", limit: int = 100) -> list[OneTimeSecret]:
+        """Secrets of a purpose in the order of their keys, those after ``after``; expired ones too."""
+        ...
+
+    async def replace_one_time(
+        self, purpose: str, key: str, *, expected: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> bool:
+        """Put ``data`` in the place of ``expected`` (compare-and-set); False when it is not that any more."""
+        ...

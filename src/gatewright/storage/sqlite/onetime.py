@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ class SqliteOneTime(SqliteBase):
             secret.key,
             secret.purpose,
             secret.subject,
-            msgspec.json.encode(secret.data).decode(),
+            _json(secret.data),
             secret.attempts,
             secret.created_at.timestamp(),
             secret.expires_at.timestamp(),
@@ -57,6 +58,22 @@ class SqliteOneTime(SqliteBase):
     async def drop_one_time(self, purpose: str, subject: str) -> int:
         sql = "DELETE FROM one_time_secrets WHERE purpose = ? AND subject = ?"
         return await self.engine.write(lambda c: c.execute(sql, (purpose, subject)).rowcount)
+
+    async def list_one_time(self, purpose: str, *, after: str = "", limit: int = 100) -> list[OneTimeSecret]:
+        sql = f"SELECT {_FIELDS} FROM one_time_secrets WHERE purpose = ? AND key > ? ORDER BY key LIMIT ?"  # noqa: S608 - constant
+        rows = await self.engine.read(lambda c: c.execute(sql, (purpose, after, limit)).fetchall())
+        return [secret for row in rows if (secret := _secret(row)) is not None]
+
+    async def replace_one_time(
+        self, purpose: str, key: str, *, expected: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> bool:
+        sql = "UPDATE one_time_secrets SET data = ? WHERE purpose = ? AND key = ? AND data = ?"
+        values = (_json(data), purpose, key, _json(expected))
+        return await self.engine.write(lambda c: c.execute(sql, values).rowcount == 1)
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(data).decode()
 
 
 def _secret(row: tuple[Any, ...] | None) -> OneTimeSecret | None:
