@@ -107,8 +107,7 @@ class SecurityMonitor:
         self._store: MonitorStore = store
         self._sink: EventSink = sink if sink is not None else self
         self.controls = controls if controls is not None else Controls(clock=self._clock)
-        spool = _spool(spool_dir, spool_bytes)
-        self._intake = Intake(self._store, spool, self._handle, capacity=capacity, retry=retry)
+        self._intake = Intake(self._store, _spool(spool_dir, spool_bytes), self._handle, capacity=capacity, retry=retry)
         self.audit = AuditLog(
             self._store,
             self._intake.flush,
@@ -119,15 +118,13 @@ class SecurityMonitor:
             checkpoint_file=checkpoint_file,
             report=self._report_tampering,
         )
-        together = self._store if self._store.durable else None
         shared = (self._store, self._sink, self._clock)
-        self._incidents = Incidents(*shared, Correlator(rules), throttle=together)
+        self._incidents = Incidents(*shared, Correlator(rules), throttle=self._store if self._store.durable else None)
         self.posture = Posture(*shared, self.controls, mode=posture_mode, bounds=bounds, facts=facts)
         self.metrics = Metrics()
         self._add_gauges()
         self._checkpoint_every = checkpoint_every
-        self._verify_every = verify_every
-        self._verify_at = 0.0
+        self._verify_every, self._verify_at = verify_every, 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsubscribe: Callable[[], None] | None = None
 

@@ -22,6 +22,16 @@ from gatewright.web.repeats import Repeats
 from gatewright.web.request import KEY
 from gatewright.web.rules import RouterRules
 
+ROUTERS: tuple[Callable[[SecurityFoundation], Any], ...] = (
+    health.router,
+    access.router,
+    account.router,
+    factors.router,
+    usage.router,
+    members.router,
+    admin.router,
+)
+
 
 def install(app: FastAPI, foundation: SecurityFoundation) -> None:
     """Put the foundation in front of a FastAPI application: rules come from its routes' own dependencies,
@@ -58,19 +68,11 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         description="The security foundation for business-to-business APIs.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the way there would be built from the Host header, which the caller writes
         lifespan=lifespan,
         openapi_url="/openapi.json",
     )
-    routers: tuple[Callable[[SecurityFoundation], Any], ...] = (
-        health.router,
-        access.router,
-        account.router,
-        factors.router,
-        usage.router,
-        members.router,
-        admin.router,
-    )
-    for make in routers:
+    for make in ROUTERS:
         app.include_router(make(foundation))
     if demo:
         from gatewright.web.demo.products import Products, router
