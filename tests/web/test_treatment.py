@@ -19,6 +19,7 @@ from gatewright.foundation import SecurityFoundation
 from gatewright.inspection_policy import DetectionPolicy, Exclusion, InspectionPolicy, RouteInspection, steps_of
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
+from gatewright.threats.engine import MAX_FINDINGS
 from gatewright.threats.walk import Walk
 from gatewright.web import PathRules, RouteRule, install, open_to_all, requires
 from gatewright.web.inspection import MANY, without
@@ -294,6 +295,10 @@ def test_without_anything_special_nothing_is_made_for_a_request(foundation: Secu
     first = treatments.of(rule, {"method": "GET", "path": "/a"})
     assert first is treatments.of(rule, {"method": "GET", "path": "/b"})
     assert PathRules().resolve({"path": "/"}).exclusions == ()
+
+
+def test_the_detector_stops_at_no_fewer_findings() -> None:
+    assert MANY == MAX_FINDINGS
 
 
 def test_treatments_are_remembered_by_path_within_bounds() -> None:
