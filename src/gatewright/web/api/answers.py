@@ -8,8 +8,6 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
-from gatewright.records import Record
-
 
 def answer(value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response of records, mappings and lists of them."""
@@ -32,8 +30,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def pick(record: Record, *names: str) -> dict[str, Any]:
-    """Some fields of a record."""
-    return {name: record[name] for name in names}
