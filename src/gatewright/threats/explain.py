@@ -121,8 +121,9 @@ def _masked(text: str, start: int = 0) -> str:
     return redact_text(_starred(shown)[start - first :][:EVIDENCE])
 
 
+@lru_cache(maxsize=4)
 def _starred(text: str) -> str:
-    """The text with a star for each character of a secret."""
+    """The text with a star for each character of a secret; asked several times for one finding."""
     hidden: str = _SECRET.sub(lambda found: found[1] + "*" * len(found[2]), mask_secrets(text))
     hidden = _DENSE.sub(lambda found: "*" * len(found[0]) if any(map(str.isdigit, found[0])) else found[0], hidden)
     return hidden

@@ -5,6 +5,7 @@ Only findings need them, so nothing here runs for a value that passes.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -53,15 +54,18 @@ def heaviest(
     columns = np.concatenate((long_ones[:, :text_end], long_ones[:, begin:end]), axis=1)
     width = columns.shape[1]
     flat = columns.ravel()
-    order = np.argsort(flat, kind="stable")
+    order = flat.argsort(kind="stable")
     ordered = flat[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    counts = np.diff(starts, append=len(flat))
-    weights = weigh(ordered[starts]) * counts / np.sqrt(width * len(LENGTHS))
+    fresh = np.empty(len(flat) + 1, bool)
+    fresh[0] = fresh[-1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:-1])
+    edges = fresh.nonzero()[0]
+    starts = edges[:-1]
+    weights = weigh(ordered[starts]) * (edges[1:] - starts) / math.sqrt(width * len(LENGTHS))
     if any(hidden):
         secret = _touched(hidden, width, int(text_end)).ravel()
         weights[np.logical_or.reduceat(secret[order], starts)] = 0.0
-    heavy = np.argsort(-weights, kind="stable")[:_CANDIDATES]
+    heavy = (-weights).argsort(kind="stable")[:_CANDIDATES]
     spellings = _spelling(window, "text"), _spelling(window, "shape")
     chosen: list[Gram] = []
     for number, weight in zip(heavy.tolist(), weights[heavy].tolist(), strict=True):
