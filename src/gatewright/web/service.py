@@ -69,7 +69,6 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the way there would be built from the Host header, which the caller writes
-        redirect_slashes=False,  # the way there would be built from the Host header, which the caller writes
         lifespan=lifespan,
         openapi_url="/openapi.json",
     )
