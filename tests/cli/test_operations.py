@@ -14,11 +14,11 @@ import msgspec
 import pyotp
 import pytest
 
-from gatewright.encryption.keyfiles import NAMES
 from gatewright.cli.main import main
 from gatewright.cli.opening import opened
 from gatewright.cli.usage import bar
 from gatewright.clock import ManualClock
+from gatewright.encryption.keyfiles import NAMES
 from gatewright.monitoring import InclusionProof, check_inclusion_proof
 from gatewright.rbac import ManufacturerRBACManager
 from tests.cli.conftest import Command
@@ -423,8 +423,12 @@ def test_bars(value: float, drawn: str) -> None:
 
 def test_the_back_test_of_the_forecast(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["usage", "backtest", "--rounds", "60", "--json"])
-    shapes = json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    shapes = told["forecast"]
     assert {shape["shape"] for shape in shapes} == {"steady", "growing", "seasonal", "bursty", "idle"}
-    assert code == (0 if all(0.75 <= shape["coverage"] <= 0.9 for shape in shapes) else 1)
+    assert [kind["kind"] for kind in told["suggestions"]][-1] == "all"
+    honest = all(0.75 <= shape["coverage"] <= 0.9 for shape in shapes) and told["precision"] >= 0.9
+    assert code == (0 if honest else 1)
     main(["usage", "backtest", "--rounds", "5"])
-    assert "in the interval" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "in the interval" in printed and "came true" in printed

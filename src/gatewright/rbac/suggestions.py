@@ -14,7 +14,7 @@ from gatewright.clock import Clock
 from gatewright.errors import ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.rbac.insights.analytics import DAY, HISTORY_DAYS, UsageAnalytics, analyse, daily_series
-from gatewright.rbac.insights.tiers import Refusals, TierSuggestion, day_number, judge
+from gatewright.rbac.insights.tiers import REFUSAL_DAYS, Refusals, TierSuggestion, day_number, judge
 from gatewright.rbac.permissions import Permissions
 from gatewright.rbac.quotas import Quotas
 from gatewright.rbac.standing import Standings, id_of
@@ -82,13 +82,16 @@ class Suggestions:
         return msgspec.structs.replace(found, suggestion_id=proposed.suggestion_id)
 
     async def _refusals(self, manufacturer_id: str) -> dict[str, Refusals]:
-        attempts = await self._store.overage_attempts(manufacturer_id, since=self._clock.now() - timedelta(days=30))
-        units: Counter[str] = Counter()
-        days: dict[str, set[int]] = {}
+        now = self._clock.now()
+        first, today = day_number(now) - REFUSAL_DAYS, day_number(now)
+        attempts = await self._store.overage_attempts(manufacturer_id, since=datetime.fromtimestamp(first * DAY, UTC))
+        units: dict[str, Counter[int]] = {}
         for attempt in attempts:
-            units[attempt.resource] += attempt.amount
-            days.setdefault(attempt.resource, set()).add(day_number(attempt.timestamp))
-        return {resource: Refusals(units=units[resource], days=len(days[resource])) for resource in units}
+            units.setdefault(attempt.resource, Counter())[day_number(attempt.timestamp)] += attempt.amount
+        return {
+            resource: Refusals.of([by_day[day] for day in range(first, today)], by_day[today])
+            for resource, by_day in units.items()
+        }
 
     async def permissions(self, manufacturer: Any) -> list[PermissionSuggestion]:
         """Permissions denied repeatedly, and those unused for long."""

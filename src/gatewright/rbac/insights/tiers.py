@@ -7,21 +7,36 @@ from datetime import datetime
 
 from gatewright.policy import UNLIMITED, Policy
 from gatewright.rbac.insights.analytics import DAY, UsageAnalytics
+from gatewright.rbac.insights.forecast import fit
 from gatewright.records import Record
 
 _ROOM = 0.6
 """A lower tier must leave this much air: the highest 30 days of the last 90 may use this share of its limits."""
 _REFUSED_DAYS = 3
 """Different days with refusals in the last 30 that count as evidence by themselves."""
+_SURELY = 1.2
+"""More than the limit by this counts as more; closer to it nobody can tell."""
+_ABOUT = 0.9
 _KNOWN_DAYS = 28
 _LONG_KNOWN_DAYS = 90
 
 
+REFUSAL_DAYS = 60
+"""Days of refusals that are looked at."""
+
+
 class Refusals(Record, frozen=True, kw_only=True):
-    """Refusals of one resource in the last 30 days."""
+    """Refusals of one resource in the last days; ``daily`` are units of each, oldest first and ending yesterday."""
 
     units: int
     days: int
+    daily: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(daily: Sequence[int], today: int = 0) -> Refusals:
+        """From units by day."""
+        days = sum(1 for units in (*daily, today) if units)
+        return Refusals(units=sum(daily) + today, days=days, daily=tuple(daily))
 
 
 class Evidence(Record, frozen=True, kw_only=True):
@@ -55,7 +70,7 @@ def judge(policy: Policy, seen: UsageAnalytics, refused: Mapping[str, Refusals])
     """The tier that suits what was seen."""
     short = [r for r in seen.forecasts if _is_short(seen, refused.get(r), r)]
     if short:
-        suggested = _lowest_that_serves(policy, seen, short)
+        suggested = _lowest_that_serves(policy, seen, refused, short)
         if suggested != seen.tier:
             evidence = tuple(_evidence(policy, seen, refused.get(r), r, suggested) for r in short)
             return TierSuggestion(
@@ -83,28 +98,53 @@ def judge(policy: Policy, seen: UsageAnalytics, refused: Mapping[str, Refusals])
 
 
 def _is_short(seen: UsageAnalytics, refused: Refusals | None, resource: str) -> bool:
-    """Refused on several days, or sure to be before the cycle ends, and not for one wild day only."""
-    forecast = seen.forecasts[resource]
-    if forecast.limit <= 0:
+    """Whether more than the limit is wanted lastingly: neither for some wild days, nor until lately.
+
+    One cycle that is used up early proves little, however many refusals follow, and a busy month may be a campaign. So
+    the last two months and the present pace must go beyond the limit, or three months; and the forecast as well.
+    """
+    limit = seen.forecasts[resource].limit
+    if limit <= 0:
         return False
-    often = refused is not None and refused.days >= _REFUSED_DAYS
+    days = wanted(seen.resources[resource].daily, refused)
     if seen.days_known < _KNOWN_DAYS:
-        return often
-    return often or forecast.low >= forecast.limit or _month_ahead(seen, resource) > forecast.limit * 1.1
+        return refused is not None and refused.days >= _REFUSED_DAYS
+    surely, about = limit * _SURELY, limit * _ABOUT
+    if fit([float(units) for units in days]).over(30) <= surely:
+        return False
+    weeks, months = [units * 30 / 7 for units in _sums(days, 7, 5)], _sums(days, 30, 3)
+    falling = weeks[0] < _ABOUT * sum(weeks) / 5 or months[0] < _ABOUT * months[1]
+    if falling or min(months[:2]) <= about or months[0] <= surely:
+        return False
+    return months[2] > about or (months[1] > surely and weeks[0] > surely)
 
 
-def _month_ahead(seen: UsageAnalytics, resource: str) -> float:
-    """Units that 30 days at the lower of the last two fortnights' pace would come to."""
-    days = seen.resources[resource].daily
-    return min(sum(days[-14:]), sum(days[-28:-14])) / 14 * 30
+def _sums(days: Sequence[int], length: int, count: int) -> list[int]:
+    """Of the last spans of so many days, the newest first."""
+    return [sum(days[max(0, end - length) : max(0, end)]) for end in (len(days) - length * n for n in range(count))]
 
 
-def _lowest_that_serves(policy: Policy, seen: UsageAnalytics, short: Sequence[str]) -> str:
+def wanted(used: Sequence[int], refused: Refusals | None) -> list[int]:
+    """What was used and what was refused, by day. Who is refused may ask again and again, so no day counts for more
+    than the busiest on which all was granted."""
+    by_day = list(used)
+    daily = refused.daily[-len(by_day) :] if refused is not None and by_day else ()
+    begin = len(by_day) - len(daily)
+    most = max((units for day, units in enumerate(by_day) if day < begin or not daily[day - begin]), default=0)
+    for day, units in enumerate(daily, begin):
+        if units:
+            by_day[day] = max(by_day[day], min(by_day[day] + units, most))
+    return by_day
+
+
+def _lowest_that_serves(
+    policy: Policy, seen: UsageAnalytics, refused: Mapping[str, Refusals], short: Sequence[str]
+) -> str:
     ranked = policy.tiers_by_rank()
     above = ranked[ranked.index(seen.tier) + 1 :]
+    needed = {r: sum(wanted(seen.resources[r].daily, refused.get(r))[-30:]) for r in short}
     for tier in above:
         limits = policy.limits_of_tier(tier)
-        needed = {r: max(seen.forecasts[r].expected, _month_ahead(seen, r)) for r in short}
         if all(r in limits and (limits[r].limit == UNLIMITED or needed[r] <= limits[r].limit) for r in short):
             return tier
     return above[-1] if above else seen.tier
