@@ -111,7 +111,7 @@ def test_records_of_the_application_are_taken_along(installed: Command, capsys: 
         done = installed(
             *("keys", "emergency-rotate", "--reason", "leaked", "--settle", "0"), "--source", f"{__name__}:{name}"
         )
-        assert done["encryption"]["complete"] and done["encryption"]["reencryptions"][1]["reencrypted"] == 1
+        assert done["encryption"]["complete"] and done["encryption"]["reencryptions"][-1]["reencrypted"] == 1
     assert envelopes[0]["encryption_metadata"]["key_id"] != old
     for wrong in ("nonsense", "no.such.module:x", f"{__name__}:nothing", f"{__name__}:PROFILE", "os:sep"):
         assert main(["keys", "reencrypt", "--source", wrong]) == 2
