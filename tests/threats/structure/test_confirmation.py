@@ -9,6 +9,7 @@ import pytest
 from gatewright.errors import ConfigurationError
 from gatewright.threats.matching import make_matcher
 from gatewright.threats.rules import Rule, RuleSet, load_rules
+from gatewright.threats.structure import CHECKS, Confirmation
 
 FILE = """
 threat_type = 'xss'
@@ -48,3 +49,12 @@ def test_a_check_that_does_not_exist_is_told(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(FILE.replace("PATTERN", "x") + "confirm = 'nothing'\n")
     with pytest.raises(ConfigurationError, match="there is no check 'nothing'"):
         load_rules(tmp_path)
+
+
+def test_hits_without_structure_are_dropped() -> None:
+    """Of rules with a check; the others stay."""
+    name = sorted(CHECKS)[0]
+    confirmed = Confirmation(["", name, ""])
+    assert confirmed(set(), "plain") == set()
+    assert confirmed({0, 2}, "plain") == {0, 2}
+    assert confirmed({0, 1}, "plain words") == {0}

@@ -9,7 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-CHECKS: Mapping[str, Callable[[str], bool]] = {}
+from gatewright.threats.structure.html import runs_script
+from gatewright.threats.structure.ldap import breaks_filter
+from gatewright.threats.structure.operators import has_operator_key
+from gatewright.threats.structure.paths import leaves_its_root
+from gatewright.threats.structure.shell import runs_command
+from gatewright.threats.structure.sql import is_injected
+from gatewright.threats.structure.template import runs_expression
+
+CHECKS: Mapping[str, Callable[[str], bool]] = {
+    "html": runs_script,
+    "ldap": breaks_filter,
+    "operators": has_operator_key,
+    "paths": leaves_its_root,
+    "shell": runs_command,
+    "sql": is_injected,
+    "template": runs_expression,
+}
 """By the name that a rule's ``confirm`` gives."""
 
 

@@ -1,0 +1,27 @@
+"""Parse a filter of LDAP (RFC 4515): does the value close a filter that it did not open, and go on with another?"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 4_096
+"""Characters that are read."""
+
+_CONDITION = re.compile(r"\(\s*[a-zA-Z][\w.;-]{0,40}\s*(?:[~<>]?=|:[\w.:]{0,40}=)")
+_OPERATOR = re.compile(r"\(\s*[&|!]\s*(?:\(|$)|\(\s*[&|]\s*\w*\s*=?")
+_ENDS = re.compile(r"\)+\s*(?:%00|\x00)")
+
+
+def breaks_filter(text: str) -> bool:
+    """Whether a parenthesis closes more than was open and a condition, an operator or a null byte follows."""
+    text = text[:LONGEST]
+    depth = 0
+    for place, sign in enumerate(text):
+        if sign == "(":
+            depth += 1
+        elif sign == ")":
+            depth -= 1
+            if depth < 0:
+                behind = text[place + 1 :].lstrip(")")
+                return bool(_CONDITION.match(behind) or _OPERATOR.match(behind) or _ENDS.match(text[place:]))
+    return False

@@ -1,0 +1,85 @@
+"""Tokenise a text as SQL, in the three places where a value may stand, and know attacks by their fingerprint.
+
+A value stands bare, between single or between double quotes. Read from each of these places it becomes a short row
+of token types. Prose has quotes and the word "or" too; it hardly has an operand, a comparison and an operand behind
+a quote that closes a string.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gatewright.threats.structure.words import words
+
+LONGEST = 1_024
+"""Characters that are read in each place."""
+
+TOKENS = 24
+"""Tokens that are read in each place."""
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<c>--[^\n]{0,400}|\#.{0,400}|/\*(?!!).{0,400}?(?:\*/|$))|(?P<skip>/\*!\d*|\*/)|"
+    r"(?P<s>'(?:[^'\\]|\\.|''){0,400}(?:'|$)|\"(?:[^\"\\]|\\.|\"\"){0,400}(?:\"|$))|"
+    r"(?P<d>0x[0-9a-f]+|\d+(?:\.\d+)?(?:e\d+)?(?![a-z]))|(?P<v>@@?[\w$]{1,40})|(?P<w>[a-z_$`\[][\w$.\]`]{0,60}|\d\w{0,60})|"
+    r"(?P<g>&&|\|\|)|(?P<o><=>|<>|!=|<=|>=|[=<>]|!)|(?P<a>[-+*/%^|&~])|(?P<p>[();,])|(?P<x>.))",
+    re.IGNORECASE | re.DOTALL,
+)
+_WORDS = (
+    dict.fromkeys(("and", "or", "xor"), "&")
+    | dict.fromkeys(("like", "rlike", "regexp", "is", "between", "in", "sounds"), "o")
+    | dict.fromkeys(("mod", "div"), "a")
+    | {"not": "", "union": "U", "null": "1", "true": "1", "false": "1"}
+    | dict.fromkeys(
+        words(
+            "select insert update delete drop exec execute create alter truncate declare waitfor shutdown merge grant"
+        ),
+        "E",
+    )
+    | dict.fromkeys(
+        words("from where order group having limit into procedure as all distinct by offset values set"), "k"
+    )
+)
+
+_IN_STRING = re.compile(
+    r"s(?:&1(?:[oa&c,;]|$)|&[sfv](?:[oa&c,;s]|$)|&f[1sfvn]|&n[oc]|&[1sfvn]?a*[1sfvn]o|o+[1sfvn]?[1sfv](?:[&oc;]|$)|o+[1sfvn]o|o+s|Uk?E|U[ck]|;+E[knf1vE]|;+c$|c$|"
+    r"a[1fsv]o|a?f[1s]*(?:[oc&]|$)|k+[1fn]?o?[1]*c$|(?:kn)?k1o1)"
+)
+_BARE = re.compile(
+    r"(?:[1v]|n(?=U))(?:&a*[1sfv]o|&a*n?[fs]o|Uk?E|;+E[knf1v]|(?:kn)?k1o1|&f[1s]|o1[&c]|k1c$)|f1o1(?:,|$)|E(?:[fv]|a?[1s],|a1?k)"
+)
+
+
+def is_injected(text: str) -> bool:
+    """Whether the text, put where a value stands in a statement, changes what the statement says."""
+    text = text[:LONGEST]
+    if _BARE.match(fingerprint(text)):
+        return True
+    return any(quote in text and _IN_STRING.match(fingerprint(quote + text)) for quote in ("'", '"'))
+
+
+def fingerprint(text: str) -> str:
+    """The types of the first tokens: s string, 1 number, v variable, f function, n name, & logical, o comparison,
+    a arithmetic, U union, E statement, k other keyword, c comment; parentheses go."""
+    types: list[str] = []
+    place = 0
+    while place < len(text) and len(types) < TOKENS:
+        token = _TOKEN.match(text, place)
+        if token is None:
+            break
+        place = token.end()
+        kind = token.lastgroup or ""
+        said = token.group(kind)
+        if kind == "w":
+            word = said.lower()
+            types.append(_WORDS[word] if word in _WORDS else "f" if text.startswith("(", place) else "n")
+        elif kind == "p":
+            types.append("" if said in "()" else said)
+        elif kind == "c":
+            types.append("c" if len(said) <= _SHORT_COMMENT or said.startswith("/*") else "C")
+        else:
+            types.append({"s": "s", "d": "1", "v": "v", "g": "&", "o": "o", "a": "a", "x": "x"}.get(kind, ""))
+    return "".join(types)
+
+
+_SHORT_COMMENT = 8
+"""A comment that ends the statement says little; ``'#'`` and dashes in prose have a sentence behind them."""
