@@ -7,20 +7,23 @@ thresholds are chosen, for each fold, on the rows of the other folds.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import libinjection
 import numpy as np
+from scipy import sparse
 
 from gatewright.threats.decision import DEFAULT_THRESHOLDS, probability
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.matching import make_matcher
 from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
 from gatewright.threats.model.dilution import diluted_rows
-from gatewright.threats.model.folds import FOLDS, folds_of, kind_of
+from gatewright.threats.model.folds import FOLDS, folds_of, kind_of, seen_without
 from gatewright.threats.model.linear import LinearModel
 from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, teaching
 from gatewright.threats.rules import RuleSet, load_rules
@@ -29,6 +32,11 @@ from gatewright.threats.walk import Walk
 CORPUS = Path("/work/shared/threat-corpus")
 REPORT = Path("docs/detector-report.md")
 SEED = 7
+WORKERS = int(os.environ.get("WORKERS", "2"))
+PART = 8_000
+_SHARED: dict[str, Any] = {}
+"""What the processes forked for parts and folds read."""
+
 LIMITS = {"plain": 0.0020, "json": 0.0020, "hard": 0.03}
 """False positives allowed when thresholds are chosen: under the targets, since other sources will be worse."""
 
@@ -56,19 +64,20 @@ def main(corpus: Path) -> None:
     rules = load_rules()
     matcher = make_matcher(rules)
     rows += diluted_rows([row for row in rows if not row.label or carries_attack(row)], rules, matcher, seed=SEED)
-    cut = encode(rows, rules, matcher, lambda n, of: print(f"\rreading rows {n}/{of}", end="", file=sys.stderr))
+    _SHARED.update(rows=rows, rules=rules, real=len(real))
     best = np.full((len(real), 4), -1.0)
-    folds = np.array(folds_of(rows))
-    for fold in range(FOLDS):
-        engine = DetectionEngine(rules, matcher, _model_without(fold, folds, rows, cut, rules))
-        for number in np.flatnonzero(folds[: len(real)] == fold):
-            for evidence in engine.evidence(real[number].payload):
-                place = 2 - evidence.rank
-                best[number, place] = max(best[number, place], probability(evidence.margin or 0.0))
-        print(f"fold {fold} after {time.time() - begin:.0f} s", file=sys.stderr)
+    folds = np.array(folds_of(real))
+    with get_context("fork").Pool(WORKERS) as pool:
+        parts = pool.map(_encoded, range(0, len(rows), PART), chunksize=1)
+    _SHARED["cut"] = _joined(parts)
+    print(f"rows are read after {time.time() - begin:.0f} s", file=sys.stderr)
+    with get_context("fork").Pool(WORKERS) as pool:
+        for fold, found in pool.imap_unordered(_judged, range(FOLDS)):
+            best[folds == fold] = found
+            print(f"fold {fold} after {time.time() - begin:.0f} s", file=sys.stderr)
     judged = Judged(
         best=best,
-        fold=folds[: len(real)],
+        fold=folds,
         kind=np.array([kind_of(row) for row in real]),
         category=np.array([row.category for row in real]),
         source=np.array([row.source for row in real]),
@@ -80,10 +89,38 @@ def main(corpus: Path) -> None:
     print(REPORT.read_text())
 
 
-def _model_without(fold: int, folds: Any, rows: list[Row], cut: Windows, rules: RuleSet) -> LinearModel:
+def _encoded(begin: int) -> Windows:
+    """Some of the rows, in a process of its own."""
+    part = _SHARED["rows"][begin : begin + PART]
+    cut = encode(part, _SHARED["rules"], make_matcher(_SHARED["rules"]))
+    return cut._replace(row=cut.row + begin)
+
+
+def _joined(parts: list[Windows]) -> Windows:
+    return Windows(
+        sparse.vstack([part.matrix for part in parts], format="csr"),
+        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.rank for part in parts]),
+    )
+
+
+def _judged(fold: int) -> tuple[int, Any]:
+    """The best probabilities of a fold's rows by a model trained without them, in a process of its own."""
+    rows, rules, cut = _SHARED["rows"], _SHARED["rules"], _SHARED["cut"]
+    engine = DetectionEngine(rules, make_matcher(rules), _model_without(fold, rows, cut, rules))
+    own = np.flatnonzero(np.array(folds_of(rows[: _SHARED["real"]])) == fold)
+    best = np.full((len(own), 4), -1.0)
+    for number, row in enumerate(own):
+        for evidence in engine.evidence(rows[row].payload):
+            place = 2 - evidence.rank
+            best[number, place] = max(best[number, place], probability(evidence.margin or 0.0))
+    return fold, best
+
+
+def _model_without(fold: int, rows: list[Row], cut: Windows, rules: RuleSet) -> LinearModel:
     """A model trained on all folds but one, through the file format, rounding and all."""
     labels = np.array([row.label for row in rows])
-    kept = np.array([not row.label or carries_attack(row) for row in rows]) & (folds != fold)
+    kept = np.array([not row.label or carries_attack(row) for row in rows]) & np.array(seen_without(fold, rows))
     weights = np.zeros(len(rows))
     weights[kept] = weights_of([row for row, keep in zip(rows, kept, strict=True) if keep])
     chosen = teaching(cut, labels) & kept[cut.row]

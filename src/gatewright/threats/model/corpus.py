@@ -27,13 +27,14 @@ GRAMMAR_ROWS = 600
 
 
 class Row(Record, frozen=True, kw_only=True):
-    """One labelled value. ``label`` is 1 for an attack."""
+    """One labelled value. ``label`` is 1 for an attack; ``amid`` is the source of the text around a diluted one."""
 
     payload: Any
     label: int
     category: str = ""
     source: str = ""
     id: str = ""
+    amid: str = ""
 
 
 def read_corpus(path: str | Path) -> list[Row]:

@@ -22,10 +22,13 @@ ALL_BELOW = 400
 
 
 def diluted_rows(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, *, seed: int) -> list[Row]:
-    """Attacks that a strong rule still knows among pieces of harmless rows, the same for the same seed."""
+    """Attacks that a strong rule still knows among pieces of a harmless row, the same for the same seed.
+
+    Each says in ``amid`` whose text stands around it: a model that is to judge that source must not see it either.
+    """
     choose = random.Random(seed)  # noqa: S311 - data for training, no secret
     strong = {number for number, rule in enumerate(rules.rules) if rule.tier != "weak"}
-    prose = [row.payload for row in rows if not row.label and _is_prose(row)]
+    prose = [row for row in rows if not row.label and _is_prose(row)]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.label and isinstance(row.payload, str) and len(row.payload) <= LONGEST_ATTACK:
@@ -35,9 +38,10 @@ def diluted_rows(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, *, seed:
         group = groups[key]
         wanted = len(group) if len(group) <= ALL_BELOW else max(ALL_BELOW, int(SHARE * len(group)))
         for row in choose.sample(group, wanted) if prose else ():
-            text = _amid(row.payload, prose, choose)
+            around = choose.choice(prose)
+            text = _amid(row.payload, around.payload, choose)
             if strong & matcher.match(text):
-                found.append(Row(payload=text, label=1, category=row.category, source=row.source))
+                found.append(Row(payload=text, label=1, category=row.category, source=row.source, amid=around.source))
     return found
 
 
@@ -45,13 +49,12 @@ def _is_prose(row: Row) -> bool:
     return isinstance(row.payload, str) and len(row.payload) > WINDOW and not row.source.startswith("hard:")
 
 
-def _amid(attack: str, prose: Sequence[str], choose: random.Random) -> str:
+def _amid(attack: str, prose: str, choose: random.Random) -> str:
     room = max(0, WINDOW - len(attack.encode("utf-8", "replace")))
     before = choose.choice((0, room, choose.randint(0, room)))
     return _piece(before, prose, choose) + attack + " " + _piece(room - before, prose, choose)
 
 
-def _piece(length: int, prose: Sequence[str], choose: random.Random) -> str:
-    text = choose.choice(prose)
-    begin = choose.randint(0, max(0, len(text) - length))
-    return text[begin : begin + length]
+def _piece(length: int, prose: str, choose: random.Random) -> str:
+    begin = choose.randint(0, max(0, len(prose) - length))
+    return prose[begin : begin + length]

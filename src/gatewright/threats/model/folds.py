@@ -43,6 +43,11 @@ def folds_of(rows: Sequence[Row]) -> list[int]:
     return [fold_of(row.source) for row in rows]
 
 
+def seen_without(fold: int, rows: Sequence[Row]) -> list[bool]:
+    """Which rows a model may see that is to judge ``fold``: no row of its sources, none with their text around it."""
+    return [fold_of(row.source) != fold and (not row.amid or fold_of(row.amid) != fold) for row in rows]
+
+
 def kind_of(row: Row) -> str:
     """``attack``, or what sort of harmless value: ``plain``, ``json`` or ``hard`` (code, and prose about code)."""
     if row.label:
