@@ -60,9 +60,9 @@ class SecurityFoundation:
     ) -> None:
         self.settings = with_keys(settings or Settings())
         self.clock: Clock = clock or SystemClock()
-        self.policy = policy or load_policy(self.settings.policy_file)
+        first = policy or load_policy(self.settings.policy_file)
         self.sink = FanOut()
-        self.controls = Controls(clock=self.clock, default_level=self.policy.detection.level)
+        self.controls = Controls(clock=self.clock, default_level=first.detection.level)
         self.store: Store = store or open_store(self.settings)
         self.key_database = key_database(self.settings)
         self.cache: Cache = cache or open_cache(self.settings, self.sink, self.clock)
@@ -75,12 +75,12 @@ class SecurityFoundation:
         self._open = False
         self._upkeep: asyncio.Task[None] | None = None
         self._invalidation = invalidation(self.cache, self.store)
-        self._build()
+        self._build(first)
 
-    def _build(self) -> None:
+    def _build(self, policy: Policy) -> None:
         ground = managers.Ground(
             settings=self.settings,
-            policy=self.policy,
+            policy=policy,
             store=self.store,
             key_database=self.key_database,
             cache=self.cache,
@@ -95,7 +95,7 @@ class SecurityFoundation:
         self.record_sources: list[RecordSource] = [self.profiles, KeptAnswers(self.store)]
         """All that is encrypted under data keys; an application may add its own."""
         self.validator = managers.validator(ground)
-        self.rbac = managers.rbac(ground)
+        self.rbac = managers.rbac(ground, self._adopt)
         self._rules = BusinessRules(self.validator)
         self.auth = managers.auth(
             ground,
@@ -167,6 +167,16 @@ class SecurityFoundation:
             with contextlib.suppress(StorageError):  # the store is away: it is due again next time
                 if await self.encryption.rotate_if_due() is not None:
                     await self.encryption.reencrypt_all(self.record_sources, records_per_second=REENCRYPTED_PER_SECOND)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.rbac.policy
+
+    def _adopt(self, policy: Policy) -> None:
+        """Another policy is in force; the rate limits of requests look at it themselves."""
+        self.controls.default_level = policy.detection.level
+        self.validator.adopt(policy)
 
     @property
     def inspection_mode(self) -> str:

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
+from msgspec.structs import replace
 
 from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
+from gatewright.policy import ActionRate
 from gatewright.rbac import ManufacturerContext
 from gatewright.web import GatewrightMiddleware, PathRules, RouteRule, install, requires
 from gatewright.web.rules import RouterRules
@@ -165,6 +167,21 @@ async def test_a_tier_change_reaches_the_rate_of_a_token_that_was_made_before(
     tiers = foundation.policy.tiers
     assert f";q={tiers['free'].requests_per_minute};" in before
     assert f";q={tiers['enterprise'].requests_per_minute};" in after
+
+
+async def test_a_reloaded_policy_reaches_rates_and_level(
+    http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
+) -> None:
+    owner = await join(tier="free")
+    old = foundation.policy
+    tiers = {**old.tiers, "free": replace(old.tiers["free"], requests_per_minute=7)}
+    actions = {**old.actions, "product_upload": ActionRate(limit=3, period=60)}
+    new = replace(old, tiers=tiers, actions=actions, detection=replace(old.detection, level=3))
+    await foundation.rbac.reload_policy(new)
+    answered = await http.get("/open", headers=owner["headers"])
+    assert ";q=7;" in answered.headers["ratelimit-policy"]
+    assert (await foundation.validator.check_rate_limit("m", "product_upload")).limit == 3
+    assert foundation.policy is new and foundation.controls.detection_level() == 3
 
 
 async def test_a_tier_change_counts_at_once(

@@ -94,8 +94,8 @@ def validator(ground: Ground) -> ManufacturerSecurityValidator:
     )
 
 
-def rbac(ground: Ground) -> ManufacturerRBACManager:
-    """Permissions and quotas; who is unknown is refused."""
+def rbac(ground: Ground, on_policy: Callable[[Policy], None]) -> ManufacturerRBACManager:
+    """Permissions and quotas; who is unknown is refused. ``on_policy`` is told of every policy after the first."""
     return ManufacturerRBACManager(
         ground.settings.policy_file or ground.policy,
         store=ground.store,
@@ -103,6 +103,7 @@ def rbac(ground: Ground) -> ManufacturerRBACManager:
         controls=ground.controls,
         clock=ground.clock,
         strict_tenants=True,
+        on_policy=on_policy,
     )
 
 

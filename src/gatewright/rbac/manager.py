@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,7 @@ class ManufacturerRBACManager:
         controls: measures that tighten limits.
         strict_tenants: refuse manufacturers that the store does not know (in a foundation). Built alone, an
             unknown manufacturer is taken as its context says.
+        on_policy: called with every policy that comes into force after the first.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class ManufacturerRBACManager:
         controls: Controls | None = None,
         clock: Clock | None = None,
         strict_tenants: bool = False,
+        on_policy: Callable[[Policy], None] | None = None,
     ) -> None:
+        self._on_policy = on_policy
         self.policy = policy if isinstance(policy, Policy) else load_policy(policy)
         self._policy_file = None if isinstance(policy, Policy) else policy
         self._clock = clock or SystemClock()
@@ -130,6 +133,8 @@ class ManufacturerRBACManager:
         self.policy, self._compiled = new, compiled
         self._standings.adopt(compiled)
         self._quotas.leases.recall()
+        if self._on_policy is not None:
+            self._on_policy(new)
         self._emit("rbac:policy:reloaded", Severity.NOTICE, tiers=list(new.tiers))
 
     def _policy_changed(self, key: str) -> None:

@@ -24,7 +24,7 @@ class ActionLimits:
     """
 
     def __init__(self, policy: Policy, counter: Throttle, controls: Controls) -> None:
-        self._policy = policy
+        self.policy = policy
         self._counter = counter
         self._controls = controls
 
@@ -44,7 +44,7 @@ class ActionLimits:
         rate = self._rate(manufacturer_id, action)
         if current_usage is not None:
             return _counted(rate, current_usage)
-        known = action if action in self._policy.actions else f"other:{action}"
+        known = action if action in self.policy.actions else f"other:{action}"
         result = await self._counter.throttle(f"throttle:action:{known}:{manufacturer_id}", rate)
         return RateLimitResult(
             allowed=result.allowed,
@@ -54,7 +54,7 @@ class ActionLimits:
         )
 
     def _rate(self, manufacturer_id: str, action: str) -> Rate:
-        actions = self._policy.actions
+        actions = self.policy.actions
         wanted = actions.get(action) or actions.get(DEFAULT_ACTION) or ActionRate(limit=1_000, period=3_600)
         factor = self._controls.limit_factor(action, manufacturer_id)
         return Rate(limit=max(1, int(wanted.limit * factor)), period=wanted.period)

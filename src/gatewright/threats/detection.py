@@ -74,6 +74,11 @@ class Detection:
         self._correction = correction
         self.watch.begin_anew(engine.evidence)
 
+    def adopt(self, level: int, bounds: WatchPolicy) -> None:
+        """Go by another policy's level and bounds from now on."""
+        self._level = level
+        self.watch.bounds = bounds
+
     def level_for(self, manufacturer_id: str | None = None, route: str | None = None) -> int:
         """The level in force: the policy's, or what a measure raised it to."""
         return max(self._level, self._controls.detection_level(manufacturer_id, route))

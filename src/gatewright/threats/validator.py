@@ -131,6 +131,11 @@ class ManufacturerSecurityValidator:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def adopt(self, policy: Policy) -> None:
+        """Go by another policy from now on: its detection level, action rates and bounds of the watch."""
+        self._detection.adopt(policy.detection.level, policy.detection.watch)
+        self._actions.policy = policy
+
     async def load_threat_patterns(self) -> int:
         """Read the rules again (after a change of the rules directory); returns how many there are.
 

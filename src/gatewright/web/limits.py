@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gatewright.controls import network_of
 from gatewright.errors import RateLimitExceededError
 from gatewright.events import Severity, event
+from gatewright.policy import Policy
 from gatewright.storage.throttle import Rate, ThrottleResult
 from gatewright.web.request import RequestState
 from gatewright.web.rules import RouteRule
@@ -32,7 +33,10 @@ class Limiter:
         self._sink = foundation.sink
         self._clock = foundation.clock
         self._rbac = foundation.rbac
-        policy = foundation.policy
+        self._go_by(foundation.policy)
+
+    def _go_by(self, policy: Policy) -> None:
+        self._policy = policy
         self._tiers = {
             tier: Rate(limit=found.requests_per_minute, period=MINUTE) for tier, found in policy.tiers.items()
         }
@@ -55,6 +59,8 @@ class Limiter:
             )
         if rule.name == "probe":
             return
+        if self._policy is not self._rbac.policy:
+            self._go_by(self._rbac.policy)
         if caller is None:
             network = network_of(state.client.ip_address) if state.client.ip_address else "unknown"
             await self._count(state, "anonymous_request", f"http:network:{network}", self._anonymous(), None)

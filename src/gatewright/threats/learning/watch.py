@@ -59,7 +59,7 @@ class DetectionWatch:
     """
 
     def __init__(self, bounds: WatchPolicy | None = None) -> None:
-        self._bounds = bounds or WatchPolicy()
+        self.bounds = bounds or WatchPolicy()
         self._by_pattern: Counter[str] = Counter()
         self._by_type: Counter[str] = Counter()
         self._false_by_pattern: Counter[str] = Counter()
@@ -68,8 +68,8 @@ class DetectionWatch:
         self._inspections = 0
         self._detections = 0
         self._traffic: deque[bytes] = deque(maxlen=_SAMPLES)
-        self._verdicts = Drift(_BINS, WINDOW, self._bounds.drift)
-        self._texts = Drift(len(BANDS), TEXTS, self._bounds.drift)
+        self._verdicts = Drift(_BINS, WINDOW, self.bounds.drift)
+        self._texts = Drift(len(BANDS), TEXTS, self.bounds.drift)
         self.begin_anew()
 
     def begin_anew(self, look_again: LookAgain | None = None) -> None:
@@ -122,9 +122,9 @@ class DetectionWatch:
     def _too_often(self, inspection: Inspection) -> Iterator[FalseAlarms]:
         for subject in sorted(_subjects(inspection)):
             corrected = self._corrected[subject]
-            if corrected < self._bounds.false_findings or subject in self._told_of:
+            if corrected < self.bounds.false_findings or subject in self._told_of:
                 continue
-            if self._share(subject) > self._bounds.false_share:
+            if self._share(subject) > self.bounds.false_share:
                 self._told_of.add(subject)
                 yield FalseAlarms(*subject, max(self._found[subject], corrected), corrected)
 
