@@ -193,7 +193,8 @@ def _document(judged: Judged, verdicts: Any, peer: Any, chosen: list[Thresholds]
         "| | recall | mean of categories | plain | JSON | hard |",
         "|---|---|---|---|---|---|",
     ]
-    for name, found in (("Gatewright", verdicts), ("libinjection", peer)):
+    shipped = _flagged(judged, DEFAULT_THRESHOLDS[0])
+    for name, found in (("Gatewright", verdicts), ("the same, thresholds as shipped", shipped), ("libinjection", peer)):
         rates = " | ".join(f"{_rate(found, judged.kind == kind):.2%}" for kind in KINDS)
         lines.append(f"| {name} | {_rate(found, attacks):.2%} | {_mean(judged, found, every):.2%} | {rates} |")
     lines += [
