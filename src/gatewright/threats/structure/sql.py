@@ -8,6 +8,7 @@ a quote that closes a string.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from gatewright.threats.structure.words import words
 
@@ -49,37 +50,63 @@ _BARE = re.compile(
 )
 
 
+_BEHIND_STRING = frozenset("&oU;cafk")
+"""What stands behind the string in every attack from between quotes."""
+
+_BEGINS_BARE = frozenset(("1", "v", "f", "E", "nU"))
+"""What every attack from a bare place begins with."""
+
+
 def is_injected(text: str) -> bool:
     """Whether the text, put where a value stands in a statement, changes what the statement says."""
     text = text[:LONGEST]
-    if _BARE.match(fingerprint(text)):
+    bare = _types(text)
+    begin = next(bare, "")
+    if begin == "n":
+        begin += next(bare, "")
+    if begin in _BEGINS_BARE and _BARE.match(begin + "".join(bare)):
         return True
-    return any(quote in text and _IN_STRING.match(fingerprint(quote + text)) for quote in ("'", '"'))
+    return any(quote in text and _is_injected_in_string(quote + text) for quote in ("'", '"'))
+
+
+def _is_injected_in_string(text: str) -> bool:
+    # Two tokens tell prose apart, so the rest is read of few texts.
+    types = _types(text)
+    if next(types, "") != "s":
+        return False
+    second = next(types, "")
+    return second in _BEHIND_STRING and _IN_STRING.match("s" + second + "".join(types)) is not None
 
 
 def fingerprint(text: str) -> str:
     """The types of the first tokens: s string, 1 number, v variable, f function, n name, & logical, o comparison,
     a arithmetic, U union, E statement, k other keyword, c comment; parentheses go."""
-    types: list[str] = []
+    return "".join(_types(text))
+
+
+def _types(text: str) -> Iterator[str]:
     place = 0
-    while place < len(text) and len(types) < TOKENS:
+    for _ in range(TOKENS):
         token = _TOKEN.match(text, place)
         if token is None:
-            break
+            return
         place = token.end()
         kind = token.lastgroup or ""
         said = token.group(kind)
         if kind == "w":
             word = said.lower()
-            types.append(_WORDS[word] if word in _WORDS else "f" if text.startswith("(", place) else "n")
+            found = _WORDS[word] if word in _WORDS else "f" if text.startswith("(", place) else "n"
         elif kind == "p":
-            types.append("" if said in "()" else said)
+            found = "" if said in "()" else said
         elif kind == "c":
-            types.append("c" if len(said) <= _SHORT_COMMENT or said.startswith("/*") else "C")
+            found = "c" if len(said) <= _SHORT_COMMENT or said.startswith("/*") else "C"
         else:
-            types.append({"s": "s", "d": "1", "v": "v", "g": "&", "o": "o", "a": "a", "x": "x"}.get(kind, ""))
-    return "".join(types)
+            found = _TYPES.get(kind, "")
+        if found:
+            yield found
 
+
+_TYPES = {"s": "s", "d": "1", "v": "v", "g": "&", "o": "o", "a": "a", "x": "x"}
 
 _SHORT_COMMENT = 8
 """A comment that ends the statement says little; ``'#'`` and dashes in prose have a sentence behind them."""
