@@ -1,7 +1,7 @@
 """Match all rules at once, in linear time: Vectorscan where it has a wheel, RE2 elsewhere, with equal verdicts.
 
-The compiled Vectorscan database is kept on disk under the rules' digest, since compiling takes a second or two
-and loading takes milliseconds. Threads never share a scratch.
+The compiled Vectorscan database is kept on disk under the rules' digest, since compiling takes some seconds and
+loading takes milliseconds. Threads never share a scratch.
 """
 
 from __future__ import annotations
