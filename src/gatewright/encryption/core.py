@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +29,7 @@ MESSAGES_PER_KEY = 2**32
 """Messages under one data key: the limit of NIST SP 800-38D for random nonces. Subkeys keep far below it."""
 
 
-class EncryptionCore:
+class EncryptionCore(ABC):
     """The parts of a manager; see :class:`~gatewright.encryption.manager.ManufacturerEncryptionManager`."""
 
     def __init__(
@@ -152,8 +153,9 @@ class EncryptionCore:
             root_id=key.root_id,
         )
 
+    @abstractmethod
     async def _on_exhausted(self, key: DataKey) -> None:
-        raise NotImplementedError
+        """A data key has sealed as many messages as it may."""
 
     def _tell(self, kind: str, severity: Severity, *, manufacturer_id: str | None = None, **data: Any) -> None:
         self.events.emit(
