@@ -44,9 +44,10 @@ def test_tier_suggestions_are_precise() -> None:
     """Tenants labelled by what they will want: many near the limit, noisy, with one wild week, or a slow season."""
     kinds = {kind.kind: kind for kind in back_test_suggestions(load_policy(), rounds=60, seed=3)}
     everything = overall(list(kinds.values()))
-    assert everything.suggested >= 25 and everything.precision >= 0.9, kinds
-    assert kinds["clear"].recall >= 0.7, "who is far over the limit is found"
+    assert everything.suggested >= 30 and everything.precision >= 0.9, kinds
+    assert kinds["clear"].recall >= 0.8, "who is far over the limit is found"
     assert kinds["one-off burst"].suggested == 0, "some wild days prove nothing, whatever they are refused"
+    assert kinds["campaign"].suggested == 0, "nor does what is about to end"
 
 
 def test_retries_after_a_refusal_do_not_look_like_need() -> None:
@@ -85,7 +86,8 @@ async def test_a_higher_tier_is_suggested_tried_and_undone(
     found = await rbac.suggest_tier("m1")
     assert (found.current, found.suggested) == ("free", "professional")
     assert found.evidence[0].resource == "api_calls" and found.evidence[0].suggested_limit == 10_000
-    assert "api_calls" in found.reasons[0]
+    assert found.evidence[0].chance == pytest.approx(32 / 33), "31 spans of 30 days, all over the limit"
+    assert "api_calls" in found.reasons[0] and "want more is 97%" in found.reasons[0]
     assert found.suggestion_id is not None
     applied = await rbac.apply_suggestion(found.suggestion_id, author="ann")
     assert applied.until == clock.now() + timedelta(days=14)

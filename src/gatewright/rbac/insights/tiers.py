@@ -7,21 +7,17 @@ from datetime import datetime
 
 from gatewright.policy import UNLIMITED, Policy
 from gatewright.rbac.insights.analytics import DAY, UsageAnalytics
-from gatewright.rbac.insights.forecast import fit
 from gatewright.records import Record
 
 _ROOM = 0.6
 """A lower tier must leave this much air: the highest 30 days of the last 90 may use this share of its limits."""
 _REFUSED_DAYS = 3
 """Different days with refusals in the last 30 that count as evidence by themselves."""
-_SURELY = 1.2
-"""More than the limit by this counts as more; closer to it nobody can tell."""
-_ABOUT = 0.9
+SURE = 0.9
+"""The chance that more than the limit will be wanted, from which a higher tier is suggested."""
 _KNOWN_DAYS = 28
 _LONG_KNOWN_DAYS = 90
-
-
-REFUSAL_DAYS = 60
+REFUSAL_DAYS = 90
 """Days of refusals that are looked at."""
 
 
@@ -41,7 +37,8 @@ class Refusals(Record, frozen=True, kw_only=True):
 
 class Evidence(Record, frozen=True, kw_only=True):
     """What speaks for a tier, by resource. ``expected_shortfall`` is what waiting would cost: units that will be
-    refused until the cycle ends, by the forecast."""
+    refused until the cycle ends, by the forecast; ``chance``, 0 to 1, that 30 days will want more than the limit, None
+    where too little is known."""
 
     resource: str
     current: int
@@ -52,6 +49,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     refused_units: int = 0
     refused_days: int = 0
     expected_shortfall: float = 0.0
+    chance: float | None = None
     suggested_limit: int
 
 
@@ -98,30 +96,24 @@ def judge(policy: Policy, seen: UsageAnalytics, refused: Mapping[str, Refusals])
 
 
 def _is_short(seen: UsageAnalytics, refused: Refusals | None, resource: str) -> bool:
-    """Whether more than the limit is wanted lastingly: neither for some wild days, nor until lately.
-
-    One cycle that is used up early proves little, however many refusals follow, and a busy month may be a campaign. So
-    the last two months and the present pace must go beyond the limit, or three months; and the forecast as well.
-    """
     limit = seen.forecasts[resource].limit
     if limit <= 0:
         return False
-    days = wanted(seen.resources[resource].daily, refused)
     if seen.days_known < _KNOWN_DAYS:
         return refused is not None and refused.days >= _REFUSED_DAYS
-    surely, about = limit * _SURELY, limit * _ABOUT
-    if fit([float(units) for units in days]).over(30) <= surely:
-        return False
-    weeks, months = [units * 30 / 7 for units in _sums(days, 7, 5)], _sums(days, 30, 3)
-    falling = weeks[0] < _ABOUT * sum(weeks) / 5 or months[0] < _ABOUT * months[1]
-    if falling or min(months[:2]) <= about or months[0] <= surely:
-        return False
-    return months[2] > about or (months[1] > surely and weeks[0] > surely)
+    return _chance(seen, refused, resource) >= SURE
 
 
-def _sums(days: Sequence[int], length: int, count: int) -> list[int]:
-    """Of the last spans of so many days, the newest first."""
-    return [sum(days[max(0, end - length) : max(0, end)]) for end in (len(days) - length * n for n in range(count))]
+def _chance(seen: UsageAnalytics, refused: Refusals | None, resource: str) -> float:
+    """How likely the next 30 days want more than the limit: as often as the 30 days did that ended on each day of the
+    last two months, by Laplace's rule of succession, so that little history never makes sure.
+
+    Wild days and campaigns lie in some of these windows only, so they do not pass for a lasting need.
+    """
+    limit = seen.forecasts[resource].limit
+    days = wanted(seen.resources[resource].daily, refused)[-_LONG_KNOWN_DAYS:]
+    windows = [sum(days[end - 30 : end]) for end in range(30, len(days) + 1)]
+    return (sum(units > limit for units in windows) + 1) / (len(windows) + 2)
 
 
 def wanted(used: Sequence[int], refused: Refusals | None) -> list[int]:
@@ -182,6 +174,7 @@ def _evidence(
         refused_units=refused.units if refused else 0,
         refused_days=refused.days if refused else 0,
         expected_shortfall=max(0.0, round(forecast.expected - forecast.limit, 1)) if forecast.limit >= 0 else 0.0,
+        chance=_chance(seen, refused, resource) if forecast.limit > 0 and seen.days_known >= _KNOWN_DAYS else None,
         suggested_limit=0 if limit is None else limit.limit,
     )
 
@@ -192,7 +185,8 @@ def _why_more(one: Evidence, suggested: str) -> str:
     ahead = f"about {one.expected_at_cycle_end:,.0f} ({one.low:,.0f} to {one.high:,.0f}) are expected in this cycle"
     what = f"{refused}, and {ahead}" if refused else ahead
     cost = f"; waiting costs about {one.expected_shortfall:,.0f} refused" if one.expected_shortfall else ""
-    return f"{one.resource}: {what} of {one.limit:,}{cost}. The tier {suggested} allows {allows}."
+    chance = "" if one.chance is None else f" The chance that the next 30 days want more is {one.chance:.0%}."
+    return f"{one.resource}: {what} of {one.limit:,}{cost}.{chance} The tier {suggested} allows {allows}."
 
 
 def day_number(moment: datetime) -> int:
