@@ -13,7 +13,7 @@ _ROOM = 0.6
 """A lower tier must leave this much air: the highest 30 days of the last 90 may use this share of its limits."""
 _REFUSED_DAYS = 3
 """Different days with refusals in the last 30 that count as evidence by themselves."""
-SURE = 0.9
+SURE = 0.95
 """The chance that more than the limit will be wanted, from which a higher tier is suggested."""
 _KNOWN_DAYS = 28
 _LONG_KNOWN_DAYS = 90
