@@ -1,8 +1,8 @@
 """Structure checks: whether what a rule's expression found really has the form of an attack.
 
-An expression in linear time is the gate: it costs harmless text nothing. Where it matches, and only there, a check
-reads the text as the attacked language would: as shell words, markup, a path, a filter. Each check is one function
-of the text, linear in its length and bounded in what it looks at.
+An expression in linear time is the gate. Where it matches, and only there, a check reads the text as the attacked
+language would: as shell words, markup, a path, a filter. Each check is one function of the text, linear in its
+length and bounded in what it looks at, and quick to tell prose: the broadest gates let a third of harmless texts in.
 """
 
 from __future__ import annotations
