@@ -25,7 +25,7 @@ from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, r
 from gatewright.threats.model.dilution import diluted_rows
 from gatewright.threats.model.folds import FOLDS, folds_of, kind_of, seen_without
 from gatewright.threats.model.linear import LinearModel
-from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, teaching
+from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, screened, teaching
 from gatewright.threats.rules import RuleSet, load_rules
 from gatewright.threats.walk import Walk
 
@@ -101,6 +101,7 @@ def _joined(parts: list[Windows]) -> Windows:
         sparse.vstack([part.matrix for part in parts], format="csr"),
         np.concatenate([part.row for part in parts]),
         np.concatenate([part.rank for part in parts]),
+        [text for part in parts for text in part.text],
     )
 
 
@@ -111,7 +112,7 @@ def _judged(fold: int) -> tuple[int, Any]:
     own = np.flatnonzero(np.array(folds_of(rows[: _SHARED["real"]])) == fold)
     best = np.full((len(own), 4), -1.0)
     for number, row in enumerate(own):
-        for evidence in engine.evidence(rows[row].payload):
+        for evidence in engine.evidence(rows[row].payload, level=1):
             place = 2 - evidence.rank
             best[number, place] = max(best[number, place], probability(evidence.margin or 0.0))
     return fold, best
@@ -126,7 +127,8 @@ def _model_without(fold: int, rows: list[Row], cut: Windows, rules: RuleSet) -> 
     chosen = teaching(cut, labels) & kept[cut.row]
     coefficients, bias = fit(cut, labels, weights, chosen, seed=SEED)
     heads = kind_heads(cut, rows, labels, chosen)
-    return LinearModel.from_bytes(pack(coefficients, bias, heads, rules, rows=int(kept.sum()), seed=SEED))
+    model = pack(coefficients, bias, heads, rules, rows=int(kept.sum()), seed=SEED)
+    return LinearModel.from_bytes(screened(model, cut, kept[cut.row]))
 
 
 def _flagged(judged: Judged, thresholds: Thresholds) -> Any:

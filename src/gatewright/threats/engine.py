@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from gatewright.threats.matching import Matcher, make_matcher
 from gatewright.threats.model.features import COLUMNS, columns, windows
 from gatewright.threats.model.linear import RULE_VALUE, LinearModel
 from gatewright.threats.normalise import Normal, normalise, squash
+from gatewright.threats.ordinary import ODD, is_trivial, odd_signs
 from gatewright.threats.rules import Rule, RuleSet, load_rules
 from gatewright.threats.walk import Text, Walk
 
@@ -39,17 +39,6 @@ SEARCHED = 256
 
 SURE = 8.0
 """A margin beyond which no worse window is looked for."""
-
-_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-_HARMLESS_SIGNS = _LETTERS + b" .,-:_@?!+#/&()" + bytes(range(128, 256))
-ODD = 2
-"""Of these and fewer others than this no attack is made, unless a rule knows it: of known attacks 1 in 1,500 is."""
-
-
-_WORD = r"[^\W\d_]{1,30}(?:[ -][^\W\d_]{1,30})?"
-_NUMBER = r"[A-Za-z0-9]{1,20}|[A-Z0-9]{1,16}(?:[-/:][A-Z0-9]{1,16}){0,5}(?:\.[0-9]{1,6}Z?)?"
-_MAIL = r"[a-z0-9]+(?:[._+-][a-z0-9]+)*@[a-z0-9-]+(?:\.[a-z0-9-]+)+"
-_TRIVIAL = re.compile(f"{_WORD}|{_NUMBER}|{_MAIL}")
 
 
 class Seen(NamedTuple):
@@ -150,15 +139,15 @@ class DetectionEngine:
             types: report these threat types only.
         """
         number = max(1, min(LEVELS, level)) - 1
-        harmless = self._harmless[number]
+        harmless, floor = self._harmless[number], self._floors[number]
         walk = Walk(data)
         findings: list[ThreatDetectionResult] = []
         pending: list[Seen] = []
         waiting = 0
         for text in walk:
-            if text.text in harmless or _trivial(text.text):
+            if text.text in harmless or is_trivial(text.text):
                 continue
-            seen = self._see(text)
+            seen = self._see(text, floor)
             if self._model is not None and not seen.hits and not seen.windows:
                 _remember(harmless, text.text)
                 continue
@@ -181,9 +170,14 @@ class DetectionEngine:
             truncated=walk.truncated,
         )
 
-    def evidence(self, data: Any) -> list[Evidence]:
-        """What is known of each text in ``data`` before thresholds are applied; for reports and calibration."""
-        seen = [self._see(text) for text in Walk(data) if not _trivial(text.text)]
+    def evidence(self, data: Any, *, level: int | None = None) -> list[Evidence]:
+        """What is known of each text in ``data`` before thresholds are applied; for reports and calibration.
+
+        Args:
+            level: leave out, as :meth:`inspect` does, what looks harmless enough for this level at a first look.
+        """
+        floor = None if level is None else self._floors[level - 1]
+        seen = [self._see(text, floor) for text in Walk(data) if not is_trivial(text.text)]
         return [
             Evidence(self._rules_of(one), scored.margin if scored else self._unasked)
             for one, scored in zip(seen, self._scored(seen, self._model), strict=True)
@@ -207,9 +201,10 @@ class DetectionEngine:
 
     # --- the steps ----------------------------------------------------------------------------------------------
 
-    def _see(self, text: Text) -> Seen:
+    def _see(self, text: Text, floor: float | None = None) -> Seen:
+        """Look at one text; with a ``floor``, only windows whose margin may reach it are left where no rule hits."""
         raw = text.text
-        odd = len(raw.encode("utf-8", "replace").translate(None, _HARMLESS_SIGNS))
+        odd = odd_signs(raw.encode("utf-8", "replace"))
         normal = normalise(raw)
         plain = normal.text
         # What is put together or cut out begins with an odd sign, but for blanks, and blanks beyond ASCII.
@@ -221,7 +216,13 @@ class DetectionEngine:
             hits |= self._matcher.match(squashed)
         if hits or normal.signals:
             return Seen(text, normal, squashed, hits, windows(plain))
-        return Seen(text, normal, squashed, hits, _odd_ones(windows(plain)) if odd >= ODD else [])
+        return Seen(text, normal, squashed, hits, self._suspicious(plain, floor) if odd >= ODD else [])
+
+    def _suspicious(self, text: str, floor: float | None) -> list[bytes]:
+        """The windows of a text that the model is asked about though no rule points at any."""
+        screen = None if self._model is None else self._model.screen
+        cut = windows(text) if screen is None or floor is None else screen.windows(text, floor)
+        return [window for window in cut if odd_signs(window) >= ODD]
 
     def _judged(self, seen: list[Seen], level: int, types: frozenset[str] | None) -> list[ThreatDetectionResult]:
         """The findings in some texts; those without any are remembered as harmless."""
@@ -297,16 +298,6 @@ class DetectionEngine:
         squashed = squash(text)
         hits = self._matcher.match(text)
         return hits if squashed == text else hits | self._matcher.match(squashed)
-
-
-def _odd_ones(cut: list[bytes]) -> list[bytes]:
-    """The windows that the model is asked about where no rule points at any."""
-    return cut if len(cut) == 1 else [window for window in cut if len(window.translate(None, _HARMLESS_SIGNS)) >= ODD]
-
-
-def _trivial(text: str) -> bool:
-    """Whether no attack fits in: a word or two, a number, a date, an article number, an address of mail."""
-    return len(text) <= 64 and _TRIVIAL.fullmatch(text) is not None
 
 
 def _remember(harmless: dict[str, None], text: str) -> None:

@@ -29,7 +29,9 @@ SIGNALS = (
     "deep",
 )
 
-_ESCAPED = re.compile(r"%[0-9a-fA-FuU]|&[#a-zA-Z]|\\[xu0-3]|\x00")
+_PERCENT_BEGINS, _ENTITY_BEGINS, _ESCAPE_BEGINS = map(re.compile, ("%[0-9a-fA-FuU]", "&[#a-zA-Z]", r"\\[xu0-3]"))
+"""How an escape begins, an expression a sign: a search for one that begins with a single sign leaps to it."""
+
 _PERCENT = re.compile(r"%(?:[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})")
 _PERCENT_U = re.compile(r"%u([0-9a-fA-F]{4})")
 _OVERLONG = re.compile(r"(?i)%c0%(?:ae|af|2f|5c|ab|bc|be|a7|a2)|%c1%(?:9c|1c)|%e0%80%(?:ae|af)|%f0%80%80%(?:ae|af)")
@@ -52,7 +54,7 @@ NONE: frozenset[str] = frozenset()
 
 def normalise(text: str) -> Normal:
     """Undo what is there. The cost is linear, bounded by rounds and length."""
-    if text.isascii() and (not _begins_escape(text) or _ESCAPED.search(text) is None):
+    if text.isascii() and not _is_escaped(text):
         return Normal(text, NONE)
     head, rest = text[:MAX_DECODED], text[MAX_DECODED:]
     signals: set[str] = set()
@@ -71,9 +73,14 @@ def normalise(text: str) -> Normal:
     return Normal(head + rest, frozenset(signals))
 
 
-def _begins_escape(text: str) -> bool:
-    """Whether one of the signs stands there with which an escape begins: much faster than an expression."""
-    return "%" in text or "&" in text or "\\" in text or "\x00" in text
+def _is_escaped(text: str) -> bool:
+    """Whether an escape begins anywhere: to ask for its first sign is much faster than an expression."""
+    return (
+        "\x00" in text
+        or ("%" in text and _PERCENT_BEGINS.search(text) is not None)
+        or ("&" in text and _ENTITY_BEGINS.search(text) is not None)
+        or ("\\" in text and _ESCAPE_BEGINS.search(text) is not None)
+    )
 
 
 def _one_round(text: str, signals: set[str]) -> str:
@@ -151,12 +158,17 @@ _SQUASHABLE = re.compile(
 )
 """Every branch begins with a sign of its own: then the search leaps from sign to sign."""
 
+_SQUASHABLE_BEGINS = ("  ", "$", "^", "\\", "/*", "\t", "\r", "\n", "\v", "\f", "\xa0", "''", '""', "+", "||")
+"""Without any of these there is nothing to squash: much quicker to tell than by the expression."""
+
 
 def squash(text: str) -> str:
     """A second form: comments as blanks, white space as one blank, pieces of words put together.
 
     The same text where there is nothing of the kind.
     """
+    if not any(map(text.__contains__, _SQUASHABLE_BEGINS)):
+        return text
     if "  " not in text and _SQUASHABLE.search(text) is None:
         return text
     head, rest = text[:MAX_DECODED], text[MAX_DECODED:]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 MAX_DEPTH = 40
@@ -23,11 +24,15 @@ class Text(NamedTuple):
     key: str
 
 
-_Waiting = tuple[Any, str, int, str]
-"""A value that is still to be looked at, its path, its depth, and its key."""
+_Waiting = tuple[Any, str, int, str, bool]
+"""A value that is still to be looked at, its path, its depth, its key, and whether it is a key itself."""
 
 _SILENT = (int, float, type(None))
 """Numbers, truth values and nothing at all: no text is in them."""
+
+_MAPPING = (dict, Mapping)
+_HOLDING = (dict, list, tuple, set, frozenset, Mapping)
+"""What holds other values; what is slowest to ask for comes last."""
 
 
 class Walk:
@@ -36,83 +41,77 @@ class Walk:
     def __init__(self, value: Any) -> None:
         self._value = value
         self.truncated = False
-        self._texts = 0
-        self._characters = 0
 
     def __iter__(self) -> Iterator[Text]:
         # An explicit stack: nesting of the value must not be nesting of calls.
-        stack: list[_Waiting] = [(self._value, "$", 0, "")]
+        stack: list[_Waiting] = [(self._value, "$", 0, "", False)]
+        texts, characters = 0, 0
         while stack:
-            value, path, depth, key = stack.pop()
+            value, path, depth, key, is_key = stack.pop()
             if isinstance(value, str):
-                text = self._text(value, path, False, key)
-                if text is not None:
-                    yield text
+                text = value
             elif isinstance(value, _SILENT):
                 continue
-            elif depth >= MAX_DEPTH:
-                self.truncated = True
-            elif isinstance(value, (dict, Mapping)):
-                for name in _odd_keys(value):
-                    text = self._text(name, path, True, name)
-                    if text is not None:
-                        yield text
-                stack.extend(self._members(value, path, depth + 1))
-            elif isinstance(value, (list, tuple, set, frozenset)):
-                items = list(value)[: self._room(len(value))]
-                below = [(v, f"{path}[{i}]", depth + 1, key) for i, v in enumerate(items) if not isinstance(v, _SILENT)]
-                stack.extend(reversed(below))
+            elif isinstance(value, _HOLDING):
+                if depth >= MAX_DEPTH:
+                    self.truncated = True
+                    continue
+                room = MAX_TEXTS - texts
+                if len(value) > room:
+                    self.truncated = True
+                if isinstance(value, _MAPPING):
+                    stack += _members(value, path, depth + 1, room)
+                else:
+                    stack += _items(value, path, depth + 1, key, room)
+                continue
             else:
-                text = self._text(_read(value), path, False, key)
-                if text is not None:
-                    yield text
-
-    def _members(self, value: Mapping[Any, Any], path: str, depth: int) -> list[_Waiting]:
-        """The members of a mapping, the last one first."""
-        room = self._room(len(value))
-        members = list(value.items())
-        if len(members) > room:
-            del members[room:]
-        members.reverse()
-        return [
-            (v, path + _step(k), depth, k) if isinstance(k, str) else (v, f"{path}[{k!r:.64}]", depth, "")
-            for k, v in members
-            if not isinstance(v, _SILENT)
-        ]
-
-    def _room(self, wanted: int) -> int:
-        left = MAX_TEXTS - self._texts
-        if wanted > left:
-            self.truncated = True
-        return max(0, left)
-
-    def _text(self, text: str, path: str, is_key: bool, key: str) -> Text | None:
-        if not text:
-            return None
-        self._texts += 1
-        self._characters += len(text)
-        over = self._characters - MAX_CHARACTERS
-        if over > 0 or self._texts > MAX_TEXTS:
-            self.truncated = True
-            text = text[: max(0, len(text) - over)] if self._texts <= MAX_TEXTS else ""
+                text = _read(value)
             if not text:
-                return None
-        return Text(text, path, is_key, key)
+                continue
+            texts += 1
+            characters += len(text)
+            if characters > MAX_CHARACTERS or texts > MAX_TEXTS:
+                self.truncated = True
+                text = text[: max(0, len(text) - (characters - MAX_CHARACTERS))]
+                if not text or texts > MAX_TEXTS:
+                    continue
+            yield Text(text, path, is_key, key)
+
+
+def _members(value: Mapping[Any, Any], path: str, depth: int, room: int) -> list[_Waiting]:
+    """What is to be looked at in a mapping, the last first: odd keys, and all values."""
+    odd: list[_Waiting] = []
+    below: list[_Waiting] = []
+    for key, member in islice(value.items(), room):
+        if isinstance(key, str):
+            step = _step(key)
+            if step[0] == "[" or key[:2] == "__":
+                odd.append((key, path, depth, key, True))
+        else:
+            key, step = "", f"[{key!r:.64}]"
+        if not isinstance(member, _SILENT):
+            below.append((member, path + step, depth, key, False))
+    constructor = value.get("constructor")
+    if isinstance(constructor, Mapping) and "prototype" in constructor:
+        name = "constructor.prototype"  # the two keys that lead to a prototype
+        odd.append((name, path, depth, name, True))
+    below.reverse()
+    below += reversed(odd)
+    return below
+
+
+def _items(value: Collection[Any], path: str, depth: int, key: str, room: int) -> list[_Waiting]:
+    """What is to be looked at in a list, the last first."""
+    items = enumerate(islice(value, room))
+    below = [(item, f"{path}[{i}]", depth, key, False) for i, item in items if not isinstance(item, _SILENT)]
+    below.reverse()
+    return below
 
 
 def _read(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value[:MAX_CHARACTERS]).decode("utf-8", "replace")
     return str(value)
-
-
-def _odd_keys(value: Mapping[Any, Any]) -> list[str]:
-    """Keys that are no plain names, and the one that leads to a prototype."""
-    odd = [name for name in value if isinstance(name, str) and (name[:2] == "__" or _step(name)[0] == "[")]
-    constructor = value.get("constructor")
-    if isinstance(constructor, Mapping) and "prototype" in constructor:
-        odd.append("constructor.prototype")
-    return odd
 
 
 def _step(key: str) -> str:

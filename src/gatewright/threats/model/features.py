@@ -59,6 +59,9 @@ _BUT_THE_GAP = np.ones(2 * (_LONGEST + 1) + len(_END), np.float32)
 _BUT_THE_GAP[_LONGEST + 1 : _LONGEST + 1 + len(_END)] = 0.0
 """Cut at the right place it keeps the positions of a text and of its shape, and drops the end between the two."""
 
+_ONE_BY_ONE = 2
+"""Up to so many windows are quicker scored one by one than at once."""
+
 FINENESS = 64
 """Weights are whole numbers of 1 / FINENESS: then sums in single precision are exact, in whatever order and
 company they are added up, up to 2 ** 24 / FINENESS."""
@@ -126,8 +129,8 @@ def means(cut: Sequence[bytes], weights: Floats) -> list[float]:
     Args:
         weights: whole numbers of 1 / FINENESS.
     """
-    if len(cut) == 1 and len(cut[0]) <= _LONGEST:
-        return [_mean(cut[0], weights)]
+    if len(cut) <= _ONE_BY_ONE and max(map(len, cut)) <= _LONGEST:
+        return [_mean(window, weights) for window in cut]
     found, edges = grams(cut)
     sums = np.add.reduceat(_SUM_OF_LENGTHS.dot(weights.take(found)), edges)[::2].astype(np.float64)
     sizes = edges[1::2] - edges[::2]

@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 from gatewright.errors import ConfigurationError
 from gatewright.records import Record
 from gatewright.threats.model.features import BITS, COLUMNS, FINENESS, Columns, columns, means
+from gatewright.threats.model.screen import Screen
 
 FORMAT = "gatewright-linear-2"
 SHIPPED = Path(__file__).with_name("detector.safetensors")
@@ -35,7 +36,10 @@ Floats = npt.NDArray[np.float32]
 
 
 class ModelInfo(Record, frozen=True, kw_only=True):
-    """What a model file says of itself. ``named`` are the columns behind the n-grams: rules, then signals."""
+    """What a model file says of itself. ``named`` are the columns behind the n-grams: rules, then signals.
+
+    ``screen_bias`` belongs to the weights of the first look, if the file has any.
+    """
 
     format: str
     bits: int
@@ -47,6 +51,7 @@ class ModelInfo(Record, frozen=True, kw_only=True):
     thresholds: list[list[float]]
     rows: int
     seed: int
+    screen_bias: float = 0.0
 
 
 class LinearModel:
@@ -57,6 +62,7 @@ class LinearModel:
         weights: int8, one a column of n-grams.
         named_weights: float32, one a name of ``info.named``.
         type_weights: int8, (types, 2 ** TYPE_BITS), and float32 type_named (types, names).
+        screen: a first look that spares the model most of harmless text; none: it is asked about all of it.
     """
 
     def __init__(
@@ -67,8 +73,10 @@ class LinearModel:
         type_weights: npt.NDArray[np.int8],
         type_named: Floats,
         base_id: str,
+        screen: Screen | None = None,
     ) -> None:
         self.info = info
+        self.screen = screen
         self.base_id = base_id
         self._weights = weights.astype(np.float32)
         self._named = {name: number for number, name in enumerate(info.named)}
@@ -108,6 +116,7 @@ class LinearModel:
             tensors["type_weights"],
             tensors["type_named"],
             hashlib.sha256(data).hexdigest()[:16],
+            Screen(tensors["screen"], info.screen_bias) if "screen" in tensors else None,
         )
 
     def numbers_of(self, names: Iterable[str]) -> list[int]:
@@ -134,8 +143,12 @@ class LinearModel:
         return self.info.bias + RULE_VALUE * sum(max(0.0, self._named_list[number]) for number in named)
 
     def corrected(self, indices: npt.NDArray[np.int64], values: Floats) -> LinearModel:
-        """A copy with values added to some columns; the columns of names are counted behind the n-grams."""
+        """A copy with values added to some columns; the columns of names are counted behind the n-grams.
+
+        It has no screen: what was learned is nothing that a first look knows of.
+        """
         twin = copy.copy(self)
+        twin.screen = None
         of_grams = indices < COLUMNS
         twin._weights = self._weights.copy()
         twin._weights[indices[of_grams]] += np.round(values[of_grams] * (FINENESS / self.info.scale)) / FINENESS
@@ -167,13 +180,23 @@ def dump(
     type_named: Floats,
 ) -> bytes:
     """A model as bytes: the same model, the same bytes."""
-    said = json.dumps(info.to_dict(), sort_keys=True, ensure_ascii=True).encode()
     return save(
         {
-            "info": np.frombuffer(said, np.uint8),
+            "info": _said(info),
             "weights": weights,
             "named": named,
             "type_weights": type_weights,
             "type_named": type_named,
         }
     )
+
+
+def with_screen(data: bytes, weights: npt.NDArray[np.int16], bias: float) -> bytes:
+    """The model ``data`` with a screen, which is fitted to what the model says."""
+    tensors = load(data)
+    info = msgspec.json.decode(tensors["info"].tobytes(), type=ModelInfo)
+    return save(tensors | {"info": _said(msgspec.structs.replace(info, screen_bias=bias)), "screen": weights})
+
+
+def _said(info: ModelInfo) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(info.to_dict(), sort_keys=True, ensure_ascii=True).encode(), np.uint8)

@@ -19,7 +19,8 @@ from gatewright.threats.matching import Matcher, make_matcher
 from gatewright.threats.model.corpus import GRAMMAR_ROWS, Row, carries_attack, grammar_rows, weights_of
 from gatewright.threats.model.dilution import diluted_rows
 from gatewright.threats.model.features import BITS, COLUMNS, columns, windows
-from gatewright.threats.model.linear import FORMAT, RULE_VALUE, TYPE_BITS, ModelInfo, dump
+from gatewright.threats.model.linear import FORMAT, RULE_VALUE, TYPE_BITS, LinearModel, ModelInfo, dump, with_screen
+from gatewright.threats.model.screen import fit_screen
 from gatewright.threats.normalise import SIGNALS, normalise, squash
 from gatewright.threats.rules import RuleSet
 from gatewright.threats.types import CORPUS_CATEGORIES, ThreatType
@@ -36,11 +37,12 @@ Progress = Callable[[int, int], None]
 
 
 class Windows(NamedTuple):
-    """All windows of all rows: a sparse matrix, the row of each, and the rank of its best rule (-1: none)."""
+    """All windows of all rows: a sparse matrix, the row of each, the rank of its best rule (-1: none), and its text."""
 
     matrix: Any
     row: npt.NDArray[np.int64]
     rank: npt.NDArray[np.int64]
+    text: list[bytes]
 
 
 def names_of(rules: RuleSet) -> list[str]:
@@ -57,7 +59,7 @@ def encode(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, progress: Prog
     width = COLUMNS + len(rules.rules) + len(SIGNALS)
     blocks: list[Any] = []
     waiting: list[tuple[Any, Any]] = []
-    of_row, best = [], []
+    of_row, best, texts = [], [], list[bytes]()
     for number, row in enumerate(rows):
         for text in Walk(row.payload):
             normal = normalise(text.text)
@@ -73,13 +75,14 @@ def encode(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, progress: Prog
                 waiting.append((np.append(found.astype(np.int32), np.array(extra, np.int32)), values))
                 of_row.append(number)
                 best.append(max((rank[hit] for hit in hits), default=-1))
+                texts.append(window)
         if len(waiting) >= _BLOCK:
             blocks.append(_block(waiting, width))
             waiting = []
         if progress is not None and number % 1_000 == 0:
             progress(number, len(rows))
     blocks.append(_block(waiting, width))
-    return Windows(sparse.vstack(blocks, format="csr"), np.array(of_row), np.array(best))
+    return Windows(sparse.vstack(blocks, format="csr"), np.array(of_row), np.array(best), texts)
 
 
 def _block(waiting: Sequence[tuple[Any, Any]], width: int) -> Any:
@@ -165,7 +168,17 @@ def train(
     weights = np.array(weights_of(kept))
     chosen = teaching(cut, labels)
     coefficients, bias = fit(cut, labels, weights, chosen, seed=seed)
-    return pack(coefficients, bias, kind_heads(cut, kept, labels, chosen), rules, rows=len(kept), seed=seed)
+    model = pack(coefficients, bias, kind_heads(cut, kept, labels, chosen), rules, rows=len(kept), seed=seed)
+    return screened(model, cut)
+
+
+def screened(model: bytes, cut: Windows, kept: npt.NDArray[np.bool_] | None = None) -> bytes:
+    """A model file with a screen that is fitted to what the model says of the windows, or of those ``kept``."""
+    ours = LinearModel.from_bytes(model)
+    texts = cut.text if kept is None else [cut.text[number] for number in np.flatnonzero(kept)]
+    scores = (score for at in range(0, len(texts), _BLOCK) for score in ours.scores(texts[at : at + _BLOCK]))
+    margins = np.fromiter(map(ours.margin, scores), np.float64, len(texts))
+    return with_screen(model, *fit_screen(texts, margins))
 
 
 def kind_heads(cut: Windows, rows: Sequence[Row], labels: Any, chosen: Any) -> npt.NDArray[np.float64]:
