@@ -13,6 +13,9 @@ from gatewright.threats.structure.words import words
 PLACES = 128
 """Expressions of one text that are looked at."""
 
+TOKENS = 2_000
+"""Tokens of them that are read together: where openings nest, the same signs stand in many expressions."""
+
 _OPENS = re.compile(r"\{\{\{?|\{%-?|\$\{\{?|#\{|<%[=-]?|@\{|@\(|\*\{|~\{|\[\[\$?\{?|\[=|%\{|\{#|\{@|\$!?\{")
 _CLOSES = re.compile(r"\}\}|%\}|\}|%>|\)\s*(?=$|[^.\w(\[])|\]\]")
 _LONGEST = 600
@@ -31,21 +34,26 @@ _INNER = words(
 _HARMLESS_ALONE = frozenset({"system", "io", "runtime", "require", "exec", "kernel", "assert", "evaluate", "execute"})
 """Of these, names that templates show too: here they must be called."""
 
+_LITERAL_BEGINS = frozenset("0123456789'\"")
+
 _RUN_BY_NAME = words("system exec passthru shell_exec popen call_user_func assert phpinfo")
 """Functions that filters are given by name."""
 
 
 def runs_expression(text: str) -> bool:
     """Whether an expression computes with literals alone, or reaches for inner objects or commands."""
+    left = TOKENS
     for count, opening in enumerate(_OPENS.finditer(text)):
-        if count >= PLACES:
+        if count >= PLACES or left <= 0:
             return False
         body = text[opening.end() : opening.end() + _LONGEST]
         closing = _CLOSES.search(body)
         if closing is None:
             continue
-        if _computes(body[: closing.start()]) or _reaches(body):
+        tokens = _tokens(body)
+        if _computes(body[: closing.start()]) or _reaches(tokens):
             return True
+        left -= len(tokens)
     return False
 
 
@@ -65,17 +73,17 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
 def _computes(expression: str) -> bool:
     """Literals with an operator between them, and no name. Minus and slash stand in dates and networks too."""
     expression = expression.strip().strip("()=- ")
+    if expression[:1] not in _LITERAL_BEGINS:
+        return False
     kinds = _tokens(expression)
     if len(kinds) < 3 or any(kind == "name" for kind, _ in kinds):
-        return False
-    if kinds[0][0] not in ("number", "text"):
         return False
     literals = sum(kind in ("number", "text") for kind, _ in kinds)
     return literals >= 2 and any(sign in ("*", "+", "~", "**") for kind, sign in kinds if kind == "sign")
 
 
-def _reaches(body: str) -> bool:
-    tokens = _tokens(body)
+def _reaches(tokens: list[tuple[str, str]]) -> bool:
+    """A name or a text among the tokens that leads to inner objects or to commands."""
     for number, (kind, said) in enumerate(tokens):
         behind = tokens[number + 1][1] if number + 1 < len(tokens) else ""
         if kind == "name":
