@@ -22,6 +22,8 @@ MAX_VALUES = 10_000
 MAX_FILENAME_BYTES = 255
 MAX_IDENTIFIER_LENGTH = 64
 MAX_LOG_LENGTH = 8_192
+MAX_REMOVED = 200
+"""Things taken out that are named one by one."""
 
 _DECODE_ROUNDS = 4
 _TAGS = frozenset(
@@ -40,11 +42,19 @@ _SCHEMES = {"http", "https", "mailto", "tel"}
 _CONTENT_GOES_TOO = {"script", "style", "iframe", "object", "embed", "noscript", "template", "svg", "math", "title"}
 _TAG = re.compile(r"<[!/?]?([a-zA-Z][a-zA-Z0-9-]{0,30})")
 _ATTRIBUTE = re.compile(r"[\s/\"']([a-zA-Z][a-zA-Z-]{1,30})\s{0,20}=")
+_COMMENT = re.compile(r"<(?:!--|!\[|[!?/](?![a-zA-Z]))")
 _SCHEME = re.compile(r"\b(javascript|vbscript|data|file)\s{0,20}:", re.IGNORECASE)
-_PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:[.,]\d{1,30})?(?:[eE][+-]?\d{1,3})?%?")
+_BARE_AMPERSAND = re.compile(r"&(?!(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});)")
+_PLAIN_NUMBER = re.compile(r"[+-]?\d{1,30}(?:[.,]\d{1,30}){0,10}(?:[eE][+-]?\d{1,3})?%?")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,16}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[@-Z\\^_])")
 _FORMULA_STARTS = frozenset("=+-@＝＋－＠\t\r|%")
-_KEPT_JOINERS = frozenset("\u200c\u200d")
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
+_KEPT = frozenset("\n\t\u200c\u200d")
+_STRAY_JOINERS = re.compile("(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+")
+_AMPERSAND, _NO_BREAK_SPACE = "\ue000", "\ue001"
+"""What stands for ``&`` and a no-break space while the parser works, which takes a time that grows with the square
+of how many of them there are. Private characters are taken out before, so that they mean nothing else."""
 _WINDOWS_DEVICES = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
     | {f"{name}{digit}" for name in ("com", "lpt") for digit in range(10)}
@@ -80,7 +90,10 @@ def sanitise(data: Any, context: str) -> SanitizedValue:
         raise ValidationError(f"There is no sanitising context {str(context)[:40]!r}; use one of {known}.")
     walk = _Walk(change)
     value = walk.value(data, 0)
-    return SanitizedValue(value=value, removed=list(walk.removed))
+    removed = list(walk.removed)
+    if len(removed) > MAX_REMOVED:
+        removed[MAX_REMOVED:] = [f"{len(removed) - MAX_REMOVED} more"]
+    return SanitizedValue(value=value, removed=removed)
 
 
 class _Walk:
@@ -136,72 +149,84 @@ def _too_large() -> ValidationError:
 
 def _html(text: str, removed: Removed) -> str:
     """Markup of an allow-list; scripts, handlers, styles and foreign schemes go, by an HTML5 parser."""
+    visible = _without_unseen(text, removed)
+    clean = _allowed_markup(visible)
+    if (bare := _without_unseen(clean, removed)) != clean:  # written as entities; without them it reads otherwise
+        clean = _allowed_markup(bare)
+    _name_lost_markup(visible, clean, removed)
+    return clean
+
+
+def _allowed_markup(text: str) -> str:
     import nh3
 
-    visible = _without_invisible(text, removed)
     clean = nh3.clean(
-        visible,
+        _BARE_AMPERSAND.sub(_AMPERSAND, text).replace("\xa0", _NO_BREAK_SPACE),
         tags=set(_TAGS),
         clean_content_tags=_CONTENT_GOES_TOO,
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
         link_rel="noopener noreferrer nofollow",
     )
-    _name_lost_markup(visible, clean, removed)
-    return clean
+    return clean.replace(_AMPERSAND, "&amp;").replace(_NO_BREAK_SPACE, "&nbsp;")
 
 
 def _text(text: str, removed: Removed) -> str:
     """Text without any markup, also none that appears when entities are decoded."""
-    import nh3
-
-    current = _without_invisible(text, removed)
+    current = _without_unseen(text, removed)
     for _ in range(_DECODE_ROUNDS):
         if "<" not in current and "&" not in current:
             return current
-        stripped = nh3.clean(current, tags=set(), clean_content_tags=_CONTENT_GOES_TOO)
-        decoded = html.unescape(stripped)
-        _name_lost_markup(current, decoded, removed)
-        if decoded == current:
+        decoded = _without_unseen(html.unescape(current), removed)
+        stripped = _without_unseen(_without_markup(decoded), removed)
+        _name_lost_markup(decoded, stripped, removed)
+        if stripped == current:
             return current
-        current = _without_invisible(decoded, removed)
+        current = stripped
     removed["nested entities"] = None
-    return nh3.clean(current, tags=set(), clean_content_tags=_CONTENT_GOES_TOO)
+    return current.replace("<", "").replace("&", "")
+
+
+def _without_markup(text: str) -> str:
+    import nh3
+
+    if "<" not in text:
+        return text
+    plain = text.replace("&", _AMPERSAND).replace("\xa0", _NO_BREAK_SPACE)
+    stripped = nh3.clean(plain, tags=set(), clean_content_tags=_CONTENT_GOES_TOO)
+    signs = stripped.replace("&lt;", "<").replace("&gt;", ">")
+    return signs.replace(_AMPERSAND, "&").replace(_NO_BREAK_SPACE, "\xa0")
 
 
 def _name_lost_markup(before: str, after: str, removed: Removed) -> None:
-    kept_tags = {tag.lower() for tag in _TAG.findall(after)}
-    kept_attributes = {name.lower() for name in _ATTRIBUTE.findall(after)}
-    for tag in _TAG.findall(before):
-        if tag.lower() not in kept_tags:
-            removed[f"<{tag.lower()}>"] = None
     if "<" not in before:
         return
-    for name in _ATTRIBUTE.findall(before):
-        if name.lower() not in kept_attributes:
-            removed[name.lower()] = None
-    kept_schemes = {scheme.lower() for scheme in _SCHEME.findall(after)}
-    for scheme in _SCHEME.findall(before):
-        if scheme.lower() not in kept_schemes:
-            removed[f"{scheme.lower()}:"] = None
+    for name, found in (("<{}>", _TAG), ("{}", _ATTRIBUTE), ("{}:", _SCHEME)):
+        kept = {word.lower() for word in found.findall(after)}
+        removed.update((name.format(word.lower()), None) for word in found.findall(before) if word.lower() not in kept)
+    if _COMMENT.search(before) and not _COMMENT.search(after):
+        removed["comment"] = None
 
 
-def _without_invisible(text: str, removed: Removed) -> str:
-    """The text composed (NFC), without control characters, bidirectional overrides and zero-width spaces.
+def _without_unseen(text: str, removed: Removed) -> str:
+    """The text composed (NFC), without control characters, bidirectional overrides, fillers and zero-width spaces.
 
-    Line feeds, tabs and the two joiners that scripts and emoji need stay.
+    Line feeds and tabs stay, and so do the two joiners behind a letter or sign of the scripts that need them.
     """
     if text.isascii() and text.isprintable():
         return text
-    kept: list[str] = []
-    for character in unicodedata.normalize("NFC", text):
-        if character in "\n\t" or character in _KEPT_JOINERS:
-            kept.append(character)
-        elif unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-            removed[f"U+{ord(character):04X}"] = None
-        else:
-            kept.append(character)
-    return "".join(kept)
+    composed = unicodedata.normalize("NFC", text)
+    unseen = [mark for mark in dict.fromkeys(composed) if _is_unseen(mark)]
+    seen = composed.translate(dict.fromkeys(map(ord, unseen))) if unseen else composed
+    joined = _STRAY_JOINERS.sub("", seen)
+    if joined != seen:
+        unseen.append("\u200d")
+    removed.update((f"U+{ord(mark):04X}", None) for mark in unseen)
+    return unicodedata.normalize("NFC", joined)  # what stood apart may now combine
+
+
+def _is_unseen(mark: str) -> bool:
+    return mark not in _KEPT and (mark in _FILLERS or unicodedata.category(mark) in _UNSEEN_CATEGORIES)
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -216,7 +241,7 @@ def _filename(text: str, removed: Removed) -> str:
             break
         removed["percent encoding"] = None
         decoded = again
-    plain = _without_invisible(unicodedata.normalize("NFKC", decoded), removed).replace("\\", "/")
+    plain = _without_unseen(unicodedata.normalize("NFKC", decoded), removed).replace("\\", "/")
     if "../" in plain or plain.endswith("/.."):
         removed["../"] = None
     directory, slash, name = plain.rpartition("/")
@@ -225,7 +250,7 @@ def _filename(text: str, removed: Removed) -> str:
     elif slash:
         removed["/"] = None
     safe = _replace_each(name, lambda c: c not in "<>:\"|?*%$`;&'\n\t", removed)
-    bare = safe.strip(" .").lstrip("-~")
+    bare = safe.lstrip(" .-~").rstrip(" .")
     if bare != name.strip() and safe != bare:
         removed["leading or trailing mark"] = None
     if bare.partition(".")[0].strip().lower() in _WINDOWS_DEVICES:
@@ -251,10 +276,12 @@ def _identifier(text: str, removed: Removed) -> str:
     spread = unicodedata.normalize("NFKD", text)
     bare = "".join(character for character in spread if not unicodedata.combining(character))
     name = _replace_each(bare, lambda c: c.isascii() and (c.isalnum() or c in "_-"), removed).strip("_-")
+    if not name[:1].isalpha():
+        name = f"_{name}"
     if len(name) > MAX_IDENTIFIER_LENGTH:
         removed["excess length"] = None
-        name = name[:MAX_IDENTIFIER_LENGTH]
-    return name if name[:1].isalpha() else f"_{name}"[:MAX_IDENTIFIER_LENGTH]
+        name = name[:MAX_IDENTIFIER_LENGTH].rstrip("_-")
+    return name
 
 
 def _replace_each(text: str, keep: Callable[[str], bool], removed: Removed) -> str:
@@ -279,14 +306,15 @@ def _replace_each(text: str, keep: Callable[[str], bool], removed: Removed) -> s
 def _csv(text: str, removed: Removed) -> str:
     """One cell on one line; what a spreadsheet would run as a formula gets a leading apostrophe (CWE-1236).
 
-    Plain numbers keep their sign. Quoting the cell is the work of whoever writes the file.
+    Plain numbers keep their sign, and what begins with an apostrophe is text already. Quoting the cell is the work of
+    whoever writes the file.
     """
     start = text[:1]
-    visible = _without_invisible(text.replace("\r\n", "\n").replace("\r", "\n"), removed)
+    visible = _without_unseen(text.replace("\r\n", "\n").replace("\r", "\n"), removed)
     line = visible.replace("\n", " ").replace("\t", " ")
-    if line != text:
-        removed["line break" if any(mark in text for mark in "\r\n") else "tab"] = None
-    first = line.lstrip(" '\"")[:1]
+    if line != visible:
+        removed["line break" if "\n" in visible else "tab"] = None
+    first = line.lstrip(' \xa0"')[:1]
     if (first in _FORMULA_STARTS or start in _FORMULA_STARTS) and not _PLAIN_NUMBER.fullmatch(line.strip()):
         removed[f"formula {start if start in _FORMULA_STARTS else first!r}"] = None
         return f"'{line}"
@@ -302,7 +330,7 @@ def _log(text: str, removed: Removed) -> str:
     one_line = escaped.replace("\r", "\\r").replace("\n", "\\n").replace("\t", " ")
     if one_line != escaped:
         removed["line break"] = None
-    visible = _without_invisible(one_line, removed)
+    visible = _without_unseen(one_line, removed)
     defused = visible.replace("${", "$ {")
     if defused != visible:
         removed["${"] = None

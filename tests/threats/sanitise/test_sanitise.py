@@ -28,10 +28,24 @@ CONTEXTS = ("html", "text", "filename", "identifier", "csv", "log")
             '<img src="https://a.example/x.png">',
             ["onerror"],
         ),
+        ("html", "?a=1&copy=2&\xa0x", "?a=1&amp;copy=2&amp;&nbsp;x", []),
+        ("html", "a&#x202e;b", "ab", ["U+202E"]),
+        (
+            "html",
+            '<a href="java&#x200b;script:alert(1)">x</a>',
+            '<a rel="noopener noreferrer nofollow">x</a>',
+            ["U+200B", "href"],
+        ),
         ("text", "AT&T and 3 < 5", "AT&T and 3 < 5", []),
         ("text", "<p>Hello <b>you</b></p>", "Hello you", ["<p>", "<b>"]),
         ("text", "a&lt;script&gt;x&lt;/script&gt;b", "ab", ["<script>"]),
         ("text", "a\x00b\u202ec\u200bd", "abcd", ["U+0000", "U+202E", "U+200B"]),
+        ("text", "e\u200b\u0301", "é", ["U+200B"]),
+        ("text", "e</b>\u0301", "é", ["<b>"]),
+        ("text", "a<!-- b -->c", "ac", ["comment"]),
+        ("text", "&am<b>p;lt;script>x", "", ["<b>", "<script>"]),
+        ("text", "pay\u200dpal\u3164", "paypal", ["U+3164", "U+200D"]),
+        ("text", "👩\u200d🚀 می\u200cخواهم", "👩\u200d🚀 می\u200cخواهم", []),
         ("text", "line\none\ttab", "line\none\ttab", []),
         ("text", "क्\u200dष", "क्\u200dष", []),
         ("filename", "report 2024.pdf", "report 2024.pdf", []),
@@ -40,6 +54,7 @@ CONTEXTS = ("html", "text", "filename", "identifier", "csv", "log")
         ("filename", "%2e%2e%2fshadow", "shadow", ["percent encoding", "../", "/"]),
         ("filename", "nul.txt", "_nul.txt", ["device name"]),
         ("filename", ".htaccess", "htaccess", ["leading or trailing mark"]),
+        ("filename", "-.bashrc", "bashrc", ["leading or trailing mark"]),
         ("filename", "a;rm -rf x", "a_rm -rf x", [";"]),
         ("filename", "", "file", []),
         ("filename", "..", "file", ["leading or trailing mark"]),
@@ -47,9 +62,14 @@ CONTEXTS = ("html", "text", "filename", "identifier", "csv", "log")
         ("identifier", "users; DROP TABLE x", "users_DROP_TABLE_x", [";", " "]),
         ("identifier", "größe", "gro_e", ["ß"]),
         ("identifier", "1abc", "_1abc", []),
+        ("identifier", "a" * 63 + "-b", "a" * 63, ["excess length"]),
         ("identifier", "", "_", []),
         ("csv", "plain text", "plain text", []),
         ("csv", "-12.5", "-12.5", []),
+        ("csv", "-1,234.50", "-1,234.50", []),
+        ("csv", "'=1+1", "'=1+1", []),
+        ("csv", "\u200b=1", "'=1", ["U+200B", "formula '='"]),
+        ("csv", "\xa0=1", "'\xa0=1", ["formula '='"]),
         ("csv", "=1+1", "'=1+1", ["formula '='"]),
         ("csv", '  =HYPERLINK("x")', '\'  =HYPERLINK("x")', ["formula '='"]),
         ("csv", "＝1", "'＝1", ["formula '＝'"]),
@@ -87,7 +107,7 @@ def test_no_markup_of_an_attack_is_left(context: str, attack: str) -> None:
         assert bad not in cleaned
 
 
-def test_what_nests_too_deep_stays_escaped() -> None:
+def test_what_nests_too_deep_is_taken_apart() -> None:
     """Entities in entities in entities end as text, never as a tag."""
     text = "<b>"
     for _ in range(9):
@@ -95,6 +115,20 @@ def test_what_nests_too_deep_stays_escaped() -> None:
     result = sanitise(text, "text")
     assert "<" not in result.value
     assert "nested entities" in result.removed
+    assert sanitise(result.value, "text").value == result.value
+
+
+@pytest.mark.parametrize("text", ["&" * 300_000, "\xa0" * 300_000, "<3 & " * 60_000])
+def test_signs_that_a_parser_is_slow_with(text: str) -> None:
+    """A parser that starts anew at each of these signs would take minutes."""
+    assert sanitise(text, "text").value == text
+    assert sanitise(text, "html").value.count("&") >= 60_000
+
+
+def test_what_was_removed_is_told_in_bounds() -> None:
+    removed = sanitise("".join(f"<t{number}>" for number in range(1_000)), "html").removed
+    assert removed[:2] == ["<t0>", "<t1>"]
+    assert removed[200:] == ["800 more"]
 
 
 def test_long_names_keep_their_extension() -> None:
@@ -152,5 +186,4 @@ def test_properties(context: str, text: str) -> None:
     elif context == "log":
         hidden = {c for c in value if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")}
         assert hidden <= {"\u200c", "\u200d"}
-    if context in ("text", "html", "csv", "identifier"):
-        assert sanitise(value, context).value in (value, f"'{value}")
+    assert sanitise(value, context).value == value
