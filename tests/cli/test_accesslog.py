@@ -55,13 +55,30 @@ def test_noise_instead_of_a_request_line_is_inspected_as_the_target() -> None:
     assert (found.method, found.target) == ("-", "\x16\x03\x01")
 
 
+@pytest.mark.parametrize("user", [b"a[b]", b'[x] \\"GET / HTTP/1.1\\"', b"a] [b"])
+def test_a_user_name_with_brackets_hides_no_request(user: bytes) -> None:
+    """Anybody may send one: servers log the name also when the password is wrong."""
+    found = parse(b"1.2.3.4 - " + user + b' [10/Oct/2025:13:55:36 +0000] "GET /a?b=c HTTP/1.1" 401 0 "-" "-"')
+    assert (found.time, found.target, found.status) == ("10/Oct/2025:13:55:36 +0000", "/a?b=c", "401")
+
+
+def test_bytes_that_are_escaped_are_of_utf_8() -> None:
+    line = rb'1.2.3.4 - - [t] "GET /\xC3\xBC?q=\xEF\xBC\x9Cscript\xEF\xBC\x9E&r=\xFF HTTP/1.1" 200 1'
+    assert parse(line).value == {"path": "/ü", "query": {"q": ["＜script＞"], "r": ["\udcff"]}}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_line() -> None:
+    assert parse(b"\xef\xbb\xbf" + COMBINED).client == "203.0.113.7"
+    assert parse(b'\xef\xbb\xbf{"uri": "/x"}').target == "/x"
+
+
 def test_nginx_json() -> None:
     entry = {
         "remote_addr": "198.51.100.9",
         "request": "GET /x?y=1 HTTP/1.1",
         "status": 404,
         "http_user_agent": "curl/8",
-        "request_body": '{"a": ["<b>"]}',
+        "request_body": '{"a": ["<b>"], "password": "x OR 1=1 --"}',
     }
     found = parse(json.dumps(entry).encode())
     assert (found.client, found.method, found.status) == ("198.51.100.9", "GET", "404")
@@ -71,6 +88,7 @@ def test_nginx_json() -> None:
         "headers": {"user-agent": "curl/8"},
         "body": {"a": ["<b>"]},
     }
+    assert found.path == "/x"
 
 
 def test_caddy_json() -> None:
@@ -87,7 +105,8 @@ def test_traefik_json() -> None:
 
 
 def test_json_that_names_no_request_is_inspected_whole() -> None:
-    assert parse(b'{"message": "hello", "n": 1}').value == {"message": "hello", "n": 1}
+    found = parse(b'{"message": "hello", "n": 1}')
+    assert (found.value, found.path) == ({"message": "hello", "n": 1}, "")
 
 
 def test_an_absolute_target_is_taken_apart() -> None:
@@ -105,6 +124,16 @@ def test_the_form_can_be_given() -> None:
         parse(COMBINED, "json")
     with pytest.raises(NotARequest):
         parse(b'{"path": "/"}', "combined")
+
+
+@pytest.mark.parametrize("entry", ['{"uri": %s}', '{"status": %s, "uri": "/"}', '{"args": %s}'])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_any_depth_is_a_request_or_not(entry: str, opening: str, closing: str) -> None:
+    for depth in range(900, 1_005):
+        try:
+            parse((entry % (opening * depth + "1" + closing * depth)).encode())
+        except NotARequest:
+            continue
 
 
 @given(st.binary(max_size=400))
@@ -125,4 +154,4 @@ def test_a_target_written_as_nginx_does_comes_back(text: str) -> None:
     written = "".join(escape(char) for char in text)
     line = f'1.2.3.4 - - [t] "GET /?q={written} HTTP/1.1" 200 1'
     found = parse(line.encode())
-    assert found.target.encode("latin-1") == ("/?q=" + text).encode("utf-8", "surrogatepass")
+    assert found.target.encode("utf-8", "surrogateescape") == ("/?q=" + text).encode("utf-8", "surrogatepass")

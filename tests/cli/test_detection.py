@@ -7,6 +7,8 @@ import csv
 import gzip
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -102,11 +104,22 @@ def test_a_line_that_is_no_row_is_named(
     assert err.count("\n") == 1
 
 
-def test_damaged_gzip_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "rows.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"payload": "x", "label": 0}\n' * 1000)[:-20])
-    assert main(["evaluate", str(path)]) == 2
-    assert "damaged" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["evaluate", "scan"])
+@pytest.mark.parametrize("kept", [-20, 40])
+def test_damaged_gzip_is_named(command: str, kept: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.gz"
+    rows = b"".join(b'{"payload": "%d", "label": 0}\n' % number for number in range(1_000))
+    path.write_bytes(gzip.compress(rows)[:kept] + b"\xff" * 200)
+    assert main([command, str(path)]) == 2
+    assert f"{path}: the gzip data is damaged" in capsys.readouterr().err
+
+
+def test_the_rows_are_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = _write(tmp_path / "rows.jsonl", ROWS)
+    (tmp_path / "link").symlink_to(rows)
+    assert main(["evaluate", str(rows), "--verdicts", str(tmp_path / "link")]) == 2
+    assert "named twice" in capsys.readouterr().err
+    assert len(rows.read_text().splitlines()) == len(ROWS)
 
 
 def test_nothing_to_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +221,85 @@ def test_lines_that_are_too_long_are_counted_apart(tmp_path: Path, capsys: pytes
     log.write_text(_line("/x?" + "a" * 200_000) + BAD)
     told = _scan(capsys, log, code=1)
     assert (told["lines"], told["too_long"], told["blocked"]) == (2, 1, 1)
+
+
+def test_a_huge_line_that_has_not_ended_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, state = tmp_path / "access.log", tmp_path / "state"
+    log.write_text(BAD + _line("/x?" + "a" * 200_000)[:150_000])
+    assert _scan(capsys, log, "--state", state, code=1)["lines"] == 1
+    log.write_text(BAD + _line("/x?" + "a" * 200_000) + BAD)
+    told = _scan(capsys, log, "--state", state, code=1)
+    assert (told["lines"], told["too_long"], told["unreadable"], told["blocked"]) == (3, 1, 0, 2)
+
+
+def test_bytes_that_are_no_text_are_scanned_and_shown_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, report, state = tmp_path / "access.log", tmp_path / "report", tmp_path / "state"
+    line = b'\xff\x1b[31m - - [\xfe] "GET /\xff\x1b]0;x\x07?q=<script>alert(1)</script> HTTP/1.1" 2\xfd\x1b[2J 1\n'
+    log.write_bytes(line)
+    told = _scan(capsys, log, "--report", report, "--state", state, code=1)
+    assert told["top_clients"] == {"\\udcff\\x1b[31m": 1}
+    assert told["top_paths"] == {"/\\udcff\\x1b]0;x\\x07": 1}
+    entry = json.loads(report.read_text())
+    assert (entry["time"], entry["status"]) == ("\\udcfe", "2\\udcfd\\x1b[2J")
+    assert main(["scan", str(log)]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_json_that_names_no_request_is_judged_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "app.jsonl"
+    log.write_text(json.dumps({"message": ATTACK}) + "\n" + json.dumps({"message": HARMLESS}) + "\n")
+    told = _scan(capsys, log, code=1)
+    assert (told["lines"], told["blocked"]) == (2, 1)
+
+
+def test_gzip_is_known_by_its_beginning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed, plain = tmp_path / "access.log", tmp_path / "other.log.gz"
+    packed.write_bytes(gzip.compress(BAD.encode()))
+    plain.write_text(BAD)
+    assert _scan(capsys, packed, plain, code=1)["blocked"] == 2
+
+
+def test_a_pipe_is_scanned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as threads:
+        threads.submit(pipe.write_bytes, (GOOD * 600 + BAD).encode())
+        told = _scan(capsys, pipe, "--state", tmp_path / "state", code=1)
+    assert (told["lines"], told["blocked"]) == (601, 1)
+
+
+def test_rotated_logs_are_not_counted_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, older, state = tmp_path / "access.log", tmp_path / "access.log.1", tmp_path / "state"
+    log.write_text(BAD + GOOD)
+    _scan(capsys, log, "--state", state, code=1)
+    log.rename(older)
+    older.open("a").write(BAD)
+    log.write_text(GOOD + BAD)
+    told = _scan(capsys, log, older, "--state", state, code=1)
+    assert (told["lines"], told["lines_this_time"], told["blocked"]) == (5, 3, 3)
+    older.write_bytes(gzip.compress(older.read_bytes()))
+    assert _scan(capsys, log, older, "--state", state, code=1)["lines_this_time"] == 0
+
+
+@pytest.mark.parametrize("option", ["--report", "--state"])
+def test_a_log_is_never_overwritten(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(BAD)
+    assert main(["scan", str(log), option, str(log)]) == 2
+    assert "named twice" in capsys.readouterr().err
+    assert log.read_text() == BAD
+
+
+def test_a_report_that_was_taken_away_begins_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, state, report = tmp_path / "access.log", tmp_path / "state", tmp_path / "report"
+    log.write_text(BAD)
+    _scan(capsys, log, "--state", state, "--report", report, code=1)
+    report.unlink()
+    log.write_text(BAD * 2)
+    _scan(capsys, log, "--state", state, "--report", report, code=1)
+    assert [json.loads(line)["line"] for line in report.read_text().splitlines()] == [2]
 
 
 def test_json_logs_with_bodies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

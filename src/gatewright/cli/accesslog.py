@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -10,6 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from gatewright.records import Record
+from gatewright.web.inspection import without
+from gatewright.web.rules import DEFAULT
 
 MAX_FIELDS = 1_000
 """Fields of a query that are looked at, as the middleware has it."""
@@ -32,13 +35,18 @@ _NAMES = {
 
 
 class LoggedRequest(Record, frozen=True, kw_only=True):
-    """One request of a log. ``value`` is what is inspected: path, query, headers, body, as the middleware has them."""
+    """One request of a log. ``value`` is what is inspected: path, query, headers, body, as the middleware has them.
+
+    ``path`` is empty where the line names no target. All is as it was written, control characters and lone surrogates
+    (bytes that are no UTF-8) included.
+    """
 
     client: str = "-"
     time: str = "-"
     method: str = "-"
     target: str = ""
     status: str = "-"
+    path: str = ""
     value: Any = None
 
 
@@ -56,29 +64,35 @@ def parse(line: bytes, form: str = "auto") -> LoggedRequest:
     Raises:
         NotARequest: the line is neither.
     """
+    line = line.removeprefix(BOM_UTF8)
     if form == "json" or (form == "auto" and line.lstrip()[:1] == b"{"):
-        return _from_json(line)
+        try:
+            return _from_json(line)
+        except RecursionError:
+            raise NotARequest("nested too deep") from None
     return _from_combined(line.decode("utf-8", "surrogateescape"))
 
 
 def _from_combined(line: str) -> LoggedRequest:
     """``client ident user [time] "METHOD target HTTP/1.1" status bytes "referer" "user agent"``"""
-    opening = line.find("[")
-    closing = line.find("]", opening)
+    closing = line.find('] "')
+    opening = line.rfind("[", 0, max(0, closing))  # a user name, which anybody may send, can have brackets in it
     quoted, after = _quoted(line, closing + 1)
-    if opening < 0 or closing < 0 or quoted is None or line[closing + 1 : closing + 3] != ' "':
+    if opening < 0 or quoted is None:
         raise NotARequest("neither Common nor Combined Log Format")
     rest = line[after:].split(maxsplit=2)
     referer, after = _quoted(line, after)
     agent, _ = _quoted(line, after)
     method, target = _request_line(quoted)
+    value = request_value(target, headers={"referer": referer, "user-agent": agent})
     return LoggedRequest(
         client=line.split(maxsplit=1)[0] if line[:1].strip() else "-",
         time=line[opening + 1 : closing],
         method=method,
         target=target,
         status=rest[0] if rest else "-",
-        value=request_value(target, headers={"referer": referer, "user-agent": agent}),
+        path=value["path"],
+        value=value,
     )
 
 
@@ -93,7 +107,7 @@ def _quoted(line: str, start: int) -> tuple[str | None, int]:
     if end < 0:
         return None, len(line)
     text = line[begin + 1 : end]
-    return (_ESCAPE.sub(_unescape, text) if "\\" in text else text), end + 1
+    return (_unescaped(text) if "\\" in text else text), end + 1
 
 
 def _escaped(line: str, position: int, begin: int) -> bool:
@@ -104,9 +118,15 @@ def _escaped(line: str, position: int, begin: int) -> bool:
     return count % 2 == 1
 
 
+def _unescaped(text: str) -> str:
+    """The text with the server's escapes undone; those of bytes beyond ASCII are of UTF-8."""
+    plain = _ESCAPE.sub(_unescape, text)
+    return plain.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
 def _unescape(found: re.Match[str]) -> str:
     if found[1] is not None:
-        return chr(int(found[1], 16))
+        return bytes((int(found[1], 16),)).decode("ascii", "surrogateescape")
     return _PLAIN_ESCAPES.get(found[2], found[2])
 
 
@@ -122,7 +142,7 @@ def _request_line(text: str) -> tuple[str, str]:
 def _from_json(line: bytes) -> LoggedRequest:
     try:
         entry = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise NotARequest("not valid JSON") from None
     if not isinstance(entry, dict):
         raise NotARequest("not a JSON object")
@@ -138,19 +158,21 @@ def _from_json(line: bytes) -> LoggedRequest:
         found["method"], found["target"] = _request_line(request)
     if found["target"] is None and found["query"] is None:
         return LoggedRequest(client=_text(found["client"]), time=_text(found["time"]), value=entry)
-    target = _text(found["target"], "")
+    target = "" if found["target"] is None else str(found["target"])
+    value = request_value(
+        target,
+        query=found["query"],
+        headers={name: headers.get(name, found[name]) for name in ("referer", "user-agent")},
+        body=found["body"],
+    )
     return LoggedRequest(
         client=_text(found["client"]),
         time=_text(found["time"]),
         method=_text(found["method"]),
         target=target,
         status=_text(found["status"]),
-        value=request_value(
-            target,
-            query=found["query"],
-            headers={name: headers.get(name, found[name]) for name in ("referer", "user-agent")},
-            body=found["body"],
-        ),
+        path=value["path"],
+        value=value,
     )
 
 
@@ -158,8 +180,8 @@ def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((fields[name] for name in names if fields.get(name) not in (None, "", "-")), None)
 
 
-def _text(value: Any, missing: str = "-") -> str:
-    return missing if value is None else str(value)
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 def request_value(target: str, *, query: Any = None, headers: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
@@ -198,10 +220,10 @@ def _query(text: str) -> Any:
 
 
 def _body(body: Any) -> Any:
-    """A body that was logged as the text of JSON is inspected as JSON."""
+    """A body that was logged as the text of JSON is inspected as JSON; its passwords are not."""
     if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
         try:
-            return msgspec.json.decode(body)
+            body = msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError):
             return body
-    return body
+    return without(body, DEFAULT.exclude)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatewright.cli.gzipped import damage_told, unpacked
 from gatewright.cli.opening import run
-from gatewright.cli.output import Json, print_json, print_line, print_table, progress
+from gatewright.cli.output import Json, print_json, print_line, print_table, progress, refuse_overwriting
 from gatewright.errors import ValidationError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def evaluate(
     The installation's settings, and what it learned, play no part; --rules and --model name others to try. A row
     is {"payload", "label" (1 attack, 0 harmless), "category", "source", "id"}.
     """
+    refuse_overwriting([file], verdicts)
     score = run(_judge_all(file, file.stat().st_size, verdicts, rules=rules, model=model))
     if json:
         print_json(score.summary())
@@ -115,7 +116,7 @@ async def _judge_all(
     score = Scoreboard()
     with ExitStack() as stack:
         raw = stack.enter_context(file.open("rb"))
-        lines = stack.enter_context(gzip.open(raw)) if file.suffix == ".gz" else raw
+        stack.enter_context(damage_told(file))
         done = stack.enter_context(progress("judging", size, unit="bytes"))
         out = None
         if verdicts is not None:
@@ -123,7 +124,7 @@ async def _judge_all(
             out.writerow(("id", "verdict", "score", "threat_type"))
         async with ManufacturerSecurityValidator(rules_dir=rules, model_file=model) as validator:
             await validator.inspect("warm up")
-            for row, row_size in read_rows(file, lines):
+            for row, row_size in read_rows(file, unpacked(raw)):
                 started = time.perf_counter()
                 found = await validator.inspect(row["payload"])
                 seconds = time.perf_counter() - started
@@ -132,7 +133,7 @@ async def _judge_all(
                 if out is not None:
                     verdict = ATTACK if flagged else HARMLESS
                     out.writerow((row["id"], verdict, f"{found.confidence:.4f}", threat_type(found)))
-                if score.rows % _REPORT_EVERY == 0:
+                if score.rows % _REPORT_EVERY == 0 and raw.seekable():
                     done(raw.tell())
     return score
 
@@ -149,7 +150,7 @@ def threat_type(found: Inspection) -> str:
     return str(found.findings[0].threat_type)
 
 
-def read_rows(file: Path, lines: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[dict[str, Any], int]]:
+def read_rows(file: Path, lines: Iterable[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
     """Each row and the bytes of its payload.
 
     Raises:
@@ -158,26 +159,23 @@ def read_rows(file: Path, lines: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[di
     import msgspec
 
     decoder = msgspec.json.Decoder(dict[str, Any])
-    try:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = decoder.decode(line)
-                payload = row["payload"]
-                if row["label"] not in (0, 1):
-                    raise ValidationError(f"{file}:{number}: `label` must be 1 (attack) or 0 (harmless).")
-                row.setdefault("category", "")
-                row.setdefault("source", "")
-                row.setdefault("id", str(number))
-            except msgspec.DecodeError as error:
-                raise ValidationError(f"{file}:{number}: not a JSON object ({error}).") from None
-            except KeyError as error:
-                raise ValidationError(f"{file}:{number}: the field {error} is missing.") from None
-            text = payload if isinstance(payload, str) else msgspec.json.encode(payload)
-            yield row, len(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise ValidationError(f"{file}: the gzip data is damaged ({error}).") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = decoder.decode(line)
+            payload = row["payload"]
+            if row["label"] not in (0, 1):
+                raise ValidationError(f"{file}:{number}: `label` must be 1 (attack) or 0 (harmless).")
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValidationError(f"{file}:{number}: not a JSON object ({error}).") from None
+        except KeyError as error:
+            raise ValidationError(f"{file}:{number}: the field {error} is missing.") from None
+        text = payload if isinstance(payload, str) else msgspec.json.encode(payload)
+        yield (
+            {"category": "", "source": "", "id": str(number), **row},
+            len(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text),
+        )
 
 
 def _show(summary: dict[str, Any]) -> None:

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from gatewright.errors import ValidationError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,6 +115,16 @@ def progress(description: str, total: float | None, *, unit: str = "") -> Iterat
     with Progress(*columns, console=out, disable=not out.is_terminal, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def refuse_overwriting(read: Iterable[Path], *written: Path | None) -> None:
+    """Raises ValidationError where a file that is to be written is one that is read, or another one written."""
+    taken = {path.resolve() for path in read}
+    for path in written:
+        if path is not None:
+            if path.resolve() in taken:
+                raise ValidationError(f"{path} is named twice; what is read would be overwritten. Name another file.")
+            taken.add(path.resolve())
 
 
 def say(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,12 +13,15 @@ import typer
 
 from gatewright.cli.detector import installed_detector, installed_policy
 from gatewright.cli.evaluate import is_blocked
+from gatewright.cli.gzipped import damage_told, unpacked
 from gatewright.cli.inspect import shorten
 from gatewright.cli.opening import load_settings, run
-from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table, progress
-from gatewright.errors import ValidationError
+from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table, progress, refuse_overwriting
 
 if TYPE_CHECKING:
+    from gzip import GzipFile
+    from io import BufferedReader
+
     from gatewright.cli.accesslog import LoggedRequest
     from gatewright.cli.tally import Position, Tally
     from gatewright.threats import Inspection, ManufacturerSecurityValidator
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 MAX_LINE = 65_536
 """Bytes of a line that are read; a longer one is counted apart."""
 BATCH = 512
+LABEL = 200
+"""Characters of a client, path or status that are counted and shown."""
 SAVE_SECONDS = 1.0
 
 
@@ -50,11 +54,12 @@ def scan(
 
     The installation's detector judges, and the policy's inspection by route, with its exclusions, says what is let
     pass; what routes say in code is not known here. Memory stays the same whatever the size. With --state a scan that
-    was stopped, or a log that has grown since, is gone on with; nothing is counted or reported twice. Exit code 1 when
-    something would have been blocked.
+    was stopped, or a log that has grown since or was renamed by rotation, is gone on with; nothing is counted or
+    reported twice. Exit code 1 when something would have been blocked.
     """
     from gatewright.cli.tally import load
 
+    refuse_overwriting(files, report, state)
     tally = load(state)
     before = tally.lines
     started = time.perf_counter()
@@ -68,23 +73,32 @@ def scan(
 
 
 async def _scan_all(files: list[Path], form: LogForm, tally: Tally, report: Path | None, state: Path | None) -> None:
-    from gatewright.cli.tally import save
+    from gatewright.cli.tally import Position, positions_of, save
 
+    sizes = {file: file.stat().st_size for file in files}
     with ExitStack() as stack:
-        done = stack.enter_context(progress("scanning", sum(file.stat().st_size for file in files), unit="bytes"))
+        done = stack.enter_context(progress("scanning", sum(sizes.values()), unit="bytes"))
+        positions = positions_of(tally, {file: _beginning(file) for file in sizes if file.is_file()})
         out = None if report is None else stack.enter_context(_open_report(report, tally))
         treatments = _treatments()
         async with installed_detector() as validator:
             scanner = Scanner(validator, tally, out, treatments)
             before = 0
-            for file in files:
+            for file, size in sizes.items():
 
                 def keep(read: int, base: int = before) -> None:
                     save(tally, state)
                     done(base + read)
 
-                await scanner.read(file, form, keep, waits_for_more=state is not None)
-                before += file.stat().st_size
+                await scanner.read(file, form, positions.get(file, Position()), keep, grows=state is not None)
+                before += size
+
+
+def _beginning(file: Path) -> bytes:
+    from gatewright.cli.tally import BEGINNING
+
+    with file.open("rb") as raw, damage_told(file):
+        return unpacked(raw).read(BEGINNING)
 
 
 def _treatments() -> Treatments:
@@ -99,10 +113,12 @@ def _treatments() -> Treatments:
 
 def _open_report(report: Path, tally: Tally) -> IO[bytes]:
     """The report, cut to what the tally knows of: lines after that are of a batch that was not counted."""
-    out = report.open("r+b" if report.exists() and tally.report_size else "wb")
-    out.truncate(tally.report_size)
-    out.seek(0, 2)
-    tally.report_size = out.tell()
+    known = min(tally.report_size, report.stat().st_size) if report.exists() else 0
+    out = report.open("r+b" if known else "wb")
+    if known:
+        out.truncate(known)
+        out.seek(known)
+    tally.report_size = known
     return out
 
 
@@ -129,32 +145,26 @@ class Scanner:
         self._treatments = treatments
 
     async def read(
-        self, file: Path, form: LogForm, keep: Callable[[int], None], *, waits_for_more: bool = False
+        self, file: Path, form: LogForm, position: Position, keep: Callable[[int], None], *, grows: bool = False
     ) -> None:
-        """Inspect a file from where the tally has come to.
+        """Inspect a file, or a pipe, from a position in it, which moves along.
 
         Args:
             keep: called after batches, about once a second, with the bytes of the file that are read.
-            waits_for_more: whether a last line without its end is left for the next time.
+            grows: whether a last line without its end is left for the next time.
         """
-        from gatewright.cli.tally import position_of
-
-        with ExitStack() as stack:
-            raw = stack.enter_context(file.open("rb"))
-            lines = stack.enter_context(gzip.open(raw)) if file.suffix == ".gz" else raw
-            try:
-                position = position_of(self._tally, file, lines.read(1_024))
+        with file.open("rb") as raw, damage_told(file):
+            lines = unpacked(raw)
+            if position.offset:
                 lines.seek(position.offset)
-                saved = time.monotonic()
-                for batch in _batches(lines, waits_for_more=waits_for_more):
-                    await self._judge(file, form, batch, position)
-                    position.offset = lines.tell()
-                    if time.monotonic() - saved >= SAVE_SECONDS:
-                        keep(raw.tell())
-                        saved = time.monotonic()
-            except (gzip.BadGzipFile, EOFError) as error:
-                raise ValidationError(f"{file}: the gzip data is damaged ({error}).") from None
-            keep(raw.tell())
+            saved = time.monotonic()
+            for batch, end in _batches(lines, position.offset, waits=grows and lines is raw and raw.seekable()):
+                await self._judge(file, form, batch, position)
+                position.offset = end
+                if time.monotonic() - saved >= SAVE_SECONDS:
+                    keep(raw.tell() if raw.seekable() else 0)
+                    saved = time.monotonic()
+            keep(raw.tell() if raw.seekable() else 0)
 
     async def _judge(self, file: Path, form: LogForm, batch: list[bytes | None], position: Position) -> None:
         from gatewright.cli.accesslog import NotARequest, parse
@@ -187,7 +197,7 @@ class Scanner:
     def _refuses(self, request: LoggedRequest, found: Inspection) -> bool:
         from gatewright.web.rules import DEFAULT
 
-        scope = {"method": request.method.upper(), "path": request.value["path"]}
+        scope = {"method": request.method.upper(), "path": request.path}
         return self._treatments.of(DEFAULT, scope).refuses(found)
 
     def _count(self, file: Path, number: int, request: LoggedRequest, found: Inspection) -> None:
@@ -195,32 +205,42 @@ class Scanner:
         tally.blocked += 1
         for kind in {f.threat_type for f in found.findings} or {"truncated"}:
             tally.count(tally.by_threat_type, kind)
-        tally.count(tally.by_status, request.status)
-        tally.count(tally.clients, request.client)
-        tally.count(tally.paths, request.target.partition("?")[0][:200])
+        tally.count(tally.by_status, _label(request.status))
+        tally.count(tally.clients, _label(request.client))
+        tally.count(tally.paths, _label(request.target.partition("?")[0]))
         if self._out is not None:
             self._out.write(_report_line(file, number, request, found))
 
 
-def _batches(lines: IO[bytes] | gzip.GzipFile, *, waits_for_more: bool) -> Iterator[list[bytes | None]]:
-    """Lines in groups; None for one that is too long. The file stands behind the group when it is given out."""
+def _batches(lines: BufferedReader | GzipFile, start: int, *, waits: bool) -> Iterator[tuple[list[bytes | None], int]]:
+    """Lines in groups, None for one that is too long, and where the group ends.
+
+    Args:
+        start: where ``lines`` stands.
+        waits: a last line without its end is none yet.
+    """
     batch: list[bytes | None] = []
+    end = start
     while line := lines.readline(MAX_LINE):
-        complete = line.endswith(b"\n")
-        if not complete and len(line) < MAX_LINE and waits_for_more:
-            lines.seek(-len(line), 1)
+        size, tail = len(line), line
+        while not tail.endswith(b"\n") and (tail := lines.readline(MAX_LINE)):
+            size += len(tail)
+        if waits and not tail:
             break
-        if not complete and len(line) == MAX_LINE:
-            while (rest := lines.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                continue
-            batch.append(None)
-        else:
-            batch.append(line)
+        batch.append(line if size <= MAX_LINE else None)
+        end += size
         if len(batch) >= BATCH:
-            yield batch
+            yield batch, end
             batch = []
     if batch:
-        yield batch
+        yield batch, end
+
+
+def _label(text: str) -> str:
+    """A text of a log as it is counted and shown: short, without secrets or control characters."""
+    from gatewright.logs import redact_text
+
+    return redact_text(text[:LABEL])
 
 
 def _report_line(file: Path, number: int, request: LoggedRequest, found: Inspection) -> bytes:
@@ -231,11 +251,11 @@ def _report_line(file: Path, number: int, request: LoggedRequest, found: Inspect
     entry = {
         "file": str(file),
         "line": number,
-        "time": request.time,
-        "client": redact_text(request.client),
-        "method": redact_text(request.method),
+        "time": _label(request.time),
+        "client": _label(request.client),
+        "method": _label(request.method),
         "target": redact_text(request.target),
-        "status": request.status,
+        "status": _label(request.status),
         "confidence": round(found.confidence, 4),
         "risk_score": round(found.risk_score, 4),
         "truncated": found.truncated,
@@ -276,8 +296,6 @@ def summarise(tally: Tally, *, fresh: int, seconds: float) -> dict[str, Any]:
 
 
 def _show(summary: dict[str, Any], report: Path | None) -> None:
-    from gatewright.logs import redact_text
-
     print_line(
         f"{summary['lines']:,} lines ({summary['lines_this_time']:,} this time, "
         f"{summary['lines_per_second']:,} a second): {summary['blocked']:,} would have been blocked"
@@ -294,6 +312,6 @@ def _show(summary: dict[str, Any], report: Path | None) -> None:
         ("Paths", "top_paths"),
     ):
         if summary[name]:
-            print_table(title, ("", "requests"), [(redact_text(k), n) for k, n in summary[name].items()])
+            print_table(title, ("", "requests"), list(summary[name].items()))
     if report is not None and summary["blocked"]:
         print_line(f"Each of them is in {report}")

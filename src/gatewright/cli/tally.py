@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,16 +13,27 @@ from gatewright.errors import ValidationError
 
 TOP_KEPT = 1_000
 """Entries of a top list that are kept; with more, the rarest are dropped and the counts become a lower bound."""
-_FINGERPRINT = 1_024
+BEGINNING = 1_024
+"""Bytes at the beginning of a file by which it is known again."""
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """How far one file was read. ``fingerprint`` is of its beginning, so that a rotated log starts anew."""
+    """How far one file was read. ``fingerprint`` is of its first ``sample`` bytes, by which a log is told from its
+    successor of the same name, and known again under another name."""
 
     offset: int = 0
     line: int = 0
     fingerprint: str = ""
     sample: int = 0
+
+    def fits(self, beginning: bytes) -> bool:
+        """Whether it is of a file that begins so."""
+        return self.sample <= len(beginning) and self.fingerprint == _digest(beginning[: self.sample])
+
+    def learn(self, beginning: bytes) -> None:
+        """Know the file by its beginning, of which there is more when it has grown."""
+        self.sample = min(len(beginning), BEGINNING)
+        self.fingerprint = _digest(beginning[: self.sample])
 
 
 class Tally(msgspec.Struct, kw_only=True):
@@ -82,18 +94,23 @@ def save(tally: Tally, path: Path | None) -> None:
     fresh.replace(path)
 
 
-def position_of(tally: Tally, file: Path, beginning: bytes) -> Position:
-    """Where to go on in a file that begins so; its beginning when it is new, was rotated or was cut."""
-    known = tally.files.get(str(file.resolve()))
-    if known is not None and known.fingerprint == _digest(beginning[: known.sample]) and known.sample <= len(beginning):
-        if known.sample < min(len(beginning), _FINGERPRINT):  # it has grown: know more of it from now on
-            known.sample = min(len(beginning), _FINGERPRINT)
-            known.fingerprint = _digest(beginning[: known.sample])
-        return known
-    sample = min(len(beginning), _FINGERPRINT)
-    fresh = Position(sample=sample, fingerprint=_digest(beginning[:sample]))
-    tally.files[str(file.resolve())] = fresh
-    return fresh
+def positions_of(tally: Tally, beginnings: Mapping[Path, bytes]) -> dict[Path, Position]:
+    """Where to go on in files that begin so.
+
+    A file that is new, or was written anew, begins at its beginning. One that was renamed (by rotation, also when it
+    was packed then) is known by how it begins and gone on with.
+    """
+    names = {file: str(file.resolve()) for file in beginnings}
+    others = {name: position for name, position in tally.files.items() if position.sample}
+    stayed = [file for file, name in names.items() if name in others and others[name].fits(beginnings[file])]
+    found = {file: others.pop(names[file]) for file in stayed}
+    for file, beginning in beginnings.items():
+        if file not in found:
+            before = next((name for name, position in others.items() if position.fits(beginning)), None)
+            found[file] = Position() if before is None else others.pop(before)
+        found[file].learn(beginning)
+    tally.files = {**others, **{names[file]: position for file, position in found.items()}}
+    return found
 
 
 def _digest(data: bytes) -> str:
