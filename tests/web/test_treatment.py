@@ -297,6 +297,16 @@ def test_without_anything_special_nothing_is_made_for_a_request(foundation: Secu
     assert PathRules().resolve({"path": "/"}).exclusions == ()
 
 
+@pytest.mark.parametrize("path", ["/export/a", "/export/a\nb", "/export/\n", "/export/a\r\n/b"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_rule_by_path_holds_for_any_character_and_for_head(method: str, path: str) -> None:
+    rules = PathRules([("GET", "/export/*", RouteRule(auth="required"))])
+    assert rules.resolve({"method": method, "path": path}).auth == "required"
+    assert rules.resolve({"method": "POST", "path": path}).auth == "optional"
+    policy = InspectionPolicy(routes=(RouteInspection(route="GET /export/*", mode="off"),))
+    assert not _treatments(policy).of(RouteRule(), {"method": method, "path": path}).looks
+
+
 def test_the_detector_stops_at_no_fewer_findings() -> None:
     assert MANY == MAX_FINDINGS
 
@@ -364,5 +374,11 @@ def test_no_name_is_taken_for_another(one: str, other: str) -> None:
 
 def test_what_stands_for_a_secret_and_is_no_text_is_inspected() -> None:
     excluded = RouteRule().exclude | {"mine"}
-    body = {"password": "p' OR 1=1", "token": {"$ne": ""}, "mine": {"a": 1}, "b": 1}
-    assert without(body, excluded) == {"token": {"$ne": ""}, "b": 1}
+    body = {"password": "p' OR 1=1", "new_password": {"$ne": ""}, "mine": {"a": 1}, "b": 1}
+    assert without(body, excluded) == {"new_password": {"$ne": ""}, "b": 1}
+
+
+@pytest.mark.parametrize("field", ["code", "token", "mfa_code", "refresh_token"])
+async def test_what_may_be_anything_in_an_application_is_inspected(http: httpx.AsyncClient, field: str) -> None:
+    assert (await http.post("/open/a", json={field: UNION})).status_code == 403
+    assert (await http.post("/open/a", json={field: "AB12-cd34"})).status_code == 200

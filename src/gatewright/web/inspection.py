@@ -224,7 +224,7 @@ def _query(query: bytes) -> dict[str, Any]:
 def without(body: Any, excluded: frozenset[str]) -> Any:
     """``body`` without the top-level fields that are not inspected; a copy only where there is one.
 
-    What stands where a secret should and is no plain text is inspected: ``{"password": {"$ne": ""}}`` is an attack.
+    What stands where a password should and is no plain text is inspected: ``{"password": {"$ne": ""}}`` is an attack.
     """
     if isinstance(body, dict) and not excluded.isdisjoint(body):
         return {

@@ -14,10 +14,9 @@ from gatewright.records import Record
 Scope = MutableMapping[str, Any]
 """An ASGI scope."""
 
-SECRET_FIELDS = frozenset(
-    {"password", "new_password", "current_password", "mfa_code", "code", "token", "refresh_token"}
-)
-"""Fields whose values are compared, never interpreted: a good password may well look like an attack."""
+SECRET_FIELDS = frozenset({"password", "new_password", "current_password"})
+"""Fields whose values are compared, never interpreted: a good password may well look like an attack. No code or token
+does, and an application may mean quite another thing by ``code``."""
 
 
 class RouteRule(Record, frozen=True, kw_only=True):
@@ -85,15 +84,21 @@ class PathRules:
     def resolve(self, scope: Scope) -> RouteRule:
         method, path = scope.get("method", "GET"), scope["path"]
         for wanted, pattern, rule in self._rules:
-            if wanted in ("*", method) and pattern.fullmatch(path):
+            if is_for(wanted, method) and pattern.fullmatch(path):
                 return rule
         return self._default
 
 
+def is_for(wanted: str, method: str) -> bool:
+    """Whether a rule for the method ``wanted``, or ``*``, is one for ``method``; HEAD is GET (RFC 9110 §9.3.2)."""
+    return wanted in ("*", method) or (method == "HEAD" and wanted == "GET")
+
+
 def path_pattern(path: str) -> re.Pattern[str]:
-    """The expression for a path in which ``{name}`` stands for one segment and ``*`` for anything."""
+    """The expression for a path in which ``{name}`` stands for one segment and ``*`` for anything, line feeds too."""
     parts = re.split(r"(\{\w+\}|\*)", path)
-    return re.compile("".join(".*" if p == "*" else "[^/]+" if p.startswith("{") else re.escape(p) for p in parts))
+    words = (".*" if p == "*" else "[^/]+" if p.startswith("{") else re.escape(p) for p in parts)
+    return re.compile("".join(words), re.DOTALL)
 
 
 class Requirement(Protocol):

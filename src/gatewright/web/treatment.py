@@ -26,7 +26,7 @@ from gatewright.inspection_policy import (
 )
 from gatewright.threats import Inspection, ThreatDetectionResult
 from gatewright.threats.walk import Walk
-from gatewright.web.rules import RouteRule, Scope, path_pattern
+from gatewright.web.rules import RouteRule, Scope, is_for, path_pattern
 
 KNOWN_PATHS = 4_096
 """Paths whose treatment is remembered."""
@@ -176,7 +176,7 @@ class Treatments:
 def _fits(route: str) -> Callable[[str, str], bool]:
     method, path = method_and_path(route)
     pattern = path_pattern(path)
-    return lambda used, at: method in ("*", used) and pattern.fullmatch(at) is not None
+    return lambda used, at: is_for(method, used) and pattern.fullmatch(at) is not None
 
 
 def _ready(exclusion: Exclusion) -> Excluded:
