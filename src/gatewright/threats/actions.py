@@ -39,13 +39,13 @@ class ActionLimits:
         Raises:
             ValidationError: no manufacturer or action, or a count that is no non-negative integer.
         """
-        if not manufacturer_id or not action or len(manufacturer_id) > MAX_NAME_LENGTH or len(action) > MAX_NAME_LENGTH:
+        if not (_is_name(manufacturer_id) and _is_name(action)):
             raise ValidationError("A rate limit is checked for a manufacturer id and the name of an action.")
         rate = self._rate(manufacturer_id, action)
         if current_usage is not None:
             return _counted(rate, current_usage)
-        known = action if action in self.policy.actions else f"other:{action}"
-        result = await self._counter.throttle(f"throttle:action:{known}:{manufacturer_id}", rate)
+        # The length tells where the action ends: either name may have colons in it.
+        result = await self._counter.throttle(f"throttle:action:{len(action)}:{action}:{manufacturer_id}", rate)
         return RateLimitResult(
             allowed=result.allowed,
             remaining_requests=result.remaining,
@@ -58,6 +58,10 @@ class ActionLimits:
         wanted = actions.get(action) or actions.get(DEFAULT_ACTION) or ActionRate(limit=1_000, period=3_600)
         factor = self._controls.limit_factor(action, manufacturer_id)
         return Rate(limit=max(1, int(wanted.limit * factor)), period=wanted.period)
+
+
+def _is_name(given: Any) -> bool:
+    return isinstance(given, str) and 0 < len(given) <= MAX_NAME_LENGTH
 
 
 def _counted(rate: Rate, current_usage: Any) -> RateLimitResult:

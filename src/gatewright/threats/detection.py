@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -74,6 +75,10 @@ class Detection:
         self._correction = correction
         self.watch.begin_anew(engine.evidence)
 
+    def stop(self) -> None:
+        """Inspect no more."""
+        self._engine = None
+
     def adopt(self, level: int, bounds: WatchPolicy) -> None:
         """Go by another policy's level and bounds from now on."""
         self._level = level
@@ -134,9 +139,9 @@ class Detection:
 
 def bounded_batch(items: Iterable[Any]) -> list[Any]:
     """The items as a list of at most MAX_BATCH; raises ValidationError."""
-    if isinstance(items, str | bytes | Mapping):
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         raise ValidationError("A batch is a list of values.", code="INVALID_FIELD_TYPE")
-    batch = list(items)
+    batch = list(islice(items, MAX_BATCH + 1))
     if len(batch) > MAX_BATCH:
         raise ValidationError(f"A batch has at most {MAX_BATCH} items; send several.", code="INPUT_TOO_LARGE")
     return batch

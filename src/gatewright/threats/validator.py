@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
+from gatewright.errors import ConfigurationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.policy import Policy, load_policy
 from gatewright.storage.cache.memory import MemoryCache
@@ -92,14 +93,21 @@ class ManufacturerSecurityValidator:
         )
         self._actions = ActionLimits(policy, cache or MemoryCache(clock=clock), controls)
         self._starting = asyncio.Lock()
+        self._closed = False
         self._unsubscribe: Callable[[], None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
-        """Load rules and model, and the version that is in use; calling it again is harmless."""
+        """Load rules and model, and the version that is in use; calling it again is harmless.
+
+        Raises:
+            ConfigurationError: the rules cannot be read, or the validator was closed.
+        """
         async with self._starting:
+            if self._closed:
+                raise ConfigurationError("This manager was closed; build a new one.", code="MANAGER_CLOSED")
             if self._base is not None:
                 return
             if self._own_store is not None:
@@ -119,6 +127,8 @@ class ManufacturerSecurityValidator:
             self._unsubscribe = None
         for task in tuple(self._reloads):
             task.cancel()
+        self._closed = True
+        self._detection.stop()
         self._offload.close()
         if self._own_store is not None and self._base is not None:
             await self._own_store.close()

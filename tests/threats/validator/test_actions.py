@@ -71,6 +71,12 @@ async def test_an_unknown_action_gets_the_default(validator: ManufacturerSecurit
     assert (result.limit, result.remaining_requests) == (1_000, 999)
 
 
+async def test_names_with_colons_share_no_count(validator: ManufacturerSecurityValidator) -> None:
+    for manufacturer_id, action in (("c", "a:b"), ("b:c", "a"), ("c", "product_upload:b"), ("b:c", "product_upload")):
+        result = await validator.check_rate_limit(manufacturer_id, action)
+        assert result.remaining_requests == result.limit - 1
+
+
 async def test_a_measure_tightens(
     validator: ManufacturerSecurityValidator, controls: Controls, clock: ManualClock
 ) -> None:
@@ -82,7 +88,11 @@ async def test_a_measure_tightens(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("", "x"), ("m1", ""), ("m" * 201, "x"), ("m1", "x" * 201), ("m1", "x", -1), ("m1", "x", True), ("m1", "x", 1.5)],
+    [
+        *((name, "x") for name in ("", "m" * 201, None, 5, b"m1")),
+        *(("m1", action) for action in ("", "x" * 201, None, 5, b"x")),
+        *(("m1", "x", usage) for usage in (-1, True, 1.5, "1")),
+    ],
 )
 async def test_nonsense_is_refused(validator: ManufacturerSecurityValidator, arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ValidationError):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from enum import Enum
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class TestDetection:
         assert [r.threat_detected for r in results] == [False] * len(HARMLESS) + [True] * len(ATTACKS)
         assert results == [await validator.inspect(item) for item in items]
         assert await validator.inspect_many([]) == []
-        for bad in ("text", b"bytes", {"a": 1}, range(100_001)):
+        for bad in ("text", b"bytes", {"a": 1}, 5, range(100_001), repeat("x")):
             with pytest.raises(ValidationError):
                 await validator.inspect_many(bad)
 
@@ -308,6 +309,16 @@ class TestLife:
         assert await validator.detect_threat("xss", ATTACKS["xss"])
         await validator.close()
         await validator.close()
+
+    async def test_a_closed_one_stays_closed(self, engine: DetectionEngine) -> None:
+        validator = ManufacturerSecurityValidator(engine=engine)
+        await validator.initialize()
+        await validator.close()
+        for size in (1, 100_000):
+            with pytest.raises(ConfigurationError):
+                await validator.inspect("x" * size)
+        with pytest.raises(ConfigurationError, match="closed"):
+            await validator.initialize()
 
     async def test_large_batches_in_processes(self) -> None:
         """The same verdicts, in the same order, as one by one."""
