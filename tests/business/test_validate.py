@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.business import KnownNames, risk_level, security_score, validate_business_data
+from gatewright.business.countries import country_code
 from gatewright.errors import FieldError, ValidationError
 
 CLEAN = {
@@ -61,6 +62,10 @@ def test_clean_data_has_nothing_to_say() -> None:
         ("company_name", "Acme\x00Corp", "INVALID_COMPANY_NAME"),
         ("company_name", "Ac\u200bme", "INVALID_COMPANY_NAME"),
         ("company_name", "---", "INVALID_COMPANY_NAME"),
+        ("company_name", "\u3164", "INVALID_COMPANY_NAME"),
+        ("company_name", "\u115f\u1160", "INVALID_COMPANY_NAME"),
+        ("company_name", "Acme\u2800", "INVALID_COMPANY_NAME"),
+        ("company_name", "Acme" + "\u0336" * 5, "INVALID_COMPANY_NAME"),
         ("company_name", 42, "INVALID_FIELD_TYPE"),
         ("email", "invalid-email", "INVALID_EMAIL_FORMAT"),
         ("email", "a@b", "INVALID_EMAIL_FORMAT"),
@@ -95,6 +100,13 @@ def test_clean_data_has_nothing_to_say() -> None:
         ("website", "https://acme.com/a b", "INVALID_URL_FORMAT"),
         ("website", "https://-acme.com", "INVALID_URL_FORMAT"),
         ("website", "https://\u0301.com", "INVALID_URL_FORMAT"),
+        ("website", "http://127.0.0.0x1/", "INVALID_URL_FORMAT"),
+        ("website", "http://1.0x/", "INVALID_URL_FORMAT"),
+        ("website", "http://intranet.localhost./", "INVALID_URL_FORMAT"),
+        ("website", "http://wiki.internal./", "INVALID_URL_FORMAT"),
+        ("website", "http://[v1.a]/", "INVALID_URL_FORMAT"),
+        ("website", "https://acme.com/\u202egpj.exe", "INVALID_URL_FORMAT"),
+        ("website", "https://ac\u00adme.com", "INVALID_URL_FORMAT"),
         ("phone", "invalid-phone", "INVALID_PHONE_FORMAT"),
         ("phone", "1-800-FLOWERS", "INVALID_PHONE_FORMAT"),
         ("phone", "123", "INVALID_PHONE_FORMAT"),
@@ -105,6 +117,7 @@ def test_clean_data_has_nothing_to_say() -> None:
         ("address", 7, "INVALID_FIELD_TYPE"),
         ("bank_account", "DE89370400440532013001", "INVALID_BANK_ACCOUNT"),
         ("bank_account", "12", "INVALID_BANK_ACCOUNT"),
+        ("bank_account", "BE68539007547035", "INVALID_BANK_ACCOUNT"),
         ("bank_account", {"bic": "DEUTDEFF"}, "INVALID_BANK_ACCOUNT"),
     ],
 )
@@ -162,7 +175,15 @@ def test_addresses_of_many_countries(address: dict[str, object]) -> None:
         ("email", "someone@tempmail.org", "SUSPICIOUS_EMAIL_DOMAIN"),
         ("website", "https://8.8.8.8/", "SUSPICIOUS_WEBSITE"),
         ("website", "https://асmе-paypal.com", "LOOKALIKE_DOMAIN"),
-        ("website", "https://xn--80ak6aa92e.com", None),
+        ("website", "https://xn--80ak6aa92e.com", "LOOKALIKE_DOMAIN"),
+        ("website", "https://москва.рф", None),
+        ("website", "https://москва.com", None),
+        ("website", "https://smørrebrød.dk", None),
+        ("website", "https://münchen.de.", None),
+        ("email", "someone@аpple.com", "LOOKALIKE_DOMAIN"),
+        ("email", "someone@xn--80ak6aa92e.com", "LOOKALIKE_DOMAIN"),
+        ("email", "someone@почта.рф", None),
+        ("bank_account", "BE68539007547034", "UNVERIFIED_BANK_ACCOUNT"),
         ("company_name", "Aсmе Corp", "LOOKALIKE_COMPANY_NAME"),
         ("company_name", "Завод Электроника", None),
         ("address", "123 Industrial Way, Detroit, MI 48201", "UNSTRUCTURED_ADDRESS"),
@@ -195,12 +216,38 @@ def test_state_in_latin_letters_where_the_tables_have_others() -> None:
         ("11.222.333/0001-81", "BR"),
         ("83 914 571 673", "AU"),
         ("91-1144442", "US"),
+        ("EU372022452", "US"),
+        ("XI980780684", "GB"),
+        ("EL094259216", "Greece"),
+        ("CHE-107.787.577 MWST", "Switzerland"),
+        ("27AAPFU0939F1ZV", "IN"),
+        ("T01FC6132D", "SG"),
     ],
 )
 def test_tax_numbers_by_country(number: str, country: str) -> None:
     """A number is checked by the country that it names, else by the country of the business."""
     report = validate_business_data({"tax_id": number, "country": country}, require=())
     assert report.errors == []
+    again = validate_business_data(report.normalised, require=(), default_country=country_code(country) or "")
+    assert again.normalised == report.normalised
+
+
+def test_a_tax_number_keeps_the_country_that_it_names() -> None:
+    given = {"tax_id": "de 136 695 976", "address": {**CLEAN["address"]}}  # type: ignore[dict-item]
+    report = validate_business_data(given, require=())
+    assert report.normalised["tax_id"] == "DE136695976"
+    assert validate_business_data(report.normalised, require=()).normalised == report.normalised
+
+
+def test_a_phone_keeps_its_extension() -> None:
+    report = validate_business_data({"phone": "+1 415 555 2671 ext. 12"}, require=())
+    assert report.normalised["phone"] == "+14155552671;ext=12"
+    assert validate_business_data(report.normalised, require=()).normalised == report.normalised
+
+
+def test_a_country_name_without_end_is_not_kept() -> None:
+    assert country_code("x" * 10_000_000) is None
+    assert [country_code(name) for name in (" kosovo ", "XK", "uk", "nowhere")] == ["XK", "XK", "GB", None]
 
 
 def test_tax_number_of_a_country_without_rules() -> None:
@@ -224,6 +271,14 @@ def test_bank_account_in_parts() -> None:
         "bank_account.bic",
     ]
     assert "bank_account" not in report.normalised
+
+
+@pytest.mark.parametrize(
+    "part", ["DE89370400440532013000" + " " * 50 + "x", ["DE89370400440532013000"], True, {"a": 1}]
+)
+def test_a_part_of_a_bank_account_is_seen_whole(part: object) -> None:
+    report = validate_business_data({"bank_account": {"iban": part}}, require=())
+    assert codes(report.errors) == [("bank_account.iban", "INVALID_BANK_ACCOUNT")]
 
 
 def test_what_is_required() -> None:
@@ -252,7 +307,10 @@ def test_names_that_imitate_a_known_one() -> None:
     """A look-alike of a known company is a warning; the very same name is not."""
     known = KnownNames(["Microsoft Corporation", "Acme"])
     assert len(known) == 2
-    for imitation in ("Mіcrosoft Inc", "MlCROSOFT", "rnicrosoft", "Mïcrosoft", "МІСROSOFT"):
+    for imitation in (
+        *("Mіcrosoft Inc", "MlCROSOFT", "rnicrosoft", "Mïcrosoft", "МІСROSOFT", "Micr0søft", "Ｍicrosoft", "𝔐icrosoft"),
+        *("ᎷᎥᏟᏒꓳᏚꓳᖴᎢ", "🅜icrosoft", "🇲icrosoft", "Mi¢ro$oft", "Mic\ufe0frosoft"),
+    ):
         report = validate_business_data({"company_name": imitation}, require=(), known_names=known)
         assert codes(report.warnings) == [("company_name", "LOOKALIKE_COMPANY_NAME")], imitation
     for honest in ("Microsoft Corporation", "microsoft corporation", "Macrosoft"):

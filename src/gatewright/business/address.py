@@ -51,7 +51,7 @@ def country_of(value: Any) -> str | None:
     for key in _PARTS["country"]:
         written = value.get(key)
         if isinstance(written, str) and written:
-            return country_code(written[:MAX_PART_LENGTH])
+            return country_code(written)
     return None
 
 

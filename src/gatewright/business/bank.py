@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gatewright.business.outcome import Outcome
+
+MAX_PART_LENGTH = 64
+"""Characters in one part of a bank account."""
 
 _ERROR = "INVALID_BANK_ACCOUNT"
 
@@ -27,14 +30,22 @@ def check_bank_account(name: str, value: str | Mapping[str, Any]) -> Outcome:
         given = value.get(part)
         if given is None or given == "":
             continue
-        found = check(f"{name}.{part}", str(given)[:64])
+        found = _check_part(f"{name}.{part}", given, check)
         outcome.errors.extend(found.errors)
+        outcome.warnings.extend(found.warnings)
         outcome.value[part] = found.value
     if not (value.get("iban") or value.get("account_number")):
         outcome.refuse(name, _ERROR, "A bank account needs an `iban` or an `account_number`.")
     if outcome.errors:
         outcome.value = None
     return outcome
+
+
+def _check_part(name: str, given: Any, check: Callable[[str, str], Outcome]) -> Outcome:
+    text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else None
+    if text is None or len(text) > MAX_PART_LENGTH:
+        return Outcome.refused(name, _ERROR, f"This is text of at most {MAX_PART_LENGTH} characters.")
+    return check(name, text)
 
 
 def _check_account(name: str, value: str) -> Outcome:
@@ -51,9 +62,26 @@ def _check_iban(name: str, value: str) -> Outcome:
     from stdnum.exceptions import ValidationError
 
     try:
-        return Outcome(value=str(iban.validate(value)))
+        outcome = Outcome(value=str(iban.validate(value, check_country=False)))
+        if not _bank_is_known(value):
+            outcome.warn(
+                name, "UNVERIFIED_BANK_ACCOUNT", "The bank of the IBAN is not in the tables; check it by hand."
+            )
+        return outcome
     except ValidationError:
         return Outcome.refused(name, _ERROR, "The check digits of the IBAN do not fit; check it.")
+
+
+def _bank_is_known(number: str) -> bool:
+    """Whether the country's tables have the bank; raises ValidationError where its own check digits do not fit."""
+    from stdnum import iban
+    from stdnum.exceptions import InvalidComponent
+
+    try:
+        iban.validate(number)
+    except InvalidComponent:  # banks are founded faster than tables are printed
+        return False
+    return True
 
 
 def _check_routing(name: str, value: str) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -10,6 +11,12 @@ from gatewright.business.outcome import Outcome
 
 MAX_NAME_LENGTH = 200
 """Characters in a company name."""
+
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters, marks and signs that show nothing."""
+_STACKED_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{5}")
+"""More marks on one letter than any language puts there (Unicode TR 36 §2.10.5): they cover what stands around."""
 
 
 class KnownNames:
@@ -45,9 +52,9 @@ def check_company_name(name: str, value: str, *, known: KnownNames | None = None
     A look-alike is a warning: companies do share names, and only a person can tell.
     """
     plain = _plain(value)
-    if any(unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") for character in plain):
+    if _STACKED_MARKS.search(plain) or any(map(_is_unseen, plain)):
         return Outcome.refused(
-            name, "INVALID_COMPANY_NAME", "A company name has no control or invisible characters; retype it."
+            name, "INVALID_COMPANY_NAME", "A company name has no control, invisible or piled-up characters; retype it."
         )
     if not any(character.isalnum() for character in plain):
         return Outcome.refused(name, "INVALID_COMPANY_NAME", "A company name has at least one letter or digit.")
@@ -59,6 +66,10 @@ def check_company_name(name: str, value: str, *, known: KnownNames | None = None
             "The name looks like another one but is written differently; check that nobody is imitated.",
         )
     return outcome
+
+
+def _is_unseen(character: str) -> bool:
+    return character in _BLANKS or unicodedata.category(character) in _UNSEEN_CATEGORIES
 
 
 def _plain(name: str) -> str:

@@ -6,34 +6,39 @@ import unicodedata
 from functools import lru_cache
 
 _LOOK_ALIKES = {
-    "a": "аαɑАΑ",
-    "b": "ЬВβвƅь",
-    "c": "сϲⅽᴄСϹ",
-    "d": "ԁⅾɗ",
-    "e": "еєҽЕΕ",
-    "f": "ғϝ",
-    "g": "ɡցԍ",
-    "h": "һНΗнհ",
-    "i": "іιıӏɩΙІЇї",
-    "j": "јϳЈյ",
-    "k": "кκΚКⲕ",
-    "l": "ⅼӀןǀ",
-    "m": "мΜМⅿ",
-    "n": "ոпηΝ",
-    "o": "оοΟОօσ",
-    "p": "рρΡР",
+    "a": "аαɑАΑ@Ꭺᗩꓮ",
+    "b": "ЬВβвƅьƀᏴᗷꓐ",
+    "c": "сϲⅽᴄСϹ¢ȼᏟᏣᑕꓚ",
+    "d": "ԁⅾɗđĐðÐᎠᗪꓓ",
+    "e": "еєҽЕΕᎬꓰ",
+    "f": "ғϝᖴꓝ",
+    "g": "ɡցԍᏀꓖ",
+    "h": "һНΗнհħĦᎻᕼꓧ",
+    "i": "іιıӏɩΙІЇїɨᎥꓲ",
+    "j": "јϳЈյᎫᒍꓙ",
+    "k": "кκΚКⲕᏦꓗ",
+    "l": "ⅼӀןǀłŁᏞᒪꓡ",
+    "m": "мΜМⅿᎷᗰꓟ",
+    "n": "ոпηΝᑎꓠ",
+    "o": "оοΟОօσøØꓳ",
+    "p": "рρΡРᏢᑭꓑ",
     "q": "ԛգ",
-    "r": "гᴦⲅ",
-    "s": "ѕЅ",
-    "t": "тτΤТ",
-    "u": "υцսᴜ",
-    "v": "ѵνⅴᴠ",
-    "w": "ԝωшᴡ",
-    "x": "хχΧХⅹ",
-    "y": "уүγΥУ",
-    "z": "ᴢΖ",
+    "r": "гᴦⲅᎡᏒᖇꓣ",
+    "s": "ѕЅ$Ꮪꓢ",
+    "t": "тτΤТŧŦᎢꓔ",
+    "u": "υцսᴜᑌꓴ",
+    "v": "ѵνⅴᴠᏙᐯꓦ",
+    "w": "ԝωшᴡᎳᏔᗯꓪ",
+    "x": "хχΧХⅹ᙭ꓫ",
+    "y": "уүγΥУᎩꓬ",
+    "z": "ᴢΖᏃꓜ",
 }
 _TABLE = {ord(other): latin for latin, others in _LOOK_ALIKES.items() for other in others}
+for _first_of_an_alphabet in (0x1F150, 0x1F170, 0x1F1E6):  # white on black, in circles and squares; regional indicators
+    _TABLE |= {_first_of_an_alphabet + place: chr(ord("a") + place) for place in range(26)}
+_TWINS = frozenset("асԁеԍһіјӏорԛѕԝхуѵονρօոսհց")
+"""Small letters of other alphabets that nobody tells from Latin ones."""
+_OTHERS_LIKE_LATIN = frozenset({"ARMENIAN", "CANADIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LISU"})
 _DIGITS_AS_LETTERS = {ord("0"): "o", ord("1"): "l", ord("5"): "s", ord("|"): "l", ord("i"): "l"}
 _LEGAL_FORMS = frozenset(
     {"ab", "ag", "as", "bv", "co", "company", "corp", "corporation", "gmbh", "inc", "incorporated", "kg", "kk"}
@@ -58,10 +63,20 @@ def skeleton(name: str) -> str:
     return "".join(words).translate(_DIGITS_AS_LETTERS).replace("rn", "m").replace("vv", "w")
 
 
+def imitates_latin(domain: str) -> bool:
+    """Whether a label of a domain (in Unicode) mixes alphabets, or reads as Latin and is not, below a Latin ending."""
+    labels = domain.casefold().split(".")
+    return any(mixes_scripts(label) or (labels[-1].isascii() and _reads_as_latin(label)) for label in labels)
+
+
+def _reads_as_latin(label: str) -> bool:
+    return not label.isascii() and all(character in _TWINS for character in label if character.isalpha())
+
+
 def mixes_scripts(word: str) -> bool:
     """Whether one word has Latin letters beside letters of an alphabet that looks like it."""
     scripts = {_script(character) for character in word if character.isalpha()}
-    return "LATIN" in scripts and not scripts.isdisjoint({"CYRILLIC", "GREEK", "ARMENIAN", "COPTIC", "CHEROKEE"})
+    return "LATIN" in scripts and not scripts.isdisjoint(_OTHERS_LIKE_LATIN)
 
 
 @lru_cache(maxsize=4096)

@@ -29,14 +29,21 @@ _ALIASES = {
     "nederland": "NL",
     "holland": "NL",
     "turkey": "TR",
+    "xk": "XK",
+    "kosovo": "XK",
 }
+_LONGEST_NAME = 80
+
+
+def country_code(written: str) -> str | None:
+    """The ISO 3166 alpha-2 code of a country given by code or name (``XK`` for Kosovo, which has none of its own);
+    None where there is no such country."""
+    return _code_of(" ".join(written.split()).casefold()) if len(written) <= _LONGEST_NAME else None
 
 
 @lru_cache(maxsize=1024)
-def country_code(written: str) -> str | None:
-    """The ISO 3166 alpha-2 code of a country given by code or name; None where there is no such country."""
-    name = " ".join(written.split()).casefold()
-    if not name or len(name) > 80:
+def _code_of(name: str) -> str | None:
+    if not name:
         return None
     if name in _ALIASES:
         return _ALIASES[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
+from gatewright.business.confusables import imitates_latin
 from gatewright.business.outcome import Outcome
 
 MAX_EMAIL_LENGTH = 254
@@ -66,6 +67,8 @@ def check_email(name: str, value: str) -> Outcome:
             "SUSPICIOUS_EMAIL_DOMAIN",
             "The domain gives out throw-away mailboxes; use an address of the company's own domain.",
         )
+    if imitates_latin(address.domain):
+        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain has letters of another alphabet that look alike; check it.")
     return outcome
 
 

@@ -8,7 +8,7 @@ _PUNCTUATION = frozenset(" +-().,;/#*=:")
 
 
 def check_phone(name: str, value: str, *, region: str = "US") -> Outcome:
-    """Check a number; the normalised form is E.164.
+    """Check a number; the normalised form is E.164, with ``;ext=12`` behind it where there is an extension (RFC 3966).
 
     Args:
         name: the field.
@@ -30,7 +30,8 @@ def check_phone(name: str, value: str, *, region: str = "US") -> Outcome:
         return refused
     if not phonenumbers.is_possible_number(number):
         return refused
-    outcome = Outcome(value=phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    outcome = Outcome(value=f"{plain};ext={number.extension}" if number.extension else plain)
     if not phonenumbers.is_valid_number(number):
         outcome.warn(
             name,

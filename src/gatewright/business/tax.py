@@ -31,12 +31,18 @@ _PLACES = {
     "DE": "de.vat de.stnr",
     "DK": "dk.cvr",
     "DO": "do.rnc",
+    "DZ": "dz.nif",
     "EC": "ec.ruc",
     "EE": "ee.kmkr ee.registrikood",
+    "EG": "eg.tn",
     "ES": "es.nif es.cif",
+    "EU": "eu.oss",
     "FI": "fi.alv fi.ytunnus",
+    "FO": "fo.vn",
     "FR": "fr.tva fr.siren fr.siret",
     "GB": "gb.vat gb.utr",
+    "GH": "gh.tin",
+    "GN": "gn.nifp",
     "GR": "gr.vat",
     "GT": "gt.nit",
     "HR": "hr.oib",
@@ -57,9 +63,11 @@ _PLACES = {
     "MA": "ma.ice",
     "MC": "mc.tva",
     "MD": "md.idno",
+    "ME": "me.pib",
     "MK": "mk.edb",
     "MT": "mt.vat",
     "MX": "mx.rfc",
+    "MZ": "mz.nuit",
     "NL": "nl.btw",
     "NO": "no.mva no.orgnr",
     "NZ": "nz.ird",
@@ -88,7 +96,7 @@ _PLACES = {
     "VN": "vn.mst",
     "ZA": "za.tin",
 }
-"""Country to the modules of ``stdnum`` for numbers that a business has there."""
+"""Country to the modules of ``stdnum`` for numbers that a business has there; ``EU`` is the union's one-stop shop."""
 
 
 def check_tax_id(name: str, value: str, *, country: str | None = None) -> Outcome:
@@ -96,7 +104,7 @@ def check_tax_id(name: str, value: str, *, country: str | None = None) -> Outcom
 
     Args:
         name: the field.
-        value: the number; two letters in front (``DE136695976``) name the country.
+        value: the number; two letters in front (``DE136695976``) name the country, and stay.
         country: alpha-2 code that is meant where the number names none; an EIN of the United States by default.
     """
     number = value.strip()
@@ -105,7 +113,8 @@ def check_tax_id(name: str, value: str, *, country: str | None = None) -> Outcom
     for candidate in candidates:
         normalised = _valid_in(candidate, number)
         if normalised is not None:
-            return Outcome(value=normalised)
+            prefix = number[:2].upper() if candidate == named else ""
+            return Outcome(value=normalised if normalised.startswith(prefix) else prefix + normalised)
     meant = named or country or "US"
     if meant not in _PLACES:
         return _unknown_rules(name, number, meant)
@@ -117,7 +126,9 @@ def check_tax_id(name: str, value: str, *, country: str | None = None) -> Outcom
 
 def _country_in(number: str) -> str | None:
     prefix = number[:2]
-    return country_code(prefix) if len(number) > 4 and prefix.isascii() and prefix.isalpha() else None
+    if len(number) <= 4 or not (prefix.isascii() and prefix.isalpha()):
+        return None
+    return "EU" if prefix.upper() == "EU" else country_code(prefix)
 
 
 def _valid_in(country: str, number: str) -> str | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit
 
-from gatewright.business.confusables import mixes_scripts
+from gatewright.business.confusables import imitates_latin
 from gatewright.business.outcome import Outcome
 
 MAX_URL_LENGTH = 2048
-_INNER_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".invalid", ".onion")
+_INNER_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".invalid", ".onion", ".svc")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""A last label by which browsers take a host for an IPv4 address, in whatever notation (WHATWG URL §3.5)."""
 
 
 def check_website(name: str, value: str) -> Outcome:
@@ -23,15 +26,13 @@ def check_website(name: str, value: str) -> Outcome:
     outcome = Outcome(value=parts.geturl())
     if _is_ip_address(parts.hostname or ""):
         outcome.warn(name, "SUSPICIOUS_WEBSITE", "The website is a bare IP address; give the company's domain.")
-    elif any(mixes_scripts(label) for label in _unicode_host(parts.hostname or "").split(".")):
-        outcome.warn(
-            name, "LOOKALIKE_DOMAIN", "The domain mixes letters of several alphabets that look alike; check it."
-        )
+    elif imitates_latin(_unicode_host(parts.hostname or "")):
+        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain has letters of another alphabet that look alike; check it.")
     return outcome
 
 
 def _problem(value: str) -> tuple[str, SplitResult | None]:
-    if any(character <= " " or character in '\\<>"`{}|^\x7f' for character in value):
+    if any(character <= " " or character in '\\<>"`{}|^' for character in value) or not value.isprintable():
         return "A web address has no spaces, control characters or quotes.", None
     try:
         parts = urlsplit(value)
@@ -39,7 +40,7 @@ def _problem(value: str) -> tuple[str, SplitResult | None]:
         port_is_good = parts.port != 0
     except ValueError:
         return "This is no web address; write it as https://company.example.", None
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or ("[" in parts.netloc and not _is_ip_address(host)):
         return "A website starts with https:// (or http://) and a host, such as https://company.example.", None
     if parts.username is not None or parts.password is not None:
         return "A website carries no user name or password.", None
@@ -52,10 +53,13 @@ def _is_public_host(host: str) -> bool:
     if _is_ip_address(host):
         return ipaddress.ip_address(host).is_global
     ascii_host = _ascii_host(host)
-    if ascii_host is None or len(ascii_host) > 253 or ascii_host.endswith(_INNER_SUFFIXES):
+    if ascii_host is None:
         return False
-    labels = ascii_host.rstrip(".").split(".")
-    return len(labels) >= 2 and all(map(_is_label, labels)) and not labels[-1].isdigit()
+    bare = ascii_host.removesuffix(".")
+    labels = bare.split(".")
+    if len(bare) > 253 or len(labels) < 2 or bare.endswith(_INNER_SUFFIXES) or _NUMBER.fullmatch(labels[-1]):
+        return False
+    return all(map(_is_label, labels))
 
 
 def _is_label(label: str) -> bool:
@@ -77,7 +81,7 @@ def _is_ip_address(host: str) -> bool:
 
 def _ascii_host(host: str) -> str | None:
     if host.isascii():
-        return host.lower()
+        return host
     import idna
 
     try:
