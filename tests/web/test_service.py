@@ -177,6 +177,28 @@ async def test_forward_auth_answers_for_proxies(http: httpx.AsyncClient, join: J
     problem(await http.get("/v1/forward-auth"), 401, "TOKEN_MISSING")
 
 
+@pytest.mark.parametrize("name", ["X-Original-URI", "X-Original-URL", "X-Forwarded-Uri"])
+async def test_forward_auth_looks_at_the_target_asked_about(http: httpx.AsyncClient, join: Join, name: str) -> None:
+    owner = await join()
+    for attack in (
+        "/p?q=%27%20UNION%20SELECT%20a,%20b%20FROM%20c%20--",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/p?a=1&q=<script>x()",
+    ):
+        asked = await http.get("/v1/forward-auth", headers={**owner["headers"], name: attack})
+        problem(asked, 403, "THREAT_DETECTED")
+    for harmless in ("/products?page=2&sort=name&q=oak+shelf", "/a%20b/ü", "*", ""):
+        asked = await http.get("/v1/forward-auth", headers={**owner["headers"], name: harmless.encode()})
+        assert asked.status_code == 200, harmless
+
+
+async def test_inspect_takes_any_json(http: httpx.AsyncClient, join: Join) -> None:
+    headers = {**(await join())["headers"], "content-type": "application/json"}
+    for value in ("null", "0", "[]", '"text"'):
+        assert (await http.post("/v1/inspect", content=value, headers=headers)).json()["threat_detected"] is False
+    problem(await http.post("/v1/inspect", content="", headers=headers), 422, "MISSING_BODY")
+
+
 async def test_health_needs_nobody(http: httpx.AsyncClient) -> None:
     assert (await http.get("/healthz")).json() == {"status": "ok"}
     ready = await http.get("/readyz")

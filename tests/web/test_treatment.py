@@ -20,7 +20,7 @@ from gatewright.inspection_policy import DetectionPolicy, Exclusion, InspectionP
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
 from gatewright.threats.engine import MAX_FINDINGS
-from gatewright.threats.walk import Walk
+from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
 from gatewright.web import PathRules, RouteRule, install, open_to_all, requires
 from gatewright.web.inspection import MANY, without
 from gatewright.web.rules import RouterRules
@@ -103,6 +103,42 @@ def told(events: ListSink) -> SecurityEvent:
     (found,) = [e for e in events.events if e.kind.startswith("threats:request:")]
     events.events.clear()
     return found
+
+
+# --- what cannot be seen whole -----------------------------------------------------------------------------------
+
+
+def _deep(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return {"text": value}
+
+
+async def test_block_mode_refuses_what_cannot_be_seen_whole(
+    http: httpx.AsyncClient, adopt: Adopt, events: ListSink
+) -> None:
+    assert (await http.post("/open/a", json=_deep(MAX_DEPTH - 3))).status_code == 200
+    refused = await http.post("/open/a", json=_deep(MAX_DEPTH + 1))
+    assert (refused.status_code, refused.json()["code"]) == (403, "INSPECTION_TRUNCATED")
+    assert "too deep" in refused.json()["detail"]
+    assert told(events).kind == "threats:request:blocked"
+    many = await http.post("/open/a", json={"texts": [f"text {number}" for number in range(MAX_TEXTS)]})
+    assert many.json()["code"] == "INSPECTION_TRUNCATED"
+    events.events.clear()
+    await adopt(mode="shadow")
+    assert (await http.post("/open/a", json=_deep(MAX_DEPTH + 1))).status_code == 200
+    assert told(events).kind == "threats:request:seen"
+    await adopt(mode="off")
+    assert (await http.post("/open/a", json=_deep(MAX_DEPTH + 1))).status_code == 200
+    assert [e.kind for e in events.events if e.kind.startswith("threats:request:")] == []
+
+
+async def test_one_type_that_blocks_is_enough_to_refuse_what_cannot_be_seen_whole(
+    http: httpx.AsyncClient, adopt: Adopt
+) -> None:
+    await adopt(routes=(RouteInspection(route="/open/*", mode="off", threats={"ssrf": "block"}),))
+    assert (await http.post("/open/a", json=_deep(MAX_DEPTH + 1))).status_code == 403
 
 
 # --- exclusions -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from gatewright.controls import Controls
 from gatewright.errors import SecurityThreatDetectedError
@@ -33,6 +33,8 @@ INSPECTED_HEADERS = frozenset(
         b"origin",
     }
 )
+TARGETS_ASKED_ABOUT = frozenset({b"x-original-uri", b"x-original-url", b"x-forwarded-uri"})
+"""Where a proxy that asks whether to let a request pass names its target: nginx, its ingress, Traefik."""
 FROM_A_PAGE = frozenset({b"origin", b"referer"})
 ADDRESS = re.compile(r"\Ahttps?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)")
 """Scheme, host and port of a page. Browsers name it with every call; that it lies on this machine or in a
@@ -119,12 +121,16 @@ class Inspector:
         return None
 
     def _gather(self, scope: Scope, body: Any, rule: RouteRule, level: int) -> dict[str, Any]:
-        value: dict[str, Any] = {}
-        path = scope["path"]
-        raw = scope.get("raw_path") or b""
-        value["path"] = path if b"%25" not in raw else [path, unquote(path)]
-        if query := scope.get("query_string"):
-            value["query"] = _query(query)
+        paths, pairs = [scope["path"]], _query(scope.get("query_string") or b"")
+        if b"%25" in (scope.get("raw_path") or b""):
+            paths.append(unquote(paths[0]))
+        for target in [raw for name, raw in scope["headers"] if name in TARGETS_ASKED_ABOUT]:
+            path, _, query = target.partition(b"?")
+            paths.append(unquote(path))
+            pairs += _query(quote(query, safe=b"%&=+").encode())
+        value: dict[str, Any] = {"path": paths[0] if len(paths) == 1 else paths}
+        if pairs:
+            value["query"] = collect(pairs)
         headers = self._headers(scope, level)
         if headers:
             value["headers"] = headers
@@ -208,12 +214,10 @@ def _told(finding: ThreatDetectionResult, mode: str, exclusion: Exclusion | None
     return told
 
 
-def _query(query: bytes) -> dict[str, Any]:
+def _query(query: bytes) -> list[tuple[str, str]]:
     try:
-        return collect(
-            parse_qsl(
-                query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="surrogateescape"
-            )
+        return parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="surrogateescape"
         )
     except UnicodeDecodeError:
         raise Problem(400, "INVALID_QUERY", "The query string must be percent-encoded ASCII.") from None

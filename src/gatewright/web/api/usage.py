@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 
+from gatewright.errors import ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.api.answers import answer
@@ -37,9 +38,13 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
     @api.post("/inspect")
     async def inspect(
-        caller: Annotated[ManufacturerContext, Depends(requires(inspection="off"))], value: Annotated[Any, Body()]
+        caller: Annotated[ManufacturerContext, Depends(requires(inspection="off"))],
+        request: Request,
+        value: Annotated[Any, Body()] = None,
     ) -> Response:
         """The Inspection of any JSON value, for services that are not Python."""
+        if value is None and not await request.body():  # null is a value, nothing is none
+            raise ValidationError("Send the value to be inspected, as JSON.", code="MISSING_BODY")
         return answer(await foundation.validator.inspect(value, manufacturer_id=caller.manufacturer_id))
 
     signed_in = [Depends(open_to_all(auth="required"))]
@@ -47,7 +52,10 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     @api.get("/forward-auth", dependencies=signed_in, operation_id="forward_auth")
     @api.post("/forward-auth", dependencies=signed_in, operation_id="forward_auth_post")
     async def forward_auth(request: Request) -> Response:
-        """For nginx ``auth_request``, Traefik and Envoy: 200 with who it is, or 401, 403, 429."""
+        """For nginx ``auth_request``, Traefik and Envoy: 200 with who it is, or 401, 403, 429.
+
+        The target in ``X-Original-URI`` or ``X-Forwarded-Uri`` is inspected; an attack in it is a 403.
+        """
         caller = state_of(request).caller
         if caller is None:  # auth="required" has refused it before
             return Response(status_code=401)
