@@ -31,6 +31,8 @@ def policy() -> PasswordPolicy:
         ("aaaaaaaaaaaaaa", "PASSWORD_PATTERN"),
         ("abcabcabcabcabc", "PASSWORD_PATTERN"),
         ("123456789012", "PASSWORD_PATTERN"),
+        ("passwordPassword", "PASSWORD_PATTERN"),
+        ("iloveyou1iloveyou1", "PASSWORD_PATTERN"),
         ("zyxwvutsrqponm", "PASSWORD_PATTERN"),
         ("qwertyuiop12", "PASSWORD_COMMON"),
         ("Password1234!", "PASSWORD_COMMON"),

@@ -64,7 +64,8 @@ class PasswordPolicy:
             message = f"Do not build the password from your e-mail address or company name. {HINT}"
             return [_error(field, "PASSWORD_CONTEXT", message)]
         if is_run(text):
-            return [_error(field, "PASSWORD_PATTERN", f"Repeated or consecutive characters are guessed first. {HINT}")]
+            message = f"Repeated characters and words, and rows of neighbours, are guessed first. {HINT}"
+            return [_error(field, "PASSWORD_PATTERN", message)]
         if await self._hashing.run(lambda: is_common(text)):
             return [_error(field, "PASSWORD_COMMON", f"This password is on the lists that attackers try first. {HINT}")]
         if self._breached is not None and await self._breached(password):
@@ -88,9 +89,10 @@ def made_of(password: str, words: Iterable[str]) -> bool:
 
 
 def is_run(password: str) -> bool:
-    """Whether it is a short piece over and over (``abcabcabc``) or one row of neighbours (``456789``)."""
+    """Whether it is a piece over and over (``abcabcabc``, ``secretsecret``) or one row of neighbours (``456789``)."""
     text = password.casefold()
-    if any(text == (text[:size] * (len(text) // size + 1))[: len(text)] for size in range(1, 5)):
+    sizes = range(1, max(4, len(text) // 2) + 1)
+    if any(text == (text[:size] * (len(text) // size + 1))[: len(text)] for size in sizes):
         return True
     steps = {ord(after) - ord(before) for before, after in itertools.pairwise(text)}
     return steps in ({1}, {-1}) or _counts_round(text)
