@@ -7,7 +7,7 @@ from typing import Any
 
 import re2
 
-from gatewright.logs import escape_control, mask_secrets, redact_text
+from gatewright.logs import HIDDEN, escape_control, is_secret_name, mask_secrets, redact_text
 from gatewright.threats.decision import Verdict, risk, worst_severity
 from gatewright.threats.findings import ThreatDetectionResult
 from gatewright.threats.matching import re2_options
@@ -25,8 +25,18 @@ _SEARCHED = 20_000
 _AROUND = 1_500
 """Characters before and behind what is shown that are looked at, as secrets may reach into it: a long JWT."""
 
-_SECRET = re2.compile(r"(?i)\b((?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|pin)\s*[=:]\s*)([^\s'\"&;,)]+)")
+_SECRET = re2.compile(
+    r"(?i)((?:\b|_)(?:pass(?:word|wd|phrase)?|pwd|secret|token|(?:api|access|private)[_-]?key|pin|cookie|sid"
+    r"|sess(?:ion)?(?:[_-]?id)?|[a-z]{1,12}sessid|jsessionid|ssn|tax[_-]?id|iban|cvv|cvc)"
+    r"['\"]?\s*(?:[=:>]|%3[AaDd])\s*['\"]?)([^\s'\"&;,)<]+)"
+)
 _DENSE = re2.compile(r"[0-9A-Za-z_-]{32,}")
+_NUMBER = re2.compile(
+    r"\b(?:[0-9][ -]?){12,18}[0-9]\b"  # a payment card
+    r"|\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"  # a US social security number
+    r"|\b[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}\b"  # an IBAN
+    r"|\bA[KS]IA[0-9A-Z]{16}\b"  # an access key of AWS
+)
 
 
 class Explainer:
@@ -59,7 +69,7 @@ class Explainer:
         if not by_type:
             by_type[self._likeliest(window, named)] = []
         kinds = [kind for kind in by_type if types is None or kind in types]
-        grams = self._grams(normal.text, window) if kinds and not brief else []
+        grams = self._grams(normal.text, window) if kinds and not brief and not _is_secret(text) else []
         return [self._finding(kind, by_type[kind], text, normal, squashed, verdict, grams) for kind in kinds]
 
     def _likeliest(self, window: bytes, named: list[int]) -> str:
@@ -87,7 +97,7 @@ class Explainer:
         severity = worst_severity(rules, verdict.confidence)
         spans = [span for rule in rules if (span := _span(rule, text.text, normal.text, squashed))]
         start = spans[0]["start"] if spans and spans[0]["in"] == "value" else 0
-        decoded = normal.text[:EVIDENCE] if normal.text != text.text else None
+        shown = (lambda value, start=0: HIDDEN) if _is_secret(text) else _masked
         return ThreatDetectionResult(
             threat_detected=True,
             threat_type=kind,
@@ -95,7 +105,7 @@ class Explainer:
             confidence=round(verdict.confidence, 4),
             risk_score=risk(severity, verdict.confidence),
             detected_patterns=[rule.id for rule in rules] or ["model"],
-            evidence=_masked(text.text, max(0, start - 20)),
+            evidence=shown(text.text, max(0, start - 20)),
             threat_details={
                 "summary": _sentence(kind, rules, text),
                 "explanations": [rule.explain for rule in rules],
@@ -107,9 +117,14 @@ class Explainer:
                 "spans": spans,
                 "ngrams": grams,
                 "signals": sorted(normal.signals),
-                "decoded": None if decoded is None else _masked(normal.text),
+                "decoded": None if normal.text == text.text else shown(normal.text),
             },
         )
+
+
+def _is_secret(text: Text) -> bool:
+    """Whether the text is a secret by its name: a password that looks like an attack is still a password."""
+    return not text.is_key and is_secret_name(text.key)
 
 
 def _masked(text: str, start: int = 0) -> str:
@@ -125,6 +140,7 @@ def _masked(text: str, start: int = 0) -> str:
 def _starred(text: str) -> str:
     """The text with a star for each character of a secret; asked several times for one finding."""
     hidden: str = _SECRET.sub(lambda found: found[1] + "*" * len(found[2]), mask_secrets(text))
+    hidden = _NUMBER.sub(lambda found: "*" * len(found[0]), hidden)
     hidden = _DENSE.sub(lambda found: "*" * len(found[0]) if any(map(str.isdigit, found[0])) else found[0], hidden)
     return hidden
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from gatewright.logs import HIDDEN
 from gatewright.threats.engine import EXPLAINED, DetectionEngine
 from gatewright.threats.explain import EVIDENCE, _alike, _hidden_in, _in_original
 from gatewright.threats.model.features import columns, windows
@@ -41,6 +43,40 @@ def test_secrets_in_evidence_are_masked(engine: DetectionEngine) -> None:
     for text in (f"Bearer {secret} <script>alert(1)</script>", f"%3Cscript%3Ealert(1)%3C/script%3E password={secret}"):
         finding = engine.inspect(text).findings[0]
         assert secret not in repr(finding)
+
+
+@pytest.mark.parametrize(
+    ("before", "secret"),
+    [
+        ("password%3D", "Hunter2xyz"),
+        ("<password>", "Hunter2xyz"),
+        ("'pwd': '", "Hunter2xyz"),
+        ("Cookie: ", "8f9a0b1c2d3e4f50"),
+        ("PHPSESSID=", "8f9a0b1c2d3e4f50"),
+        ("aws_secret_access_key = ", "wJalrXUtnFEMI/K7MDENG"),
+        ("", "AKIAIOSFODNN7EXAMPLE"),
+        ("card ", "4111 1111 1111 1111"),
+        ("", "4111111111111111"),
+        ("", "DE89370400440532013000"),
+        ("ssn ", "078-05-1120"),
+    ],
+)
+def test_secrets_of_many_forms_are_masked(engine: DetectionEngine, before: str, secret: str) -> None:
+    attack = "' UNION SELECT a FROM b -- "
+    for text in (f"{before}{secret} {attack}", f"{attack}{before}{secret}"):
+        (finding, *_) = engine.inspect(text).findings
+        assert secret not in repr(finding)
+        assert "UNION SELECT a FROM b" in finding.evidence
+
+
+@pytest.mark.parametrize("value", [{"password": "{}"}, {"user": {"apiToken": ["{}"]}}, {"cookie": "{}"}])
+@pytest.mark.parametrize("text", ["x' UNION SELECT a FROM b --", "x%27 UNION SELECT a FROM b --"])
+def test_what_a_secret_is_called_hides_it(engine: DetectionEngine, value: dict[str, Any], text: str) -> None:
+    """A good password may well look like an attack."""
+    given_ = json.loads(json.dumps(value).replace("{}", text))
+    (finding, *_) = engine.inspect(given_).findings
+    assert finding.evidence == HIDDEN
+    assert "FROM b" not in repr(finding)
 
 
 def test_a_finding_is_a_sentence_and_references(engine: DetectionEngine) -> None:
