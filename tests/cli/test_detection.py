@@ -247,6 +247,24 @@ def test_bytes_that_are_no_text_are_scanned_and_shown_escaped(
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_a_file_may_have_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / os.fsdecode(b"\xff\x1b[31m.log")
+    log.write_text(BAD)
+    options = ("--report", tmp_path / "report", "--state", tmp_path / "state")
+    for lines in (1, 0):
+        assert _scan(capsys, log, *options, code=1)["lines_this_time"] == lines
+    assert json.loads((tmp_path / "report").read_text())["file"].endswith("\\udcff\\x1b[31m.log")
+
+
+def test_no_secret_is_cut_into_the_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+    for begin in (150, 190, 197):
+        log = tmp_path / f"{begin}.log"
+        log.write_text(_line("/" + "a" * begin + f"/{token}/../../../etc/passwd"))
+        (path,) = _scan(capsys, log, code=1)["top_paths"]
+        assert "eyJ" not in path
+
+
 def test_json_that_names_no_request_is_judged_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "app.jsonl"
     log.write_text(json.dumps({"message": ATTACK}) + "\n" + json.dumps({"message": HARMLESS}) + "\n")

@@ -240,7 +240,7 @@ def _label(text: str) -> str:
     """A text of a log as it is counted and shown: short, without secrets or control characters."""
     from gatewright.logs import redact_text
 
-    return redact_text(text[:LABEL])
+    return redact_text(text)[:LABEL]
 
 
 def _report_line(file: Path, number: int, request: LoggedRequest, found: Inspection) -> bytes:
@@ -249,7 +249,7 @@ def _report_line(file: Path, number: int, request: LoggedRequest, found: Inspect
     from gatewright.logs import redact_text
 
     entry = {
-        "file": str(file),
+        "file": redact_text(str(file)),
         "line": number,
         "time": _label(request.time),
         "client": _label(request.client),

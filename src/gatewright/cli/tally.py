@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from gatewright.errors import ValidationError
+from gatewright.logs import escape_control
 
 TOP_KEPT = 1_000
 """Entries of a top list that are kept; with more, the rarest are dropped and the counts become a lower bound."""
@@ -100,7 +101,7 @@ def positions_of(tally: Tally, beginnings: Mapping[Path, bytes]) -> dict[Path, P
     A file that is new, or was written anew, begins at its beginning. One that was renamed (by rotation, also when it
     was packed then) is known by how it begins and gone on with.
     """
-    names = {file: str(file.resolve()) for file in beginnings}
+    names = {file: escape_control(str(file.resolve())) for file in beginnings}
     others = {name: position for name, position in tally.files.items() if position.sample}
     stayed = [file for file, name in names.items() if name in others and others[name].fits(beginnings[file])]
     found = {file: others.pop(names[file]) for file in stayed}
