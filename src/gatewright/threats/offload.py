@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -76,8 +77,11 @@ class Offload:
             parts = await asyncio.gather(*(loop.run_in_executor(pool, _inspect_chunk, part, level) for part in chunks))
         except BrokenProcessPool:
             self._drop_pool()
-            return await self.in_thread(lambda: [inspect(item) for item in items])
-        return [inspection for part in parts for inspection in part]
+        except (PicklingError, TypeError, AttributeError):
+            pass  # a value that cannot be handed to another process
+        else:
+            return [inspection for part in parts for inspection in part]
+        return await self.in_thread(lambda: [inspect(item) for item in items])
 
     def close(self) -> None:
         """End threads and processes."""

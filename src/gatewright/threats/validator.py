@@ -76,8 +76,10 @@ class ManufacturerSecurityValidator:
         self._given_engine = engine
         self._base: DetectionEngine | None = None
         self._load_arguments: dict[str, Any] = {"rules_dir": rules_dir, "model_path": model_file}
-        self._own_store = SqliteStore() if store is None else None
-        self._store: LearningStore = self._own_store or store  # type: ignore[assignment]  # one of them is there
+        self._own_store: SqliteStore | None = None
+        if store is None:
+            store = self._own_store = SqliteStore()
+        self._store: LearningStore = store
         self._offload = Offload(processes=processes)
         self._detection = Detection(
             level=policy.detection.level,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from itertools import repeat
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -328,6 +329,11 @@ class TestLife:
             results = await validator.inspect_many(items)
             assert [r.threat_detected for r in results] == [False, True, False] * 25
             assert results[1] == await validator.inspect(ATTACKS["xss"])
+
+    async def test_values_that_no_process_can_be_handed(self) -> None:
+        async with ManufacturerSecurityValidator(processes=2) as validator:
+            items = [MappingProxyType({"text": "harmless words. " * 150_000, "name": ATTACKS["xss"]})] * 2
+            assert [found.threat_detected for found in await validator.inspect_many(items)] == [True, True]
 
     async def test_without_a_model(self, tmp_path: Path) -> None:
         """A damaged model file degrades: rules alone decide, and it says so."""
