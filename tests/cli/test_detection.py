@@ -137,6 +137,13 @@ def test_inspect_exits_1_on_an_attack(capsys: pytest.CaptureFixture[str]) -> Non
     assert "harmless" in capsys.readouterr().out
 
 
+def test_a_value_may_begin_with_a_hyphen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "-1' UNION SELECT password FROM accounts --", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["threat_detected"]
+    assert main(["inspect", "--", "--json"]) == 0
+    assert main(["inspect", HARMLESS, "--josn"]) == 2
+
+
 def test_inspect_standard_input_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     value = json.dumps({"products": [{"name": HARMLESS}, {"name": ATTACK}]}).encode()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(value)))

@@ -43,7 +43,7 @@ app.command("init")(initialise.init)
 app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(evaluate.evaluate)
-app.command()(inspect.inspect)
+app.command(context_settings={"ignore_unknown_options": True})(inspect.inspect)  # a value may begin with a hyphen
 app.command()(scan.scan)
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
