@@ -414,6 +414,15 @@ def test_what_stands_for_a_secret_and_is_no_text_is_inspected() -> None:
     assert without(body, excluded) == {"new_password": {"$ne": ""}, "b": 1}
 
 
+@pytest.mark.parametrize("name", ["content-type", "content-encoding"])
+async def test_a_body_of_two_declarations_is_refused(http: httpx.AsyncClient, name: str) -> None:
+    """The application may take the second for true."""
+    headers = [("content-type", "application/octet-stream"), ("content-encoding", "identity"), (name, "text/plain")]
+    refused = await http.post("/open/a", content=b"q=%27&z=\xff", headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (400, "REPEATED_HEADER")
+    assert (await http.post("/open/a", content=b"q=1", headers=headers[:2])).status_code == 200
+
+
 @pytest.mark.parametrize("field", ["code", "token", "mfa_code", "refresh_token"])
 async def test_what_may_be_anything_in_an_application_is_inspected(http: httpx.AsyncClient, field: str) -> None:
     assert (await http.post("/open/a", json={field: UNION})).status_code == 403

@@ -7,7 +7,7 @@ read for certain is refused: a compressed body, JSON that is not UTF-8, a declar
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,6 +18,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from gatewright.web.problems import Problem
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+_DECLARATIONS = frozenset({b"content-type", b"content-encoding"})
 
 MAX_FIELDS = 1_000
 """Form fields and parts at the most."""
@@ -65,6 +67,17 @@ def replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def declared_once(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a body whose form is declared twice: the application may go by the other one (RFC 9110 §5.3).
+
+    Raises:
+        Problem: 400.
+    """
+    names = [name for name, _ in headers if name in _DECLARATIONS]
+    if len(set(names)) < len(names):
+        raise Problem(400, "REPEATED_HEADER", "Send Content-Type and Content-Encoding once each.")
 
 
 def understand(body: bytes, content_type: str | None, content_encoding: str | None) -> Any:

@@ -16,7 +16,7 @@ from gatewright.logs import bind_request, get_logger
 from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
-from gatewright.web.body import read_body, replay, understand
+from gatewright.web.body import declared_once, read_body, replay, understand
 from gatewright.web.client import ClientReader
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
@@ -100,6 +100,7 @@ class GatewrightMiddleware:
             if raw is None:
                 return None
             if raw:
+                declared_once(scope["headers"])
                 body = understand(raw, state.header(b"content-type"), state.header(b"content-encoding"))
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
