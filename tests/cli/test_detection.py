@@ -452,6 +452,8 @@ def test_the_explanation_is_for_people(place: Path, capsys: pytest.CaptureFixtur
     assert main(["inspect", "%3Cscript%3Ealert(1)%3C/script%3E"]) == 1
     out = capsys.readouterr().out
     assert "decoded: <script>alert(1)</script>" in out
+    assert main(["inspect", "%3Cscript%3Ealert(1)%3C/script%3E:bug:[red]"]) == 1
+    assert "decoded: <script>alert(1)</script>:bug:[red]" in capsys.readouterr().out
     assert "where in the value: characters 0 to" in out and "what the model saw: " in out
 
 
