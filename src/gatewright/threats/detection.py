@@ -73,6 +73,7 @@ class Detection:
         """Inspect with ``engine`` from now on; ``correction`` is what was added to its base model, as kept."""
         self._engine = engine
         self._correction = correction
+        self._offload.end_processes()  # theirs is the former one
         self.watch.begin_anew(engine.evidence)
 
     def stop(self) -> None:

@@ -76,21 +76,31 @@ class Offload:
         try:
             parts = await asyncio.gather(*(loop.run_in_executor(pool, _inspect_chunk, part, level) for part in chunks))
         except BrokenProcessPool:
-            self._drop_pool()
+            self.end_processes()
         except (PicklingError, TypeError, AttributeError):
             pass  # a value that cannot be handed to another process
         else:
             return [inspection for part in parts for inspection in part]
         return await self.in_thread(lambda: [inspect(item) for item in items])
 
+    def end_processes(self, *, cancel: bool = False) -> None:
+        """End the processes; the next batch starts new ones, with the detector of that time.
+
+        Args:
+            cancel: what other batches have in them is not finished.
+        """
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=cancel)
+        self._pool = self._pool_recipe = None
+
     def close(self) -> None:
         """End threads and processes."""
         self.threads.shutdown(wait=False, cancel_futures=True)
-        self._drop_pool(cancel=True)
+        self.end_processes(cancel=True)
 
     def _pool_for(self, recipe: Recipe) -> ProcessPoolExecutor:
         if self._pool is None or self._pool_recipe != recipe:
-            self._drop_pool()
+            self.end_processes()
             # Not fork: threads hold locks here, and a forked child would inherit them locked.
             context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
             self._pool = ProcessPoolExecutor(
@@ -98,11 +108,6 @@ class Offload:
             )
             self._pool_recipe = recipe
         return self._pool
-
-    def _drop_pool(self, *, cancel: bool = False) -> None:
-        if self._pool is not None:  # what another batch has in it is finished unless everything ends
-            self._pool.shutdown(wait=False, cancel_futures=cancel)
-        self._pool = self._pool_recipe = None
 
 
 def size_of(value: Any, enough: int = INLINE_CHARACTERS + 1) -> int:

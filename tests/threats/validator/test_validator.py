@@ -297,6 +297,21 @@ class TestLearning:
         assert "threats:model:false_alarms" in sink.kinds()
 
 
+OWN_RULE = """
+threat_type = "sql_injection"
+references = ["CWE-89"]
+
+[[rules]]
+id = "own"
+severity = "high"
+tier = "certain"
+pattern = "a {word} "
+explain = "There are none here."
+match = ["a {word} runs"]
+harmless = ["a horse"]
+"""
+
+
 class TestLife:
     async def test_built_alone(self) -> None:
         """With no argument at all; initialize and close may be called twice."""
@@ -329,6 +344,16 @@ class TestLife:
             results = await validator.inspect_many(items)
             assert [r.threat_detected for r in results] == [False, True, False] * 25
             assert results[1] == await validator.inspect(ATTACKS["xss"])
+
+    async def test_processes_read_the_rules_again_too(self, tmp_path: Path) -> None:
+        rules = tmp_path / "own.toml"
+        rules.write_text(OWN_RULE.format(word="zebra"))
+        items = [f"a zebra {number} " + "harmless words and more of them. " * 40_000 for number in range(4)]
+        async with ManufacturerSecurityValidator(processes=2, rules_dir=tmp_path) as validator:
+            assert [found.threat_detected for found in await validator.inspect_many(items)] == [True] * 4
+            rules.write_text(OWN_RULE.format(word="gnu"))
+            assert await validator.load_threat_patterns() == 1
+            assert [found.threat_detected for found in await validator.inspect_many(items)] == [False] * 4
 
     async def test_values_that_no_process_can_be_handed(self) -> None:
         async with ManufacturerSecurityValidator(processes=2) as validator:
