@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -17,6 +18,7 @@ from gatewright.errors import ConfigurationError
 from gatewright.events import ListSink, SecurityEvent
 from gatewright.foundation import SecurityFoundation
 from gatewright.inspection_policy import DetectionPolicy, Exclusion, InspectionPolicy, RouteInspection, steps_of
+from gatewright.notify import MemoryNotifier
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
 from gatewright.threats.engine import MAX_FINDINGS
@@ -24,6 +26,7 @@ from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
 from gatewright.web import PathRules, RouteRule, install, open_to_all, requires
 from gatewright.web.inspection import MANY, without
 from gatewright.web.rules import RouterRules
+from gatewright.web.service import create_app
 from gatewright.web.treatment import Treatments, _ready, take_out
 from tests.web.conftest import Join
 
@@ -139,6 +142,36 @@ async def test_one_type_that_blocks_is_enough_to_refuse_what_cannot_be_seen_whol
 ) -> None:
     await adopt(routes=(RouteInspection(route="/open/*", mode="off", threats={"ssrf": "block"}),))
     assert (await http.post("/open/a", json=_deep(MAX_DEPTH + 1))).status_code == 403
+
+
+# --- what was harmless before -----------------------------------------------------------------------------------
+
+OWN_RULE = """
+threat_type = "sql_injection"
+references = ["CWE-89"]
+
+[[rules]]
+id = "own"
+severity = "high"
+tier = "certain"
+pattern = "a {word} "
+explain = "There are none here."
+match = ["a {word} runs"]
+harmless = ["a horse"]
+"""
+
+
+async def test_a_header_is_looked_at_again_by_other_rules(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(OWN_RULE.format(word="zebra"))
+    settings = Settings(database=":memory:", rules_dir=tmp_path)
+    async with SecurityFoundation(settings, notifier=MemoryNotifier()) as foundation:
+        transport = httpx.ASGITransport(create_app(foundation), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            headers = {"user-agent": "a gnu runs"}
+            assert [(await client.get("/nowhere", headers=headers)).status_code for _ in range(2)] == [404, 404]
+            (tmp_path / "own.toml").write_text(OWN_RULE.format(word="gnu"))
+            await foundation.validator.load_threat_patterns()
+            assert (await client.get("/nowhere", headers=headers)).status_code == 403
 
 
 # --- exclusions -------------------------------------------------------------------------------------------------

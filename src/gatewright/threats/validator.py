@@ -164,6 +164,15 @@ class ManufacturerSecurityValidator:
         """Whether the model is missing or damaged, so that rules alone decide."""
         return self._detection.loaded and self._detection.engine.degraded
 
+    @property
+    def detector(self) -> DetectionEngine:
+        """What inspects: another object as soon as rules or model are others.
+
+        Raises:
+            ConfigurationError: not initialised, or closed.
+        """
+        return self._detection.engine
+
     # --- inspection -------------------------------------------------------------------------------------------------
 
     async def inspect(

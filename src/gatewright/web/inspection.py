@@ -72,6 +72,7 @@ class Inspector:
         self._controls = controls
         self._treatments = treatments
         self._harmless: OrderedDict[tuple[int, str], None] = OrderedDict()
+        self._judged_by: object = None
 
     async def inspect(self, scope: Scope, body: Any, rule: RouteRule, state: RequestState) -> None:
         """Look at everything the application may read.
@@ -83,6 +84,10 @@ class Inspector:
         treatment = self._treatments.of(rule, scope)
         if not treatment.looks:
             return
+        detector = self._validator.detector
+        if detector is not self._judged_by:
+            self._judged_by = detector
+            self.forget()
         owner = None if state.caller is None else state.caller.manufacturer_id
         level = self._controls.detection_level(owner, rule.name)
         value = self._gather(scope, body, rule, level)
@@ -94,7 +99,8 @@ class Inspector:
             route=rule.name,
         )
         if not found.threat_detected and not found.truncated:
-            self._remember(value.get("headers", {}), level)
+            if self._validator.detector is detector:
+                self._remember(value.get("headers", {}), level)
             return
         refused = treatment.refuses(found)
         if not refused and treatment.blocks and len(found.findings) >= MANY:
@@ -158,7 +164,7 @@ class Inspector:
             self._harmless.popitem(last=False)
 
     def forget(self, _: str = "") -> None:
-        """Drop the memory: rules, model or detection level changed."""
+        """Drop the memory: the detector, or its level, is another."""
         self._harmless.clear()
 
     def _report(

@@ -65,7 +65,7 @@ class GatewrightMiddleware:
             foundation.declared_exclusions,
         )
         self._inspector = Inspector(foundation.validator, foundation.sink, foundation.controls, treatments)
-        for topic in ("model", "controls", "policy"):
+        for topic in ("controls", "policy"):
             foundation.store.changes.subscribe(topic, self._inspector.forget)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
