@@ -34,6 +34,7 @@ async def test_suggestions_wait_for_a_person(monitor: SecurityMonitor, clock: Ma
     (finding,) = [f for f in await monitor.assess() if f.kind == "repeated_threats"]
     assert finding.severity == "high"
     assert finding.measured["events"] == 5
+    assert all(type(answer.kind) is str for found in await monitor.assess() for answer in found.answers)
     block, level = await monitor.propose()
     assert {block.measure.kind, level.measure.kind} == {"block", "detection_level"}
     if block.measure.kind != "block":

@@ -134,7 +134,7 @@ FACT_CHECKS = (
         severity=Severity.HIGH,
         summary="Staff of the platform sign in without a second factor.",
         advice="Require it of the tenant `platform`.",
-        answers=(Answer(kind=MeasureKind.REQUIRE_MFA, scope=PLATFORM_SCOPE, seconds=30 * DAY),),
+        answers=(Answer(kind=MeasureKind.REQUIRE_MFA.value, scope=PLATFORM_SCOPE, seconds=30 * DAY),),
     ),
     FactCheck(
         fact="detector_degraded",
@@ -229,16 +229,18 @@ def _answers(incident: StoredIncident, detection_level: int) -> Iterable[Answer]
     scope = f"manufacturer:{incident.manufacturer_id}" if incident.manufacturer_id else None
     kind = incident.kind
     if kind in {"brute_force", "refresh_token_reuse", "session_hijack"} and scope:
-        yield Answer(kind=MeasureKind.REQUIRE_MFA, scope=scope, seconds=DAY)
+        yield Answer(kind=MeasureKind.REQUIRE_MFA.value, scope=scope, seconds=DAY)
     if kind in {"credential_stuffing", "repeated_threats"}:
         for network in _networks_to_block(incident):
-            yield Answer(kind=MeasureKind.BLOCK, scope=f"network:{network}", seconds=HOUR)
+            yield Answer(kind=MeasureKind.BLOCK.value, scope=f"network:{network}", seconds=HOUR)
     if kind == "distributed_guessing":
-        yield Answer(kind=MeasureKind.TIGHTEN_LIMIT, scope=EVERYWHERE, target="login", value=0.5, seconds=HOUR / 2)
+        yield Answer(
+            kind=MeasureKind.TIGHTEN_LIMIT.value, scope=EVERYWHERE, target="login", value=0.5, seconds=HOUR / 2
+        )
     if kind in {"repeated_threats", "manufacturer_threats"} and scope and detection_level < 4:
-        yield Answer(kind=MeasureKind.DETECTION_LEVEL, scope=scope, value=detection_level + 1, seconds=6 * HOUR)
+        yield Answer(kind=MeasureKind.DETECTION_LEVEL.value, scope=scope, value=detection_level + 1, seconds=6 * HOUR)
     if kind in {"privilege_probing", "quota_abuse"} and scope:
-        yield Answer(kind=MeasureKind.TIGHTEN_LIMIT, scope=scope, value=0.5, seconds=HOUR)
+        yield Answer(kind=MeasureKind.TIGHTEN_LIMIT.value, scope=scope, value=0.5, seconds=HOUR)
 
 
 def _networks_to_block(incident: StoredIncident) -> list[str]:
