@@ -7,6 +7,7 @@ read for certain is refused: a compressed body, JSON that is not UTF-8, a declar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,6 +21,13 @@ from gatewright.web.problems import Problem
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _DECLARATIONS = frozenset({b"content-type", b"content-encoding"})
+
+_PLAIN = frozenset({b"7bit", b"8bit", b"binary"})
+"""Transfer encodings in which a part is as it was sent; others are undone by some frameworks only."""
+
+_XML_ENCODING = re.compile(r"<\?xml[^>]{0,100}\bencoding\s{0,20}=\s{0,20}[\"']([A-Za-z0-9._-]{1,40})")
+_LIKE_ASCII = re.compile(r"utf-?8|(?:us-)?ascii|iso-8859-\d{1,2}|windows-125\d|latin-?1", re.IGNORECASE)
+"""Encodings in which markup is written as in UTF-8; in others (UTF-7, EBCDIC) it looks like something else."""
 
 MAX_FIELDS = 1_000
 """Form fields and parts at the most."""
@@ -208,8 +216,14 @@ def _multipart(body: bytes, options: Mapping[bytes, bytes]) -> dict[str, Any]:
         parser.write(body)
         parser.finalize()
     except MultipartParseError:
-        raise Problem(400, "INVALID_MULTIPART", "The parts cannot be read; let your HTTP library build them.") from None
+        raise _unreadable_parts() from None
+    if not collector.ended:  # some frameworks take what is there of the last part, others leave it
+        raise _unreadable_parts()
     return collect(collector.pairs)
+
+
+def _unreadable_parts() -> Problem:
+    return Problem(400, "INVALID_MULTIPART", "The parts cannot be read; let your HTTP library build them.")
 
 
 class _Parts:
@@ -217,6 +231,7 @@ class _Parts:
 
     def __init__(self) -> None:
         self.pairs: list[tuple[str, str]] = []
+        self.ended = False
         self._name = self._value = self._disposition = b""
         self._data: list[bytes] = []
 
@@ -228,6 +243,7 @@ class _Parts:
             "on_header_end": self._header_end,
             "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
             "on_part_end": self._end,
+            "on_end": self._all,
         }
 
     def _add(self, attribute: str, data: bytes) -> None:
@@ -242,7 +258,12 @@ class _Parts:
     def _header_end(self) -> None:
         if self._name.lower() == b"content-disposition":
             self._disposition = self._value
+        elif self._name.lower() == b"content-transfer-encoding" and self._value.strip().lower() not in _PLAIN:
+            raise Problem(400, "INVALID_MULTIPART", "Send parts without Content-Transfer-Encoding (RFC 7578 §4.7).")
         self._name = self._value = b""
+
+    def _all(self) -> None:
+        self.ended = True
 
     def _end(self) -> None:
         _, options = parse_options_header(self._disposition)
@@ -266,6 +287,9 @@ def _text_or_json(body: bytes, kind: str) -> Any:
         if kind.startswith("text/") or kind.endswith("xml"):
             raise Problem(400, "INVALID_ENCODING", "Text must be UTF-8; encode the body so.") from None
         return None
+    declared = _XML_ENCODING.match(text.lstrip())
+    if declared and not _LIKE_ASCII.fullmatch(declared[1]):
+        raise Problem(400, "INVALID_ENCODING", f"XML must be UTF-8, not {declared[1]}; encode the body as UTF-8.")
     if text.lstrip()[:1] in ("{", "["):
         try:
             return parse_json(body)
