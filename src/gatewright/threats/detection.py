@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 100_000
 """Items in one batch."""
+COUNTED_AT_ONCE = 1_000
+"""Results that are counted before others have their turn."""
 
 
 class Detection:
@@ -115,8 +118,10 @@ class Detection:
         engine, level = self.engine, self.level_for(manufacturer_id, route)
         recipe = None if self._load_arguments is None else (self._load_arguments, self._correction)
         results = await self._offload.inspect_many(batch, level, lambda item: engine.inspect(item, level=level), recipe)
-        for item, inspection in zip(batch, results, strict=True):
+        for number, (item, inspection) in enumerate(zip(batch, results, strict=True), 1):
             self._count(item, inspection)
+            if number % COUNTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
         return results
 
     async def analyse(self, threat_type: Any, data: Any) -> ThreatDetectionResult:

@@ -202,8 +202,9 @@ def _name_lost_markup(before: str, after: str, removed: Removed) -> None:
     if "<" not in before:
         return
     for name, found in (("<{}>", _TAG), ("{}", _ATTRIBUTE), ("{}:", _SCHEME)):
-        kept = {word.lower() for word in found.findall(after)}
-        removed.update((name.format(word.lower()), None) for word in found.findall(before) if word.lower() not in kept)
+        kept = {word[1].lower() for word in found.finditer(after)}
+        words = (word[1].lower() for word in found.finditer(before))
+        removed.update((name.format(word), None) for word in words if word not in kept)
     if _COMMENT.search(before) and not _COMMENT.search(after):
         removed["comment"] = None
 
