@@ -108,6 +108,8 @@ class Screening:
     async def _refresh_names(self) -> None:
         if self._manufacturers is None or self._clock.monotonic() - self._names_read_at < KNOWN_NAMES_AGE:
             return
+        if self._reading.locked() and self._names_read_at > float("-inf"):
+            return  # they are being read: until then the former ones will do
         async with self._reading:
             if self._clock.monotonic() - self._names_read_at < KNOWN_NAMES_AGE:
                 return

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure
 from gatewright.errors import ConfigurationError, UnknownThreatTypeError, ValidationError
 from gatewright.events import ListSink
@@ -20,6 +21,7 @@ from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer
 from gatewright.threats import ManufacturerSecurityValidator, ThreatType
 from gatewright.threats.engine import DetectionEngine
+from gatewright.threats.screening import KNOWN_NAMES_AGE
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -145,6 +147,19 @@ class TestDetection:
             assert not (await validator.inspect("plain words", manufacturer_id="m1")).threat_detected
 
 
+class SlowNames:
+    """Nobody is registered, and it takes its time to say so."""
+
+    def __init__(self) -> None:
+        self.go, self.asked = asyncio.Event(), asyncio.Event()
+
+    async def list_manufacturers(self, *, after: str = "", limit: int = 100) -> list[StoredManufacturer]:
+        if not self.go.is_set():
+            self.asked.set()
+        await self.go.wait()
+        return []
+
+
 class TestData:
     async def test_clean(self, validator: ManufacturerSecurityValidator) -> None:
         result = await validator.validate_manufacturer_data(CLEAN)
@@ -236,6 +251,20 @@ class TestData:
                 assert "LOOKALIKE_COMPANY_NAME" in {w.error_type for w in result.warnings}
                 assert result.security_score < 0.8
                 assert await validator.validate_many([CLEAN])
+
+    async def test_who_reads_the_names_again_keeps_nobody_waiting(self, engine: DetectionEngine) -> None:
+        clock, names = ManualClock(NOW), SlowNames()
+        async with ManufacturerSecurityValidator(engine=engine, clock=clock, manufacturers=names) as validator:
+            names.go.set()
+            await validator.validate_manufacturer_data(CLEAN)
+            names.go.clear()
+            clock.advance(KNOWN_NAMES_AGE + 1)
+            reader = asyncio.create_task(validator.validate_manufacturer_data(CLEAN))
+            await names.asked.wait()
+            assert (await validator.validate_manufacturer_data(CLEAN)).is_valid
+            assert not reader.done()
+            names.go.set()
+            assert (await reader).is_valid
 
     async def test_sanitize(self, validator: ManufacturerSecurityValidator) -> None:
         result = await validator.sanitize("<b>x</b><script>alert(1)</script>", "html")
