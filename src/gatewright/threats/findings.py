@@ -10,10 +10,11 @@ from gatewright.records import Record
 class ThreatDetectionResult(Record, frozen=True, kw_only=True):
     """What was found of one threat type at one place.
 
-    ``confidence`` and ``risk_score`` are from 0 to 1. ``detected_patterns`` are rule ids (``model`` where the
-    learned model alone decided), ``evidence`` is the part of the value that shows the attack, secrets masked;
-    ``threat_details`` holds a sentence for people, ``path`` the place (``$.products[3].name``), ``metadata``
-    spans, the decoded form and the heaviest n-grams.
+    ``severity`` is ``low``, ``medium``, ``high`` or ``critical``, ``none`` where nothing was found; ``confidence`` and
+    ``risk_score`` are from 0 to 1. ``detected_patterns`` are rule ids (``model`` where the learned model alone
+    decided), ``evidence`` is the part of the value that shows the attack, secrets masked; ``threat_details`` holds a
+    sentence for people, ``path`` the place (``$.products[3].name``), ``metadata`` spans, the decoded form and the
+    heaviest n-grams.
     """
 
     threat_detected: bool

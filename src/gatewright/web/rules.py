@@ -101,12 +101,6 @@ def path_pattern(path: str) -> re.Pattern[str]:
     return re.compile("".join(words), re.DOTALL)
 
 
-class Requirement(Protocol):
-    """A FastAPI dependency that carries a rule; see :func:`gatewright.web.dependencies.requires`."""
-
-    rule: RouteRule
-
-
 class RouterRules:
     """Rules read off the dependencies of a Starlette or FastAPI application's own routes.
 
