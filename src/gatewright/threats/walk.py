@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from enum import Enum
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ def _members(value: Mapping[Any, Any], path: str, depth: int, room: int) -> list
             if step[0] == "[" or key[:2] == "__":
                 odd.append((key, path, depth, key, True))
         else:
+            if not isinstance(key, _SILENT):
+                odd.append((_read(key), path, depth, "", True))
             key, step = "", f"[{key!r:.64}]"
         if not isinstance(member, _SILENT):
             below.append((member, path + step, depth, key, False))
@@ -111,7 +114,7 @@ def _items(value: Collection[Any], path: str, depth: int, key: str, room: int) -
 def _read(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value[:MAX_CHARACTERS]).decode("utf-8", "replace")
-    return str(value)
+    return str(value.value if isinstance(value, Enum) else value)
 
 
 def _step(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -52,6 +53,21 @@ def test_the_key_of_a_list_is_that_of_its_items() -> None:
 
 def test_a_way_to_the_prototype_is_a_text() -> None:
     assert "constructor.prototype" in [text.text for text in Walk({"constructor": {"prototype": {"a": 1}}})]
+
+
+def test_keys_that_are_no_text_are_read_as_text() -> None:
+    """Bytes and tuples may be keys in Python; numbers have nothing to hide."""
+    found = [(text.text, text.is_key) for text in Walk({b"<script>": 1, ("' or", 2): 3, 7: "x"})]
+    assert found == [("<script>", True), ('("\' or", 2)', True), ("x", False)]
+
+
+def test_members_of_enums_are_read_by_their_values() -> None:
+    """What is stored and sent is the value."""
+
+    class Colour(Enum):
+        RED = "r'ed"
+
+    assert [text.text for text in Walk({"colour": Colour.RED})] == ["r'ed"]
 
 
 def test_other_objects_are_read_as_text() -> None:
