@@ -13,9 +13,9 @@ _TIER_RANK = {"weak": 0, "strong": 1, "certain": 2}
 
 LEVELS = 4
 DEFAULT_THRESHOLDS = (
-    (0.0, 0.20, 0.70, 0.90),
-    (0.0, 0.10, 0.50, 0.75),
-    (0.0, 0.02, 0.20, 0.50),
+    (0.0, 0.35, 0.80, 0.85),
+    (0.0, 0.15, 0.60, 0.75),
+    (0.0, 0.05, 0.30, 0.50),
     (0.0, 0.00, 0.10, 0.30),
 )
 """By level: the probability from which a text is an attack when its best hit is certain, strong, weak or none."""

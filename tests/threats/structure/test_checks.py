@@ -10,6 +10,7 @@ from hypothesis import example, given, settings, strategies as st
 from gatewright.threats.matching import Re2Matcher, VectorscanMatcher
 from gatewright.threats.rules import load_rules
 from gatewright.threats.structure import CHECKS
+from gatewright.threats.structure.commands import KNOWN
 from gatewright.threats.structure.sql import TOKENS, fingerprint
 
 RULES = load_rules()
@@ -24,6 +25,15 @@ ATTACKS = {
         "`sleep 5`",
         "x%0als -la",
         "|c^md /c dir",
+        "||+dir|c:/",
+        "$'id'",
+        "x; sudo -l",
+        "; if [ 1 ]; then id; fi",
+        "; eval whoami",
+        "a=id;$a",
+        "/???/b?sh -c x",
+        "/e*c/pa*wd",
+        "x;/usr/bin/id and more",
     ],
     "html": [
         "<img src=x onerror=alert(1)>",
@@ -32,6 +42,8 @@ ATTACKS = {
         '<a href=" java\tscript:x()">',
         "<iframe src='data:text/html,x'>",
         "<x onclick=`eval(name)`",
+        "<svg onload=with(document)body.append()>",
+        "<img src=x onerror=a=alert,a(1)>",
     ],
     "ldap": ["*)(uid=*))(|(uid=*", "x)(cn>=a", "admin)(&)", "x))%00", "a)(!(b=c", "x)(member:1.2.840:=y"],
     "paths": [
@@ -54,7 +66,14 @@ ATTACKS = {
         "#{system('id')}",
         "{{['id']|filter('passthru')}}",
     ],
-    "operators": ['{"a": {"$ne": 1}}', "{$where: 'x'}", "user[$gt]=", "', $or: [", "login[$regex][$not]=x"],
+    "operators": [
+        '{"a": {"$ne": 1}}',
+        "{$where: 'x'}",
+        "user[$gt]=",
+        "', $or: [",
+        "login[$regex][$not]=x",
+        "$where: '1'",
+    ],
     "sql": [
         "x' or 1=1 --",
         '" or ""="',
@@ -64,6 +83,11 @@ ATTACKS = {
         "5) and (3=3",
         "x' and sleep(5)#",
         "1') where 2=2 order by 1#",
+        "users.id and 8=3",
+        "x' - 1 - 'y' = '1",
+        "'-1#",
+        "1--x\nand 2=2",
+        "1 or (1 or 1)--",
     ],
 }
 
@@ -77,6 +101,12 @@ HARMLESS = {
         "| ls | lists |\n|---|---|\n| cat | shows |",
         "R&D",
         "Windows&reg; 6.1",
+        "Programming; Python; Ruby",
+        "R&D; start at 5",
+        "zone1,a|author|sort,year,a",
+        "/static/*/*.js",
+        "size=5; colour=$9",
+        "5+5 & 6+6",
     ],
     "html": [
         '<button onclick="addToCart(5)">',
@@ -107,6 +137,9 @@ HARMLESS = {
         "dogs' and cats' food",
         "O'Neil & Sons",
         "4 and 5 are 9",
+        "5'-6 tall",
+        "width and height = 5",
+        "1--2\nand 3",
     ],
 }
 
@@ -190,3 +223,10 @@ def test_fingerprints() -> None:
     assert fingerprint("'x' or 1=1 --") == "s&1o1c"
     assert fingerprint("1 union all select user(), @@version from t") == "1UkEf,vkn"
     assert len(fingerprint("a " * 1_000)) == TOKENS
+
+
+@pytest.mark.parametrize("word", sorted(KNOWN))
+def test_every_known_command_passes_the_gate(word: str) -> None:
+    """The expression that asks the check knows the same words as the check."""
+    ids = {RULES.rules[number].id for number in VECTORSCAN.match(f"x; {word} -a /tmp")}
+    assert "cmd-in-place" in ids

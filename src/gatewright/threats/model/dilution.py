@@ -15,7 +15,7 @@ from gatewright.threats.model.features import WINDOW
 from gatewright.threats.rules import RuleSet
 
 LONGEST_ATTACK = 72
-SHARE = 0.35
+SHARE = 0.5
 """Of the attacks of one category and source, so many are diluted; few rows are all diluted."""
 
 ALL_BELOW = 400

@@ -39,13 +39,19 @@ _DIGITS = bytes(0x30 if 0x30 <= b <= 0x39 else b for b in range(256))
 
 
 def _shape_of(byte: int) -> int:
-    """Signs keep their place in the upper half, so that no n-gram of a shape is one of a text."""
+    """Signs keep their place in the upper half, so that no n-gram of a shape is one of a text.
+
+    But for the last three, whose places mean letters, digits and blanks: they take those of ``A``, ``B`` and ``C``,
+    which a text in lower case does not have.
+    """
     if 0x61 <= byte <= 0x7A or byte >= 0x80:
         return _LETTER
     if byte == 0x30:
         return _DIGIT
     if byte in b" \t\r\n\x0b\x0c":
         return _SPACE
+    if byte >= 0x7D:
+        return byte - 0x7D + 0xC1
     return byte | 0x80 if byte else 0
 
 

@@ -29,6 +29,9 @@ from gatewright.threats.walk import Walk
 _BLOCK = 4_000
 """Windows that are made a matrix at once."""
 
+GRID = 1_024
+"""Weights of names, and the bias, are whole numbers of 1 / GRID: other processors round the last bit otherwise."""
+
 PASSES = 6
 ALPHA = 1e-6
 _RANK = {"weak": 0, "strong": 1, "certain": 2}
@@ -126,6 +129,7 @@ def teaching(cut: Windows, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool
 def fit(cut: Windows, labels: Any, weights: Any, chosen: Any, *, seed: int) -> tuple[npt.NDArray[np.float64], float]:
     """Weights and bias of the score, from the chosen windows."""
     from sklearn.linear_model import SGDClassifier
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
     count = np.bincount(cut.row, minlength=len(labels))
     own = labels[cut.row]
@@ -139,7 +143,9 @@ def fit(cut: Windows, labels: Any, weights: Any, chosen: Any, *, seed: int) -> t
         random_state=seed,
         learning_rate="optimal",
     )
-    model.fit(cut.matrix[chosen], own[chosen], sample_weight=(weights[cut.row] / spread)[chosen])
+    # How many threads share a sum of vectors decides how its last elements are rounded.
+    with threadpool_limits(1, user_api="blas"):
+        model.fit(cut.matrix[chosen], own[chosen], sample_weight=(weights[cut.row] / spread)[chosen])
     return model.coef_.ravel(), float(model.intercept_[0])
 
 
@@ -216,7 +222,7 @@ def pack(
     info = ModelInfo(
         format=FORMAT,
         bits=BITS,
-        bias=bias,
+        bias=float(_on_grid(np.array(bias))),
         scale=scale,
         type_scale=type_scale,
         named=names_of(rules),
@@ -228,7 +234,11 @@ def pack(
     return dump(
         info,
         np.clip(np.rint(ngrams / scale), -127, 127).astype(np.int8),
-        coefficients[COLUMNS:].astype(np.float32),
+        _on_grid(coefficients[COLUMNS:]).astype(np.float32),
         np.clip(np.rint(heads[:, : 1 << TYPE_BITS] / type_scale), -127, 127).astype(np.int8),
-        heads[:, 1 << TYPE_BITS :].astype(np.float32),
+        _on_grid(heads[:, 1 << TYPE_BITS :]).astype(np.float32),
     )
+
+
+def _on_grid(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.rint(values * GRID) / GRID

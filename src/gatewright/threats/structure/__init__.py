@@ -2,7 +2,8 @@
 
 An expression in linear time is the gate. Where it matches, and only there, a check reads the text as the attacked
 language would: as shell words, markup, a path, a filter. Each check is one function of the text, linear in its
-length and bounded in what it looks at, and quick to tell prose: the broadest gates let a third of harmless texts in.
+length and bounded in what it looks at, and quick to tell prose. Gates hold the words that their checks look for, so
+that of a hundred plain texts three reach one, and of JSON bodies and code one in six.
 """
 
 from __future__ import annotations

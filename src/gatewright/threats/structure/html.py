@@ -27,9 +27,11 @@ _LINKS = words(
     "dynsrc lowsrc manifest ping folder"
 )
 _PROBE = re.compile(
-    r"(?:alert|prompt|confirm|print|eval|atob|fetch|import|settimeout|setinterval|execscript)\s*(?:[(`]|\?\.|&lpar;|&#)|"
-    r"document\s*[.\[]|window\s*[.\[]|(?:top|self|parent|globalthis|this)\s*\[|location\s*[=.]|string\.fromcharcode|"
-    r"javascript:|\\u00|\\x[0-9a-f]{2}|&#x?\d|constructor\s*[.(\[]|throw\s|onerror\s*=|new\s+image|\[\]\[|=\s*alert|cookie",
+    r"(?:alert|prompt|confirm|print|eval|atob|fetch|import|settimeout|setinterval|execscript)\s*"
+    r"(?:[(`]|\?\.|&lpar;|&#|/\*)|document\s*[.\[]|window\s*[.\[]|(?:top|self|parent|globalthis|this)\s*\[|location\s*[=.]|string\.fromcharcode|"
+    r"javascript:|\\u00|\\x[0-9a-f]{2}|&#x?\d|constructor\s*[.(\[]|throw\s|onerror\s*=|new\s+image|\[\]\[|cookie|"
+    r"[=,(]\s*(?:alert|prompt|confirm|eval)\b|new\s*\(?\s*function|getscript\s*\(|createelement|with\s*\(\s*document|"
+    r"\.sendbeacon|xmlhttprequest|innerhtml\s*[=+]|reflect\s*\.|navigator\.vibrate|ownerdocument|defaultview|^\s*['\"`]?\s*name\b",
     re.IGNORECASE,
 )
 

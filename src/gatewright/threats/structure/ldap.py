@@ -7,6 +7,7 @@ import re
 LONGEST = 4_096
 """Characters that are read."""
 
+_PARENTHESIS = re.compile(r"[()]")
 _CONDITION = re.compile(r"\(\s*[a-zA-Z][\w.;-]{0,40}\s*(?:[~<>]?=|:[\w.:]{0,40}=)")
 _OPERATOR = re.compile(r"\(\s*[&|!]\s*(?:\(|$)|\(\s*[&|]\s*\w*\s*=?")
 _ENDS = re.compile(r"\)+\s*(?:%00|\x00)")
@@ -16,12 +17,9 @@ def breaks_filter(text: str) -> bool:
     """Whether a parenthesis closes more than was open and a condition, an operator or a null byte follows."""
     text = text[:LONGEST]
     depth = 0
-    for place, sign in enumerate(text):
-        if sign == "(":
-            depth += 1
-        elif sign == ")":
-            depth -= 1
-            if depth < 0:
-                behind = text[place + 1 :].lstrip(")")
-                return bool(_CONDITION.match(behind) or _OPERATOR.match(behind) or _ENDS.match(text[place:]))
+    for found in _PARENTHESIS.finditer(text):
+        depth += 1 if found.group() == "(" else -1
+        if depth < 0:
+            behind = text[found.end() :].lstrip(")")
+            return bool(_CONDITION.match(behind) or _OPERATOR.match(behind) or _ENDS.match(text[found.start() :]))
     return False

@@ -15,7 +15,7 @@ _NAMES = (
     "ne|gte?|lte?|n?in|eq|regex|where|exists|n?or|and|not|expr|function|jsonschema|elemmatch|mod|accumulator|lookup|"
     "type|size|all|text|comment|geowithin|near|slice|rand|sample_?rate|options"
 )
-_KEY = re.compile(rf"[{{,]\s*(['\"]?)\$(?:{_NAMES})\1\s*:", re.IGNORECASE)
+_KEY = re.compile(rf"[{{,]\s*(['\"]?)\$(?:{_NAMES})\1\s*:|^\s*\$(?:where|expr|function)\s*:", re.IGNORECASE)
 _FIELD = re.compile(rf"\[\s*['\"]?\$(?:{_NAMES})['\"]?\s*\](?:\[[^\]]{{0,40}}\]){{0,4}}\s*(?:=|$)", re.IGNORECASE)
 _STRING = re.compile(r"'(?:[^'\\]|\\.){0,400}'|\"(?:[^\"\\]|\\.){0,400}\"", re.DOTALL)
 _IS_KEY = re.compile(r"\s*:")

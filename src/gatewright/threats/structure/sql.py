@@ -42,18 +42,20 @@ _WORDS = (
 )
 
 _IN_STRING = re.compile(
-    r"s(?:&1(?:[oa&c,;]|$)|&[sfv](?:[oa&c,;s]|$)|&f[1sfvn]|&n[oc]|&[1sfvn]?a*[1sfvn]o|o+[1sfvn]?[1sfv](?:[&oc;]|$)|o+[1sfvn]o|o+s|Uk?E|U[ck]|;+E[knf1vE]|;+c$|c$|"
-    r"a[1fsv]o|a?f[1s]*(?:[oc&]|$)|k+[1fn]?o?[1]*c$|(?:kn)?k1o1)"
+    r"s(?:&1(?:[oa&c,;]|$)|&[sfv](?:[oa&c,;s]|$)|&f[1sfvn]|&n[oc]|&[1sfvn]?a*[1sfvn]o|"
+    r"o+[1sfvn]?[1sfv](?:[&oc;]|$)|o+[1sfvn]o|o+s|Uk?E|U[ck]|;+E[knf1vE]|;+c$|c$|(?:a+[1fsvn])+(?:o|&|c$)|"
+    r"o+a+[1sfv](?:[&oc;s]|$)|a?f[1s]*(?:[oc&]|$)|k+[1fn]?o?[1]*c$|(?:kn)?k1o1)"
 )
 _BARE = re.compile(
-    r"(?:[1v]|n(?=U))(?:&a*[1sfv]o|&a*n?[fs]o|Uk?E|;+E[knf1v]|(?:kn)?k1o1|&f[1s]|o1[&c]|k1c$)|f1o1(?:,|$)|E(?:[fv]|a?[1s],|a1?k)"
+    r"(?:[1v]|n(?=U))(?:&1(?:&1)+c|&a*[1sfv]o|&a*n?[fs]o|Uk?E|;+E[knf1v]|(?:kn)?k1o1|&f[1s]|o1[&c]|k1c$)|"
+    r"f1o1(?:,|$)|n&(?:a*1|f1)o(?:a*1|f1)(?:$|c|&)|E(?:[fv]|a?[1s],|a1?k)"
 )
 
 
 _BEHIND_STRING = frozenset("&oU;cafk")
 """What stands behind the string in every attack from between quotes."""
 
-_BEGINS_BARE = frozenset(("1", "v", "f", "E", "nU"))
+_BEGINS_BARE = frozenset(("1", "v", "f", "E", "nU", "n&"))
 """What every attack from a bare place begins with."""
 
 
@@ -98,6 +100,8 @@ def _types(text: str) -> Iterator[str]:
             found = _WORDS[word] if word in _WORDS else "f" if text.startswith("(", place) else "n"
         elif kind == "p":
             found = "" if said in "()" else said
+        elif kind == "c" and said[0] in "-#" and text.startswith("\n", place):
+            found = ""  # the statement goes on in the next line
         elif kind == "c":
             found = "c" if len(said) <= _SHORT_COMMENT or said.startswith("/*") else "C"
         else:
