@@ -33,7 +33,7 @@ _MENTION = re.compile(r"`[\w./-]{1,40}`")
 _SKIP = re.compile(r"(?:[\s;|&({!`]|\$\()*")
 _EMPTY = re.compile(r"\$@|\$\{?[*@!#]\}?|``|''|\"\"|\$\(\)|\$[a-z0-9](?![\w(])|\$(?=['\"])")
 _SPACE_BY_NAME = re.compile(r"\$\{?IFS(?:%\?\?)?\}?(?:\$\d)?", re.IGNORECASE)
-_WITH_PLUS = re.compile(r"\S{0,40}(?:[;|&`]\+|\+[;|&`])\S{0,80}")
+_WITH_PLUS = re.compile(r"\S{0,40}(?:[;|&`]\+|\+[;|&`]|[;|&`]\w{1,12}\+)\S{0,80}")
 _WORD = re.compile(r"[^\s;|&()<>`{},%]{1,80}")
 _END = re.compile(r"\s*(?:$|[;|&`)<>}\n#]|%00|\\n)")
 _ARGUMENT = re.compile(

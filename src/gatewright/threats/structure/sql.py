@@ -47,7 +47,7 @@ _IN_STRING = re.compile(
     r"o+a+[1sfv](?:[&oc;s]|$)|a?f[1s]*(?:[oc&]|$)|k+[1fn]?o?[1]*c$|(?:kn)?k1o1)"
 )
 _BARE = re.compile(
-    r"(?:[1v]|n(?=U))(?:&1(?:&1)+c|&a*[1sfv]o|&a*n?[fs]o|Uk?E|;+E[knf1v]|(?:kn)?k1o1|&f[1s]|o1[&c]|k1c$)|"
+    r"(?:[1v]|n(?=U))(?:&1(?:&1)+c|&(?:a*[1sfv])+o|&a*n?[fs]o|Uk?E|;+E[knf1v]|(?:kn)?k1o1|&f[1s]|o1[&c]|k1c$)|"
     r"f1o1(?:,|$)|n&(?:a*1|f1)o(?:a*1|f1)(?:$|c|&)|E(?:[fv]|a?[1s],|a1?k)"
 )
 
