@@ -37,11 +37,11 @@ PART = 8_000
 _SHARED: dict[str, Any] = {}
 """What the processes forked for parts and folds read."""
 
-LIMITS = {"plain": 0.0020, "json": 0.0020, "hard": 0.03}
-"""False positives allowed when thresholds are chosen: under the targets, since other sources will be worse."""
+LIMITS = {"plain": 0.0008, "json": 0.0008, "hard": 0.018}
+"""False positives allowed when thresholds are chosen: under the goal, since other sources will be worse."""
 
 KINDS = ("plain", "json", "hard")
-GRID = ((0.0, 0.02, 0.05, 0.1), (0.02, 0.05, 0.1, 0.2, 0.3), (0.2, 0.3, 0.4, 0.5, 0.6, 0.7), (0.6, 0.7, 0.8, 0.9, 0.95))
+GRID = ((0.0, 0.02, 0.05), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.7, 0.8, 0.9, 0.95))
 Thresholds = tuple[float, ...]
 
 
@@ -203,6 +203,7 @@ def _document(judged: Judged, verdicts: Any, peer: Any, chosen: list[Thresholds]
         f"| Gatewright, without fragments that carry no attack | {_rate(verdicts, attacks & judged.clean):.2%} "
         "| | | | |",
         "| to ship | 93 % | 90 % | 0.3 % | 0.3 % | 4 % |",
+        "| the goal | 97 % | 94 % | 0.1 % | 0.1 % | 2 % |",
         "",
         "## By category",
         "",
