@@ -208,6 +208,12 @@ def test_the_work_grows_no_faster_than_the_text(name: str) -> None:
         "<a ",
         "``` ",
         "%2e",
+        "a+",
+        "|a+",
+        "(a=",
+        "/???/",
+        "a=b;$",
+        "1 or 1",
     ]
     for shape in shapes:
         text = shape * (200_000 // len(shape))

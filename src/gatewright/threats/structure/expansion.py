@@ -13,7 +13,7 @@ PLACES = 64
 _GLOB = re.compile(r"/([a-z]{0,8}[?\[*][\w?*\[\]]{0,12})/{1,3}([\w?*\[\]-]{1,24})", re.IGNORECASE)
 _WILD = re.compile(r"[?\[*]")
 _DIRECTORIES = words("bin sbin usr etc var tmp dev proc home root opt")
-_SET = re.compile(r"(?:^|[\s;|&`({])([a-z_]\w{0,15})=(?:\$?['\"][^'\"\n]{1,80}['\"]|[^\s;|&]{1,80})(?=\s*[;|&])", re.I)
+_SET = re.compile(r"(?:^|[\s;|&`({])([a-z_]\w{0,15})=(?:\$?['\"][^'\"\n]{1,80}['\"]|[^\s;|&]{1,80}+)(?=\s*[;|&])", re.I)
 _USED = re.compile(r"[;|&`(]\s*(?:eval\s+)?\$\{?([a-z_]\w{0,15})", re.IGNORECASE)
 
 

@@ -33,7 +33,8 @@ _MENTION = re.compile(r"`[\w./-]{1,40}`")
 _SKIP = re.compile(r"(?:[\s;|&({!`]|\$\()*")
 _EMPTY = re.compile(r"\$@|\$\{?[*@!#]\}?|``|''|\"\"|\$\(\)|\$[a-z0-9](?![\w(])|\$(?=['\"])")
 _SPACE_BY_NAME = re.compile(r"\$\{?IFS(?:%\?\?)?\}?(?:\$\d)?", re.IGNORECASE)
-_WITH_PLUS = re.compile(r"\S{0,40}(?:[;|&`]\+|\+[;|&`]|[;|&`]\w{1,12}\+)\S{0,80}")
+_PLUS_BY_SIGN = re.compile(r"[;|&`]\w{0,12}\+|\+[;|&`]")
+_UNBROKEN = re.compile(r"\S+")
 _WORD = re.compile(r"[^\s;|&()<>`{},%]{1,80}")
 _END = re.compile(r"\s*(?:$|[;|&`)<>}\n#]|%00|\\n)")
 _ARGUMENT = re.compile(
@@ -55,13 +56,18 @@ def _as_read(text: str) -> str:
     """Blanks by other names as blanks; fences, mentions in prose and tables, where nothing runs, put aside."""
     if "$" in text:
         text = _SPACE_BY_NAME.sub(" ", text)
-    if "+" in text:
-        text = _WITH_PLUS.sub(lambda found: found.group().replace("+", " "), text)
+    if "+" in text and _PLUS_BY_SIGN.search(text):
+        text = _UNBROKEN.sub(_without_plus, text)
     if "`" in text:
         text = _MENTION.sub(" ", _FENCE.sub(" ", text))
     if "|" in text and _TABLE.search(text):
         text = text.replace("|", " ")
     return text
+
+
+def _without_plus(found: re.Match[str]) -> str:
+    piece = found.group()
+    return piece.replace("+", " ") if "+" in piece and _PLUS_BY_SIGN.search(piece) else piece
 
 
 def _stands_in_place(text: str) -> bool:
