@@ -1,7 +1,8 @@
-"""Grammars of attacks: where public lists are thin, variants are made from what an attack is built of.
+"""Grammars: where public lists are thin, attacks are made from what they are built of, and harmless look-alikes too.
 
 Each file has productions; ``«name»`` stands for a production of the symbol of that name, taken at random.
-``attacks`` gives texts, ``json`` whole bodies. The same seed gives the same rows.
+``attacks``, or ``harmless`` in the one file of that kind, gives texts, ``json`` whole bodies. The same seed gives the
+same rows.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ class Grammar:
         self.category = str(document.get("category", ""))
         symbols = {**common.get("symbols", {}), **document.get("symbols", {})}
         self._symbols = {name: _productions(said) for name, said in symbols.items()}
-        self.attacks = _productions(document.get("attacks", ""))
+        self.texts = _productions(document.get("attacks", document.get("harmless", "")))
         self.bodies = [msgspec.json.decode(_quoted(line)) for line in _productions(document.get("json", ""))]
 
     def text(self, choose: random.Random) -> str:
-        """One attack as a text."""
-        return self._expand(choose.choice(self.attacks), choose, 0)
+        """One payload as a text."""
+        return self._expand(choose.choice(self.texts), choose, 0)
 
     def body(self, choose: random.Random) -> Any:
-        """One attack as a JSON body."""
+        """One payload as a JSON body."""
         return self._filled(choose.choice(self.bodies), choose)
 
     def unknown(self) -> set[str]:
         """Symbols that are used and not defined, for tests."""
-        texts = [*self.attacks, *(text for texts in self._symbols.values() for text in texts)]
+        texts = [*self.texts, *(text for texts in self._symbols.values() for text in texts)]
         texts.append(msgspec.json.encode(self.bodies).decode())
         return {name for text in texts for name in _SYMBOL.findall(text)} - set(self._symbols)
 
@@ -72,7 +73,7 @@ def grammars() -> tuple[Grammar, ...]:
 
 
 def generate(count: int, *, seed: int, categories: frozenset[str] | None = None) -> Iterator[tuple[str, Any]]:
-    """Category and payload of up to ``count`` different attacks of every category, the same for the same seed."""
+    """Category and payload of up to ``count`` different payloads of every category, the same for the same seed."""
     for grammar in grammars():
         if categories is not None and grammar.category not in categories:
             continue

@@ -19,6 +19,9 @@ FILES = ("dev.jsonl.gz", "benign-rich.jsonl.gz")
 GRAMMAR = "grammar"
 """The source of rows that grammars make."""
 
+BENIGN = "benign"
+"""The category of what is harmless."""
+
 _REMARK = re.compile(r"(?:Exploit )?(?:Name|Description|Tags|Date|Author|Browser|Reference|Title|Label)\s?:\s")
 _SIGNS_OF_MARKUP = frozenset("<>=(){}[]&%`\\")
 
@@ -65,9 +68,9 @@ def _read(file: Path) -> Iterator[Row]:
 
 
 def grammar_rows(count: int = GRAMMAR_ROWS, *, seed: int = 7) -> list[Row]:
-    """Attacks made from grammars, the same for the same seed."""
+    """Attacks made from grammars, and harmless texts full of signs, the same for the same seed."""
     return [
-        Row(payload=payload, label=1, category=category, source=GRAMMAR)
+        Row(payload=payload, label=int(category != BENIGN), category=category, source=GRAMMAR)
         for category, payload in generate(count, seed=seed)
     ]
 
