@@ -8,7 +8,15 @@ from hypothesis import given, settings, strategies as st
 
 from gatewright.errors import ValidationError
 from gatewright.threats.learning.correction import decode_correction, encode_correction
-from gatewright.threats.learning.fit import MAX_COLUMNS, Caps, Correction, Encoded, fit_correction
+from gatewright.threats.learning.fit import (
+    ASSURANCE,
+    MAX_COLUMNS,
+    PASSING,
+    Caps,
+    Correction,
+    Encoded,
+    fit_correction,
+)
 
 
 def encoded(features: dict[int, float], margin: float) -> Encoded:
@@ -37,6 +45,25 @@ def test_a_false_alarm_is_unlearned_and_known_attacks_stay() -> None:
     correction = fit_correction([said], [False], [known] * 50, [True] * 50, caps=Caps())
     assert moved(said, correction) < 0
     assert moved(known, correction) > 2.5
+
+
+@given(st.floats(-6, 6), st.booleans())
+def test_a_statement_is_taught_until_it_is_content_and_no_further(margin: float, is_threat: bool) -> None:
+    """Harmless text need only pass; an attack is to be found with assurance."""
+    said = encoded({1: 1.0}, margin)
+    after = moved(said, fit_correction([said], [is_threat], [], [], caps=Caps(weight=20.0)))
+    wanted, sign = (ASSURANCE, 1) if is_threat else (PASSING, -1)
+    assert sign * after == pytest.approx(max(sign * margin, wanted), abs=0.2)
+
+
+@pytest.mark.parametrize("is_threat", [True, False])
+def test_known_attacks_weigh_more_where_text_is_called_harmless(is_threat: bool) -> None:
+    """A lie about what looks like many known attacks moves them little."""
+    said = encoded({1: 0.8, 2: 0.6}, -5.0 if is_threat else 5.0)
+    known = encoded({1: 0.8, 2: 0.5, 3: 0.3}, said.margin)
+    caps = Caps(replay=0.001, attacks=1.0)
+    correction = fit_correction([said], [is_threat], [known] * 20, [not is_threat] * 20, caps=caps)
+    assert (abs(moved(known, correction) - known.margin) < 1.0) == (not is_threat)
 
 
 def test_nothing_said_is_nothing_learned() -> None:

@@ -14,8 +14,9 @@ from gatewright.errors import RateLimitExceededError, StoreUnavailableError, Val
 from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats.learning import candidate
-from gatewright.threats.learning.learner import STATEMENTS_A_DAY, Learner, ModelVersion
+from gatewright.threats.learning.learner import DOUBTED, STATEMENTS_A_DAY, Learner, ModelVersion
 from gatewright.threats.learning.reference import ReferenceRow
+from gatewright.threats.learning.selection import has_attack_syntax
 from tests.threats.learning.small import SmallDetector, as_text
 
 
@@ -86,12 +87,25 @@ async def test_a_false_alarm_is_unlearned(
     """Harmless texts that the base flags pass after feedback, and attacks are found as before."""
     wrong = [text for text in harmless if small.inspect(text).threat_detected][:5]
     other = [f"<b>{word}</b> & <i>more</i> (new!)" for word in ("wood", "steel", "glass")]
-    await tell(learner, small, [*wrong, *other], False, "ann", "bob")
+    for actor in ("ann", "bob"):
+        await tell(learner, small, [*wrong, *other], False, actor)
     version = await learner.learn(small, actor="ann")
     better, _ = await learner.detector_in_use(small)
     assert flagged(better, wrong) <= flagged(small, wrong)
     assert flagged(better, attacks) >= flagged(small, attacks) * 0.98
     assert (await learner.versions())[-1] == version
+
+
+async def test_one_person_alone_makes_no_finding_harmless(
+    learner: Learner, small: SmallDetector, attacks: list[str]
+) -> None:
+    """It waits for a second voice, and is learned from when that comes."""
+    finding = next(text for text in attacks if small.inspect(text).threat_detected)
+    given = await learner.take(small, finding, "xss", False, actor="ann")
+    assert given.status == "open"
+    assert (await learner.learn(small, actor="ann")).reason == "There is no new feedback."
+    await learner.take(small, finding, "xss", False, actor="bob")
+    assert (await learner.learn(small, actor="ann")).metrics["statements"] == 1.0
 
 
 async def test_nothing_new(learner: Learner, small: SmallDetector, ldap: list[str]) -> None:
@@ -178,6 +192,38 @@ async def test_contradictions_are_kept_and_not_learned(learner: Learner, small: 
     given = await learner.take(small, "<script>alert(1)</script>", "xss", False, actor="ann")
     assert given.status == "disputed" and given.note
     assert (await learner.learn(small, actor="ann")).reason == "There is no new feedback."
+
+
+async def test_honest_people_are_heard_beside_a_liar(
+    learner: Learner,
+    small: SmallDetector,
+    rows: tuple[ReferenceRow, ...],
+    ldap: list[str],
+    harmless: list[str],
+    store: SqliteStore,
+) -> None:
+    """Who says much that contradicts what is known is not believed, and what others say is learned all the same."""
+    said, rest = ldap[:20], ldap[20:]
+    known = [as_text(row.payload) for row in rows if not row.label and row.part == "replay"]
+    lies = sorted(filter(has_attack_syntax, known), key=small.score)[:30]
+    await tell(learner, small, said, True, "ann")
+    await tell(learner, small, lies, True, "liar")
+    version = await learner.learn(small, actor="ann")
+    assert version.accepted, version.reason
+    better, _ = await learner.detector_in_use(small)
+    assert flagged(better, rest) >= flagged(small, rest) + len(rest) // 4
+    assert flagged(better, harmless) <= flagged(small, harmless) + len(harmless) // 1000
+    status = {(s.actor, s.status, s.note) for s in await store.list_feedback()}
+    assert ("liar", "disputed", DOUBTED) in status and ("ann", "used", "version 1") in status
+    assert not any(actor == "liar" and kept == "used" for actor, kept, _ in status)
+
+
+async def test_lies_alone_teach_nothing(learner: Learner, small: SmallDetector, attacks: list[str]) -> None:
+    """Nothing explains them together, so that they are not taken up, and nobody is left to learn from."""
+    await tell(learner, small, attacks[:60:2], False, "liar")
+    version = await learner.learn(small, actor="liar")
+    assert not version.accepted
+    assert (await learner.detector_in_use(small))[1] is None
 
 
 async def test_two_processes_do_not_learn_over_each_other(

@@ -27,7 +27,7 @@ def test_the_choice(tmp_path: Path) -> None:
     """Bounded by category and source, nothing long, nothing of a source that may not be passed on."""
     rows = [
         {"payload": f"' or {n}={n}", "label": 1, "category": "sqli", "source": "libinjection", "id": f"a{n}"}
-        for n in range(200)
+        for n in range(300)
     ]
     rows += [
         {"payload": {"n": n}, "label": 0, "category": "benign", "source": "synthetic-benign:json", "id": f"j{n}"}
@@ -41,7 +41,7 @@ def test_the_choice(tmp_path: Path) -> None:
     plain.write_bytes(lines)
     packed.write_bytes(gzip.compress(lines))
     assert list(read_corpus(plain)) == list(read_corpus(packed)) == rows
-    assert write_reference([plain], target) == Counter(sqli=120, benign=51)
+    assert write_reference([plain], target) == Counter(sqli=240, benign=51)
     first = target.read_bytes()
     write_reference([packed], target)
     assert target.read_bytes() == first

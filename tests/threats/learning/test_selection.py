@@ -49,7 +49,21 @@ def test_disagreement_counts_for_neither_side() -> None:
 
 def test_the_same_text_counts_once() -> None:
     said = [statement(0, "<a>"), statement(1, " <A> ", actor="bob")]
-    assert [s.feedback_id for s in select(said).chosen] == ["f1"]
+    selection = select(said)
+    assert [s.feedback_id for s in selection.chosen] == ["f1"]
+    assert [s.feedback_id for s in selection.agreeing] == ["f0"]
+
+
+def test_a_finding_is_called_harmless_by_two_people_or_waits() -> None:
+    """One person alone opens no way for attacks, however often they say it; who waits is not in dispute."""
+    finding = {"is_threat": False, "confidence": 0.9}
+    alone = [statement(0, "<a>", **finding), statement(1, " <A>", **finding)]
+    assert select(alone) == ([], [], {})
+    selection = select([*alone, statement(2, "<a>", actor="bob", **finding)])
+    assert [s.feedback_id for s in selection.chosen] == ["f2"]
+    assert len(selection.agreeing) == 2 and not selection.left_out
+    for confidence, is_threat in ((0.0, False), (0.9, True), (0.0, True)):
+        assert select([statement(0, "<a>", is_threat=is_threat, confidence=confidence)]).chosen
 
 
 def test_one_actor_is_bounded_and_the_latest_count() -> None:

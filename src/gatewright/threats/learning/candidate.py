@@ -10,19 +10,22 @@ import numpy as np
 
 from gatewright.storage.feedback import StoredFeedback
 from gatewright.threats.learning.detector import Learnable
+from gatewright.threats.learning.doubt import Score, doubted, score
 from gatewright.threats.learning.fit import Caps, Correction, Encoded, fit_correction
-from gatewright.threats.learning.guard import Verdicts, judge, objection, rates, shadow_objection
+from gatewright.threats.learning.guard import (
+    TAUGHT_ATTACKS,
+    TAUGHT_HARMLESS,
+    Verdicts,
+    judge,
+    objection,
+    rates,
+    shadow_objection,
+)
 from gatewright.threats.learning.intake import MAX_TEXTS
 from gatewright.threats.learning.reference import ReferenceRow, load_reference
 from gatewright.threats.walk import Walk
 
-LADDER = (
-    Caps(replay=0.08),
-    Caps(length=30.0, replay=0.2),
-    Caps(length=25.0, replay=0.5),
-    Caps(length=20.0, replay=1.2),
-    Caps(length=15.0, replay=4.0),
-)
+LADDER = (Caps(replay=0.01), Caps(replay=0.03), Caps(replay=0.1), Caps(replay=0.3))
 """The caps that are tried, the loosest first."""
 
 TEXTS_OF_A_ROW = 3
@@ -32,11 +35,15 @@ NOTHING = Correction(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 class Attempt(NamedTuple):
-    """What came of it; ``objection`` says why it is refused and is empty when it is accepted."""
+    """What came of it; ``objection`` says why it is refused and is empty when it is accepted.
+
+    ``doubted`` are the actors whose statements were left out.
+    """
 
     correction: Correction
     objection: str
     metrics: dict[str, float]
+    doubted: frozenset[str] = frozenset()
 
 
 def attempt(
@@ -54,22 +61,83 @@ def attempt(
         reference: replay and guard rows; those that ship with the package when missing.
     """
     rows = load_reference() if reference is None else reference
-    guard = [row for row in rows if row.part == "guard"]
-    replay = [row for row in rows if row.part == "replay"]
     base = current.with_correction(None)
-    trial = _Trial(current, base, guard, judge(base, guard), tuple(statements), tuple(traffic))
-    said = [base.encode(statement.text) for statement in statements]
-    labels = [statement.is_threat for statement in statements]
-    known, known_labels = _encode_replay(base, replay)
+    known = _encode_replay(base, [row for row in rows if row.part == "replay"])
+    guard = [row for row in rows if row.part == "guard"]
+    trial = _Trial(current, guard, judge(base, guard), tuple(traffic))
+    lesson = Lesson.of(base, statements, known)
+    result = _descend(trial, lesson)
+    liars = lesson.doubted() if result.objection and statements else frozenset()
+    believed = [said for said in statements if said.actor not in liars]
+    if liars and believed:
+        result = _descend(trial, Lesson.of(base, believed, known))
+    return result._replace(doubted=liars)
+
+
+def _descend(trial: _Trial, lesson: Lesson) -> Attempt:
+    """Down the ladder until nothing is objected; or until too little is learned, since tighter caps teach less."""
     result = Attempt(NOTHING, "There is nothing to learn from: no statement counts.", {})
-    for caps in LADDER if statements else ():
-        result = trial.judge(fit_correction(said, labels, known, known_labels, caps=caps))
+    for number, caps in enumerate(LADDER if lesson.statements else ()):
+        correction = lesson.fitted(caps)
+        learned = lesson.learned(correction)
+        if not learned.fits:
+            why_not = f"Refused: of {learned.total()} corrections it takes up {learned[True]}."
+            return result if number else Attempt(correction, why_not, lesson.metrics(correction))
+        result = trial.judge(lesson, correction)
         if not result.objection:
             break
     return result
 
 
-def _encode_replay(base: Learnable, rows: Sequence[ReferenceRow]) -> tuple[list[Encoded], list[bool]]:
+class Known(NamedTuple):
+    """Texts of the replay as the detector sees them, and whether each is an attack."""
+
+    texts: list[Encoded]
+    labels: list[bool]
+
+
+class Lesson(NamedTuple):
+    """Statements, and what the base model makes of them."""
+
+    base: Learnable
+    statements: tuple[StoredFeedback, ...]
+    encoded: list[Encoded]
+    before: list[bool]
+    known: Known
+
+    @classmethod
+    def of(cls, base: Learnable, statements: Sequence[StoredFeedback], known: Known) -> Lesson:
+        """The lesson that these statements make."""
+        encoded = [base.encode(said.text) for said in statements]
+        return cls(base, tuple(statements), encoded, _as_told(base, statements), known)
+
+    def fitted(self, caps: Caps) -> Correction:
+        """What the lesson teaches within ``caps``."""
+        labels = [said.is_threat for said in self.statements]
+        return fit_correction(self.encoded, labels, self.known.texts, self.known.labels, caps=caps)
+
+    def doubted(self) -> frozenset[str]:
+        """The actors whose corrections are not learned where known text weighs most."""
+        after = _as_told(self.base.with_correction(self.fitted(LADDER[-1])), self.statements)
+        return doubted([said.actor for said in self.statements], self.before, after)
+
+    def learned(self, correction: Correction) -> Score:
+        """How many of the statements that the base contradicts are judged as told."""
+        return score(self.before, _as_told(self.base.with_correction(correction), self.statements))
+
+    def metrics(self, correction: Correction) -> dict[str, float]:
+        """Counts, and the length of the correction."""
+        told = sum(self.before)
+        return {
+            "statements": float(len(self.statements)),
+            "statements_as_told": float(told + self.learned(correction)[True]),
+            "statements_as_told_by_base": float(told),
+            "correction_length": round(float(np.linalg.norm(correction.values)), 4),
+            "correction_features": float(correction.indices.size),
+        }
+
+
+def _encode_replay(base: Learnable, rows: Sequence[ReferenceRow]) -> Known:
     """The texts of the rows as the detector sees them, one by one: of each row those that look most like an attack.
 
     What makes a row an attack is in its worst text; a harmless row is harmless in all of them.
@@ -84,39 +152,26 @@ def _encode_replay(base: Learnable, rows: Sequence[ReferenceRow]) -> tuple[list[
         kept = encoded[: 1 if row.label else TEXTS_OF_A_ROW]
         known.extend(kept)
         labels.extend([bool(row.label)] * len(kept))
-    return known, labels
+    return Known(known, labels)
 
 
 class _Trial(NamedTuple):
     """What a candidate is measured against."""
 
     current: Learnable
-    base: Learnable
     guard: list[ReferenceRow]
     before: Verdicts
-    statements: tuple[StoredFeedback, ...]
     traffic: tuple[Any, ...]
 
-    def judge(self, correction: Correction) -> Attempt:
-        candidate = self.base.with_correction(correction)
+    def judge(self, lesson: Lesson, correction: Correction) -> Attempt:
+        candidate = lesson.base.with_correction(correction)
         after = judge(candidate, self.guard)
-        told = _agreement(candidate, self.statements)
-        told_before = _agreement(self.base, self.statements)
         shadow, seen = shadow_objection(self.current, candidate, self.traffic)
-        why_not = objection(self.guard, self.before, after) or shadow
-        if not why_not and told <= told_before and told < len(self.statements):
-            why_not = "it judges no more of the statements as told than the base model does"
-        metrics = {
-            "statements": float(len(self.statements)),
-            "statements_as_told": float(told),
-            "statements_as_told_by_base": float(told_before),
-            "correction_length": round(float(np.linalg.norm(correction.values)), 4),
-            "correction_features": float(correction.indices.size),
-            **rates(self.guard, after),
-            **seen,
-        }
+        bounds = TAUGHT_ATTACKS if all(said.is_threat for said in lesson.statements) else TAUGHT_HARMLESS
+        why_not = objection(self.guard, self.before, after, bounds) or shadow
+        metrics = {**lesson.metrics(correction), **rates(self.guard, after), **seen}
         return Attempt(correction, f"Refused: {why_not}." if why_not else "", metrics)
 
 
-def _agreement(detector: Learnable, statements: Sequence[StoredFeedback]) -> int:
-    return sum(detector.inspect(said.text).threat_detected == said.is_threat for said in statements)
+def _as_told(detector: Learnable, statements: Sequence[StoredFeedback]) -> list[bool]:
+    return [detector.inspect(said.text).threat_detected == said.is_threat for said in statements]

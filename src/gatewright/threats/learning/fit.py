@@ -20,11 +20,18 @@ MAX_COLUMNS = 4_000
 """Features that a correction may touch; those that the statements use most."""
 
 STEPS = 80
-SAFE = 3.0
+SAFE = 6.0
 """A known row that the base has beyond this margin may come as near as this for nothing."""
 
 ASSURANCE = 4.0
-"""The margin (log odds) at which a statement begins to be content: a probability of 0.98."""
+"""The margin (log odds) at which an attack is learned: texts like it are to be found as well."""
+
+PASSING = 1.5
+"""The same for harmless text, which need only pass: the attacks around it are to be found as before."""
+
+
+ATTACK = 4.0
+"""So many times what a known harmless row weighs, a known attack does: there are fewer of them."""
 
 
 class Encoded(NamedTuple):
@@ -39,13 +46,16 @@ class Caps(NamedTuple):
     """How far a correction may go.
 
     ``weight`` bounds one weight, ``length`` all of them together (Euclidean); ``ridge`` pulls towards nothing,
-    ``replay`` is how much a known row weighs against a statement.
+    ``replay`` is how much a known harmless row weighs against a statement; a known attack weighs ATTACK times that,
+    and where a statement calls text harmless at least ``attacks``: if that is true it can be learned without moving
+    attacks, and a lie cannot.
     """
 
     weight: float = 8.0
-    length: float = 40.0
+    length: float = 25.0
     ridge: float = 0.002
-    replay: float = 0.2
+    replay: float = 0.03
+    attacks: float = 1.0
 
 
 class Correction(NamedTuple):
@@ -65,7 +75,8 @@ def fit_correction(
 ) -> Correction:
     """The correction under which the statements are judged as labelled and the replay no worse than before.
 
-    A statement asks to be judged with assurance (logistic loss around a margin of ASSURANCE). A known row costs
+    A statement asks for a margin of ASSURANCE, or PASSING where it calls text harmless, and for no more (a hinge,
+    rounded off: the Huber loss of what is missing). A known row costs
     only as far as it is moved towards the wrong side of where the base has it, or of SAFE (squared): what the base
     has learned is kept, not learned again.
 
@@ -83,9 +94,11 @@ def fit_correction(
         said=_matrix(statements, columns),
         margins=np.array([row.margin for row in statements], np.float32),
         said_signs=_signs(statement_labels),
+        wanted=np.where(np.array(statement_labels, bool), ASSURANCE, PASSING).astype(np.float32),
         known=_matrix(replay, columns),
         known_signs=_signs(replay_labels),
         room=_room(replay, replay_labels),
+        weights=_weights(statement_labels, replay_labels, caps),
         caps=caps,
     )
     return Correction(columns, _descend(problem))
@@ -134,20 +147,29 @@ def _room(rows: list[Encoded], labels: list[bool]) -> Floats:
     return np.asarray(np.maximum(0.0, _signs(labels) * margins - SAFE), np.float32)
 
 
+def _weights(statement_labels: list[bool], replay_labels: list[bool], caps: Caps) -> Floats:
+    attacks = ATTACK * caps.replay
+    if not all(statement_labels):
+        attacks = max(caps.attacks, attacks)
+    return np.where(np.array(replay_labels, bool), attacks, caps.replay).astype(np.float32)
+
+
 class _Problem(NamedTuple):
     said: Floats
     margins: Floats
     said_signs: Floats
+    wanted: Floats
     known: Floats
     known_signs: Floats
     room: Floats
+    weights: Floats
     caps: Caps
 
     def gradient(self, delta: Floats) -> Floats:
-        agreement = self.said_signs * (self.margins + _image(self.said, delta)) - np.float32(ASSURANCE)
-        slope = -self.said_signs / (1.0 + np.exp(np.clip(agreement, -30.0, 30.0)))
+        missing = self.wanted - self.said_signs * (self.margins + _image(self.said, delta))
+        slope = -self.said_signs * np.clip(missing, 0.0, 1.0)
         towards_wrong = np.maximum(0.0, -self.known_signs * (_image(self.known, delta)) - self.room)
-        known_slope = np.float32(self.caps.replay) * -self.known_signs * towards_wrong
+        known_slope = self.weights * -self.known_signs * towards_wrong
         gradient = _pull(self.said, slope) + _pull(self.known, known_slope) + np.float32(self.caps.ridge) * delta
         return np.asarray(gradient, np.float32)
 
@@ -156,8 +178,8 @@ class _Problem(NamedTuple):
         vector: Floats = np.ones(self.said.shape[1], np.float32)
         value = 1.0
         for _ in range(12):
-            said, known = (_pull(rows, _image(rows, vector)) for rows in (self.said, self.known))
-            image = 0.25 * said + self.caps.replay * known
+            known = _pull(self.known, self.weights * _image(self.known, vector))
+            image = _pull(self.said, _image(self.said, vector)) + known
             value = float(np.linalg.norm(image))
             if value == 0.0:
                 return 1.0

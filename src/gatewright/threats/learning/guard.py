@@ -9,19 +9,31 @@ from typing import Any, NamedTuple
 from gatewright.threats.learning.detector import Learnable
 from gatewright.threats.learning.reference import ReferenceRow
 
-NEW_FALSE_ALARMS = 0.001
-"""Share of the guard's harmless rows that a candidate may flag and the base does not."""
+NEW_FALSE_ALARMS = 0.0005
+"""Share of the guard's harmless rows by which false alarms may grow: new ones less those that are gone."""
 
-LOST_RECALL = 0.01
-"""Share of the guard's attacks that the base finds and a candidate may miss."""
-
-LOST_IN_CATEGORY = 0.05
-"""The same within one category."""
+CHANGED = 3.0
+"""So many times what may be the balance may change for the worse, whatever changed for the better."""
 
 NEW_ALARMS_IN_TRAFFIC = 0.005
 """Share of recent traffic that a candidate may flag and the detector in use does not."""
 
 ENOUGH_TRAFFIC = 200
+
+
+class Bounds(NamedTuple):
+    """Shares of the guard's attacks, in all and within one category, by which those that are found may shrink."""
+
+    lost: float
+    lost_in_category: float
+
+
+TAUGHT_ATTACKS = Bounds(0.01, 0.03)
+"""Where all statements are of attacks: what is lost is a side effect that nobody can aim."""
+
+TAUGHT_HARMLESS = Bounds(0.004, 0.02)
+"""Where text is called harmless. The base model was trained on the guard, so that it holds those attacks more firmly
+than others: of attacks that it never saw two to four times as many are lost."""
 
 
 class Verdicts(NamedTuple):
@@ -35,21 +47,27 @@ def judge(detector: Learnable, rows: Sequence[ReferenceRow]) -> Verdicts:
     return Verdicts(tuple(detector.inspect(row.payload).threat_detected for row in rows))
 
 
-def objection(rows: Sequence[ReferenceRow], base: Verdicts, candidate: Verdicts) -> str:
-    """Why the candidate is refused; empty when it is not."""
-    harmless = sum(not row.label for row in rows)
-    attacks = len(rows) - harmless
-    false_alarms = _changed(rows, base, candidate, label=0, to=True)
+def objection(rows: Sequence[ReferenceRow], base: Verdicts, candidate: Verdicts, bounds: Bounds) -> str:
+    """Why the candidate is refused; empty when it is not. One row, where a share is less, is never too much."""
+    attacks = Counter(row.category for row in rows if row.label)
+    harmless = len(rows) - attacks.total()
+    raised = _changed(rows, base, candidate, label=0, to=True).total()
+    gone = _changed(rows, base, candidate, label=0, to=False).total()
+    if _too_many(raised, gone, NEW_FALSE_ALARMS * harmless):
+        return f"it flags {raised} of {harmless} harmless guard rows that the base model passes"
     lost = _changed(rows, base, candidate, label=1, to=False)
-    if sum(false_alarms.values()) > NEW_FALSE_ALARMS * harmless:
-        return f"it flags {sum(false_alarms.values())} of {harmless} harmless guard rows that the base model passes"
-    if sum(lost.values()) > LOST_RECALL * attacks:
-        return f"it misses {sum(lost.values())} of {attacks} guard attacks that the base model finds"
-    of_category = Counter(row.category for row in rows if row.label)
+    found = _changed(rows, base, candidate, label=1, to=True)
+    if _too_many(lost.total(), found.total(), bounds.lost * attacks.total()):
+        return f"it misses {lost.total()} of {attacks.total()} guard attacks that the base model finds"
     for category, count in lost.items():
-        if count > max(1.0, LOST_IN_CATEGORY * of_category[category]):
-            return f"it misses {count} of {of_category[category]} guard attacks of category {category}"
+        if _too_many(count, found[category], bounds.lost_in_category * attacks[category]):
+            return f"it misses {count} of {attacks[category]} guard attacks of category {category}"
     return ""
+
+
+def _too_many(worse: int, better: int, allowed: float) -> bool:
+    allowed = max(1.0, allowed)
+    return worse - better > allowed or worse > CHANGED * allowed
 
 
 def rates(rows: Sequence[ReferenceRow], verdicts: Verdicts) -> dict[str, float]:

@@ -20,12 +20,14 @@ from gatewright.threats.learning.candidate import Attempt, attempt
 from gatewright.threats.learning.correction import decode_correction, encode_correction
 from gatewright.threats.learning.detector import Learnable
 from gatewright.threats.learning.intake import contradiction, digest_of, text_of
-from gatewright.threats.learning.selection import select
+from gatewright.threats.learning.selection import Selection, select
 
 Detector = TypeVar("Detector", bound=Learnable)
 
 STATEMENTS_A_DAY = 200
 """Statements that one actor may make in 24 hours."""
+
+DOUBTED = "most corrections of this actor do not fit what is known"
 
 
 class ModelVersion(Record, frozen=True, kw_only=True):
@@ -137,18 +139,17 @@ class Learner:
         async with self._learning:
             active = await self._store.active_model_version()
             number = active.version if active else 0
-            statements = await self._store.list_feedback(statuses=("open", "used"))
-            if not any(statement.status == "open" for statement in statements):
+            selection = select(await self._store.list_feedback(statuses=("open", "used")))
+            if not any(statement.status == "open" for statement in selection.chosen):
                 return ModelVersion(version=number, accepted=False, reason="There is no new feedback.", metrics={})
             if not current.base_id:
                 return ModelVersion(
                     version=number, accepted=False, reason="There is no model; rules alone decide.", metrics={}
                 )
-            selection = select(statements)
             loop = asyncio.get_running_loop()
             tried = await loop.run_in_executor(self._executor, attempt, current, selection.chosen, traffic)
             version = await self._keep(tried, current.base_id, expected=number, actor=actor)
-            await self._settle(version, selection.chosen, selection.left_out)
+            await self._settle(version, selection, tried.doubted)
             return _public(version)
 
     async def versions(self) -> list[ModelVersion]:
@@ -222,13 +223,13 @@ class Learner:
         )
         return kept
 
-    async def _settle(
-        self, version: StoredModelVersion, chosen: list[StoredFeedback], left_out: dict[str, list[str]]
-    ) -> None:
+    async def _settle(self, version: StoredModelVersion, selection: Selection, doubted: frozenset[str]) -> None:
+        said = selection.chosen + selection.agreeing
         if version.accepted:
-            ids = [statement.feedback_id for statement in chosen if statement.status == "open"]
-            await self._store.settle_feedback(ids, status="used", note=f"version {version.version}")
-        for reason, feedback_ids in left_out.items():
+            used = [one.feedback_id for one in said if one.status == "open" and one.actor not in doubted]
+            await self._store.settle_feedback(used, status="used", note=f"version {version.version}")
+        not_believed = [one.feedback_id for one in said if one.actor in doubted]
+        for reason, feedback_ids in (*selection.left_out.items(), (DOUBTED, not_believed)):
             await self._store.settle_feedback(feedback_ids, status="disputed", note=reason)
 
 

@@ -23,9 +23,9 @@ from gatewright.records import Record
 RESOURCE = "reference.jsonl.gz"
 MAX_ROW_LENGTH = 1_500
 
-_ATTACKS_PER_CATEGORY = 120
-_HARMLESS = {"plain": 3_300, "json": 1_500, "hard": 2_600}
-_PER_SOURCE = 450
+_ATTACKS_PER_CATEGORY = 240
+_HARMLESS = {"plain": 3_300, "json": 1_500, "hard": 8_000}
+_PER_SOURCE = 700
 _GUARD_TENTHS = 5
 _FREE_SOURCES = frozenset(
     {"bestbuy-open-data", "blns", "gsm8k", "libinjection", "payloadbox", "payloadsallthethings", "saleor-products"}

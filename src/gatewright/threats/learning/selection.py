@@ -18,6 +18,12 @@ MAX_PER_ACTOR = 40
 MAX_ALIKE = 4
 """Statements of the same shape (numbers, letters and spaces aside) that a version learns from."""
 
+VOICES = 2
+"""People who must call a text harmless before a version learns that where the base model finds an attack in it.
+
+Nobody can open a way for attacks alone; that an attack was missed counts from one person on.
+"""
+
 MAX_IN_ALL = 600
 """Statements that a version learns from; the latest ones."""
 
@@ -27,9 +33,13 @@ _SPACES = re.compile(r"\s+")
 
 
 class Selection(NamedTuple):
-    """The statements to learn from, and the others with the reason why not."""
+    """The statements to learn from, one a text; others that say the same of those; and the rest by the reason why not.
+
+    What waits for a second voice is in none of them.
+    """
 
     chosen: list[StoredFeedback]
+    agreeing: list[StoredFeedback]
     left_out: dict[str, list[str]]
 
 
@@ -37,13 +47,16 @@ def select(statements: list[StoredFeedback]) -> Selection:
     """Choose from all statements, in the order in which they came.
 
     A text on which people disagree counts for neither side; more of one shape or by one actor than the bounds
-    allow do not count.
+    allow do not count; a finding is called harmless by VOICES people, or that does not count yet.
     """
     left_out: dict[str, list[str]] = defaultdict(list)
     verdicts: dict[str, set[bool]] = defaultdict(set)
+    voices: dict[str, set[str]] = defaultdict(set)
     for statement in statements:
         verdicts[statement.digest].add(statement.is_threat)
+        voices[statement.digest].add(statement.actor)
     chosen: list[StoredFeedback] = []
+    agreeing: list[StoredFeedback] = []
     of_actor: Counter[str] = Counter()
     of_shape: Counter[str] = Counter()
     seen: set[str] = set()
@@ -53,7 +66,10 @@ def select(statements: list[StoredFeedback]) -> Selection:
         if len(verdicts[statement.digest]) > 1:
             why_not = "people disagree about this text"
         elif statement.digest in seen:
-            why_not = "the same text was said before"
+            agreeing.append(statement)
+            continue
+        elif _opens(statement) and len(voices[statement.digest]) < VOICES:
+            continue
         elif of_actor[statement.actor] >= MAX_PER_ACTOR:
             why_not = f"more than {MAX_PER_ACTOR} statements of one actor"
         elif of_shape[form] >= MAX_ALIKE:
@@ -67,7 +83,12 @@ def select(statements: list[StoredFeedback]) -> Selection:
         seen.add(statement.digest)
         of_actor[statement.actor] += 1
         of_shape[form] += 1
-    return Selection(chosen[::-1], dict(left_out))
+    return Selection(chosen[::-1], agreeing[::-1], dict(left_out))
+
+
+def _opens(statement: StoredFeedback) -> bool:
+    """Whether text would pass in which the base model finds an attack."""
+    return not statement.is_threat and statement.confidence > 0.0
 
 
 def shape(text: str) -> str:
