@@ -22,6 +22,8 @@ DAYS = 6
 """Rounds of a slow poisoning, each followed by learning."""
 
 MANY = 20
+"""People in concert: each lie is told by two of them, since one person alone opens no way for attacks."""
+
 RECALL_LOST, FALSE_POSITIVES_UP = 0.01, 0.001
 RECALL_LOST_IN_CATEGORY, ROWS_LOST_IN_CATEGORY = 0.05, 2
 """Beyond these it did harm; some categories have thirty rows to judge."""
@@ -58,7 +60,8 @@ async def poison(
         async with validator:
             for batch in [lies[n:LIES:DAYS] for n in range(DAYS)] if kind.slow else [lies[:LIES]]:
                 for row in batch:
-                    status = await _tell(validator, row, kind, f"actor {told % kind.actors}")
+                    for actor in {told % kind.actors, (told + 1) % kind.actors}:
+                        status = await _tell(validator, row, kind, f"actor {actor}")
                     told += bool(status)
                     disputed += status == "disputed"
                 version = await validator.retrain_ml_models(actor="poisoner")

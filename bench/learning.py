@@ -2,8 +2,10 @@
 
 For each category a model is trained without it (rows, grammar and reference rows alike; rules stay). Twenty of its
 rows are told through ``provide_threat_feedback``, and recall is measured on the rest, false positives on harmless
-rows of sources that were not trained on. The eight poisonings are tried on the model that ships.
-Prints tables and writes ``reports/learning.json``. Run: ``python -m bench.learning [CORPUS] [--categories ssti ...]``.
+rows of sources that neither the model nor the learner's reference rows have anything of. The eight poisonings are
+tried on the model that ships; no row that is judged is told or in the reference.
+Prints tables, and writes ``reports/learning.json`` after every line of them. Rules, model and reference are read once.
+Run: ``python -m bench.learning [CORPUS] [--categories ssti ...]``.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+import msgspec
 import numpy as np
 
 from bench._poisoning import KINDS, poison
@@ -32,7 +35,7 @@ from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.learning import candidate
 from gatewright.threats.learning.learner import Learner
-from gatewright.threats.learning.reference import load_reference
+from gatewright.threats.learning.reference import ReferenceRow, load_reference
 from gatewright.threats.matching import Matcher, make_matcher
 from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
 from gatewright.threats.model.dilution import diluted_rows
@@ -57,20 +60,44 @@ FALSE_POSITIVES_UP = 0.001
 
 
 class Sample(NamedTuple):
-    """Rows of the corpus: to train on, and harmless ones to judge only."""
+    """Rows of the corpus, to train on, and harmless ones to judge only; and everything else that is on disk."""
 
     rows: list[Row]
-    unseen: list[Row]
-
-
-class Data(NamedTuple):
-    """Rows to train on, made ones among them, with their windows, and harmless rows to judge only."""
-
-    rows: list[Row]
-    cut: Windows
     unseen: list[Row]
     rules: RuleSet
     matcher: Matcher
+    shipped: LinearModel
+    reference: tuple[ReferenceRow, ...]
+
+
+class Data(NamedTuple):
+    """Rows to train on, made ones among them, with their windows."""
+
+    rows: list[Row]
+    cut: Windows
+    sample: Sample
+
+
+class Report:
+    """What was measured, on disk after every line."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[dict[str, Any]]] = {"poisonings": [], "lifts": []}
+
+    def add(self, table: str, line: dict[str, Any]) -> None:
+        """Keep a line of a table."""
+        self._lines[table].append(line)
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(json.dumps({"seed": SEED, **self._lines}, indent=2) + "\n")
+
+    @property
+    def bad(self) -> bool:
+        """Whether a line misses what is promised."""
+        harm = any(one["verdict"] == "HARM" or not one["rolled_back_bit_equal"] for one in self._lines["poisonings"])
+        return harm or any(
+            not one["rolled_back_bit_equal"] or one["fp_after"] > one["fp"] + FALSE_POSITIVES_UP
+            for one in self._lines["lifts"]
+        )
 
 
 def main() -> int:
@@ -84,14 +111,14 @@ def main() -> int:
         print(f"There is no corpus at {options.corpus}: name it, `python -m bench.learning PATH`. Nothing is measured.")
         return 0
     begin = time.time()
+    report = Report()
     sample = read(options.corpus)
-    lifts = _lifts(sample, options.categories) if options.categories else []
-    poisonings = [] if options.no_poisoning else asyncio.run(_poisonings(sample))
-    REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(json.dumps({"seed": SEED, "lifts": lifts, "poisonings": poisonings}, indent=2) + "\n")
+    if not options.no_poisoning:
+        asyncio.run(_poisonings(sample, report))
+    if options.categories:
+        _lifts(sample, options.categories, report)
     print(f"Made in {time.time() - begin:.0f} s; {REPORT}")
-    bad = [one for one in lifts if not one["rolled_back_bit_equal"] or one["fp_after"] > one["fp"] + FALSE_POSITIVES_UP]
-    return 1 if bad or any(one["verdict"] == "HARM" for one in poisonings) else 0
+    return 1 if report.bad else 0
 
 
 def read(corpus: Path) -> Sample:
@@ -103,28 +130,29 @@ def read(corpus: Path) -> Sample:
         attacks = [row for row in every if row.category == category and carries_attack(row)]
         rows += choose.sample(attacks, min(len(attacks), ATTACKS_OF_A_CATEGORY))
     harmless = [row for row in every if not row.label]
-    unseen = [row for row in harmless if fold_of(row.source) in UNSEEN_FOLDS]
+    reference = load_reference()
+    known = {row.source for row in reference}
+    unseen = [row for row in harmless if fold_of(row.source) in UNSEEN_FOLDS and row.source not in known]
     seen = [row for row in harmless if fold_of(row.source) not in UNSEEN_FOLDS]
     rows += choose.sample(seen, min(len(seen), HARMLESS_TRAINED))
-    return Sample(rows, choose.sample(unseen, min(len(unseen), HARMLESS_JUDGED)))
+    judged = choose.sample(unseen, min(len(unseen), HARMLESS_JUDGED))
+    rules = load_rules()
+    return Sample(rows, judged, rules, make_matcher(rules), LinearModel.load(), reference)
 
 
-def _lifts(sample: Sample, categories: Sequence[str]) -> list[dict[str, Any]]:
+def _lifts(sample: Sample, categories: Sequence[str], report: Report) -> None:
     """One line a category."""
     begin = time.time()
-    rules = load_rules()
-    matcher = make_matcher(rules)
     rows = sample.rows + grammar_rows(seed=SEED)
-    rows += diluted_rows(rows, rules, matcher, seed=SEED)
-    data = Data(rows, encode(rows, rules, matcher), sample.unseen, rules, matcher)
+    rows += diluted_rows(rows, sample.rules, sample.matcher, seed=SEED)
+    data = Data(rows, encode(rows, sample.rules, sample.matcher), sample)
     print(f"{len(rows):,} rows read after {time.time() - begin:.0f} s", file=sys.stderr)
     print("| withheld | recall of the rest | after 20 samples | false positives | after | version | back bit-equal |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    lifts = []
     for category in categories:
-        lifts.append(asyncio.run(lift(data, category)))
-        print(_lift_line(lifts[-1]), flush=True)
-    return lifts
+        one = asyncio.run(lift(data, category))
+        report.add("lifts", one)
+        print(_lift_line(one), flush=True)
 
 
 def engine_without(data: Data, category: str) -> DetectionEngine:
@@ -136,8 +164,9 @@ def engine_without(data: Data, category: str) -> DetectionEngine:
     chosen = teaching(data.cut, labels) & kept[data.cut.row]
     coefficients, bias = fit(data.cut, labels, weights, chosen, seed=SEED)
     heads = kind_heads(data.cut, data.rows, labels, chosen)
-    model = LinearModel.from_bytes(pack(coefficients, bias, heads, data.rules, rows=int(kept.sum()), seed=SEED))
-    return DetectionEngine(data.rules, data.matcher, model)
+    rules, matcher = data.sample.rules, data.sample.matcher
+    model = LinearModel.from_bytes(pack(coefficients, bias, heads, rules, rows=int(kept.sum()), seed=SEED))
+    return DetectionEngine(rules, matcher, model)
 
 
 async def lift(data: Data, category: str) -> dict[str, Any]:
@@ -146,26 +175,27 @@ async def lift(data: Data, category: str) -> dict[str, Any]:
     attacks = _corpus_rows(data, category)
     random.Random(SEED).shuffle(attacks)
     said, rest = attacks[:SAMPLES], attacks[SAMPLES:]
+    unseen = data.sample.unseen
     async with SqliteStore() as store:
         validator = ManufacturerSecurityValidator(engine=base, store=store, processes=0)
         learner = Learner(store, sink=NullSink(), clock=SystemClock(), executor=ThreadPoolExecutor(1))
         async with validator:
             for row in said:
                 await validator.provide_threat_feedback(row.payload, CORPUS_CATEGORIES[category], True, actor="analyst")
-            with _reference_without(category):
+            with _reference(row for row in data.sample.reference if row.category != category):
                 version = await validator.retrain_ml_models(actor="analyst")
             taught, _ = await learner.detector_in_use(base)
             await validator.rollback_model(0, actor="analyst")
             back, _ = await learner.detector_in_use(base)
-    probe = [*rest, *data.unseen[:1_000]]
+    probe = [*rest, *unseen[:1_000]]
     return {
         "category": category,
         "rest": len(rest),
-        "harmless": len(data.unseen),
+        "harmless": len(unseen),
         "recall": rate(base, rest),
         "recall_after": rate(taught, rest),
-        "fp": rate(base, data.unseen),
-        "fp_after": rate(taught, data.unseen),
+        "fp": rate(base, unseen),
+        "fp_after": rate(taught, unseen),
         "accepted": version.accepted,
         "reason": version.reason,
         "metrics": version.metrics,
@@ -175,9 +205,9 @@ async def lift(data: Data, category: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _reference_without(category: str) -> Iterator[None]:
-    """The learner's replay and guard know nothing of the category either."""
-    known = tuple(row for row in load_reference() if row.category != category)
+def _reference(rows: Iterable[ReferenceRow]) -> Iterator[None]:
+    """The learner's replay and guard are of these rows."""
+    known = tuple(rows)
     with patch.object(candidate, "load_reference", lambda: known):
         yield
 
@@ -196,36 +226,47 @@ def scores(engine: DetectionEngine, rows: Sequence[Row]) -> list[tuple[float | N
     return [tuple(evidence.margin for evidence in engine.evidence(row.payload)) for row in rows]
 
 
-async def _poisonings(sample: Sample) -> list[dict[str, Any]]:
-    """The eight on the model that ships; lies and judged rows are different rows."""
+async def _poisonings(sample: Sample, report: Report) -> None:
+    """The eight on the model that ships; lies and judged rows are different rows, and not of the reference."""
+    judged, lies = _attacks_apart(sample)
+    harmless, told = sample.unseen[:HARMLESS_POISONED], [row for row in sample.rows if not row.label]
+    random.Random(SEED).shuffle(told)
+    engine = DetectionEngine(sample.rules, sample.matcher, sample.shipped)
+    print("\n| poisoning | told | versions | recall | after | worst category | false positives | after | |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    with _reference(sample.reference):
+        for kind in KINDS:
+            one = await poison(engine, kind, lies if kind.attacks else told, judged, harmless)
+            report.add("poisonings", one)
+            print(_poisoning_line(one), flush=True)
+
+
+def _attacks_apart(sample: Sample) -> tuple[list[Row], list[Row]]:
+    """Attacks to judge and others to lie about, none of them in the reference, for some categories made by grammar."""
+    known = {msgspec.json.encode(row.payload) for row in sample.reference}
     choose = random.Random(SEED)
-    attacks = [row for row in sample.rows if row.label]
+    attacks = [row for row in sample.rows if row.label and msgspec.json.encode(row.payload) not in known]
     choose.shuffle(attacks)
-    count: Counter[str] = Counter()
+    count = Counter(row.category for row in attacks)
+    attacks += [row for row in grammar_rows(seed=SEED + 1) if count[row.category] < 2 * JUDGED_OF_A_CATEGORY]
+    count.clear()
     judged: list[Row] = []
     lies: list[Row] = []
     for row in attacks:
         count[row.category] += 1
-        place = judged if count[row.category] % 2 else lies
         if count[row.category] <= 2 * JUDGED_OF_A_CATEGORY:
-            place.append(row)
-    harmless, told = sample.unseen[:HARMLESS_POISONED], [row for row in sample.rows if not row.label]
-    choose.shuffle(told)
-    engine = DetectionEngine.load()
-    print("\n| poisoning | told | versions | recall | after | worst category | false positives | after | |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    found = []
-    for kind in KINDS:
-        one = await poison(engine, kind, lies if kind.attacks else told, judged, harmless)
-        found.append(one)
-        print(
-            f"| {one['poisoning']} | {one['told']} ({one['disputed']} disputed) | {one['accepted']} accepted, "
-            f"{one['refused']} refused | {one['recall']:.2%} | {one['recall_after']:.2%} | "
-            f"{one['worst_category']} {one['worst_loss']:.1%} | {one['fp']:.2%} | {one['fp_after']:.2%} | "
-            f"{one['verdict']}, roll-back {'bit-equal' if one['rolled_back_bit_equal'] else 'DIFFERS'} |",
-            flush=True,
-        )
-    return found
+            (judged if count[row.category] % 2 else lies).append(row)
+    choose.shuffle(lies)
+    return judged, lies
+
+
+def _poisoning_line(one: dict[str, Any]) -> str:
+    return (
+        f"| {one['poisoning']} | {one['told']} ({one['disputed']} disputed) | {one['accepted']} accepted, "
+        f"{one['refused']} refused | {one['recall']:.2%} | {one['recall_after']:.2%} | "
+        f"{one['worst_category']} {one['worst_loss']:.1%} | {one['fp']:.2%} | {one['fp_after']:.2%} | "
+        f"{one['verdict']}, roll-back {'bit-equal' if one['rolled_back_bit_equal'] else 'DIFFERS'} |"
+    )
 
 
 def _lift_line(one: dict[str, Any]) -> str:
