@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from gatewright.threats.learning.doubt import DOUBTED_FROM, doubted, score
+from gatewright.threats.learning.doubt import DOUBTED_FROM, LEARNABLE, doubted, score
 
 said = st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), max_size=60)
 """Statements: by whom, whether the base judges as told, whether the candidate does."""
@@ -17,7 +17,9 @@ def test_who_is_doubted(statements: list[tuple[str, bool, bool]]) -> None:
     found = doubted(actors, before, after)
     for actor in "abc":
         corrections = [taken for name, known, taken in statements if name == actor and not known]
-        assert (actor in found) == (len(corrections) >= DOUBTED_FROM and 2 * sum(corrections) < len(corrections))
+        assert (actor in found) == (
+            len(corrections) >= DOUBTED_FROM and sum(corrections) < LEARNABLE * len(corrections)
+        )
 
 
 @given(said)

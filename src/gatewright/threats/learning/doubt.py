@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-LEARNABLE = 0.5
+LEARNABLE = 0.4
 """Share of corrections that a candidate takes up when they are true: one pattern explains many of them.
 
-Lies have none. Each must be learned by itself, against known text like it, and most are not.
+Lies have none. Each must be learned by itself, against known text like it, and most are not: of lies 10 to 30 % were
+taken up, of corrections of false alarms 42 to 63 %, of missed attacks nearly all.
 """
 
 DOUBTED_FROM = 5
