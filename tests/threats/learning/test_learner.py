@@ -226,6 +226,27 @@ async def test_lies_alone_teach_nothing(learner: Learner, small: SmallDetector, 
     assert (await learner.detector_in_use(small))[1] is None
 
 
+async def test_the_base_decides_where_what_was_told_does_not_fit(
+    learner: Learner, small: SmallDetector, ldap: list[str], store: SqliteStore, sink: ListSink
+) -> None:
+    """Many people say what no pattern explains: the version in use goes too, and nothing stands in the way."""
+    await tell(learner, small, ldap[:3], True, "ann")
+    assert (await learner.learn(small, actor="ann")).accepted
+    signs = ["<i>", "(!)", "[%]", "{;}", "=&=", "#*#", "@~@", "|^|", "+$+", "?/?"]
+    read = [(f"oak {sign} it's -- " * 200)[:2_000] for sign in signs]  # of more the detector knows nothing
+    alike = [[f"{text}{n}" for text in read] for n in range(4)]
+    for n, texts in enumerate(alike):
+        await tell(learner, small, texts, n == 0, *(f"{n}: {place}" for place in range(5)))
+    current, _ = await learner.detector_in_use(small)
+    version = await learner.learn(current, actor="ann")
+    assert not version.accepted and "it takes up" in version.reason
+    assert (await learner.detector_in_use(small))[1] is None
+    assert sink.kinds()[-1] == "threats:model:rolled_back"
+    assert {said.status for said in await store.list_feedback()} == {"disputed"}
+    await tell(learner, small, ldap[3:23], True, "bob")
+    assert (await learner.learn(small, actor="bob")).accepted
+
+
 async def test_two_processes_do_not_learn_over_each_other(
     learner: Learner, small: SmallDetector, ldap: list[str], store: SqliteStore, sink: ListSink
 ) -> None:

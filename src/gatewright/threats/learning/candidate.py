@@ -37,13 +37,15 @@ NOTHING = Correction(np.zeros(0, np.int64), np.zeros(0, np.float32))
 class Attempt(NamedTuple):
     """What came of it; ``objection`` says why it is refused and is empty when it is accepted.
 
-    ``doubted`` are the actors whose statements were left out.
+    ``doubted`` are the actors whose statements were left out; ``unlearnable`` says that the statements, taken together,
+    do not fit what is known.
     """
 
     correction: Correction
     objection: str
     metrics: dict[str, float]
     doubted: frozenset[str] = frozenset()
+    unlearnable: bool = False
 
 
 def attempt(
@@ -82,7 +84,7 @@ def _descend(trial: _Trial, lesson: Lesson) -> Attempt:
         learned = lesson.learned(correction)
         if not learned.fits:
             why_not = f"Refused: of {learned.total()} corrections it takes up {learned[True]}."
-            return result if number else Attempt(correction, why_not, lesson.metrics(correction))
+            return result if number else Attempt(correction, why_not, lesson.metrics(correction), unlearnable=True)
         result = trial.judge(lesson, correction)
         if not result.objection:
             break

@@ -28,6 +28,7 @@ STATEMENTS_A_DAY = 200
 """Statements that one actor may make in 24 hours."""
 
 DOUBTED = "most corrections of this actor do not fit what is known"
+UNLEARNABLE = "together with the others it does not fit what is known"
 
 
 class ModelVersion(Record, frozen=True, kw_only=True):
@@ -131,6 +132,10 @@ class Learner:
     async def learn(self, current: Learnable, *, actor: str, traffic: Sequence[Any] = ()) -> ModelVersion:
         """Fit, judge and keep a new version; it is in use from then on if it was accepted.
 
+        Every version is learned anew from all that was told. Where that does not fit what is known, neither can the
+        version in use be trusted, which was learned from a part of it while there was too little to tell: the base
+        model decides again, and the statements are put in dispute, so that they stand in nobody's way.
+
         Args:
             current: the detector in use.
             actor: who asked for it.
@@ -150,6 +155,11 @@ class Learner:
             tried = await loop.run_in_executor(self._executor, attempt, current, selection.chosen, traffic)
             version = await self._keep(tried, current.base_id, expected=number, actor=actor)
             await self._settle(version, selection, tried.doubted)
+            if tried.unlearnable:
+                told = [one.feedback_id for one in selection.chosen + selection.agreeing]
+                await self._store.settle_feedback(told, status="disputed", note=UNLEARNABLE)
+                if active:
+                    await self.roll_back(0, actor=actor)
             return _public(version)
 
     async def versions(self) -> list[ModelVersion]:
