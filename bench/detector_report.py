@@ -190,7 +190,7 @@ def _document(judged: Judged, verdicts: Any, peer: Any, chosen: list[Thresholds]
         "",
         f"{len(verdicts):,} rows of both corpus files in {FOLDS} folds. Each row is judged by the engine with a",
         "model trained without any row of its source, or of a sister source; predictions are pooled. The thresholds",
-        "for a fold are chosen on the rows of the other folds. Attacks made from grammars are only trained on.",
+        "for a fold are chosen on the rows of the other folds. What grammars make is only trained on.",
         "",
         "| | recall | mean of categories | plain | JSON | hard |",
         "|---|---|---|---|---|---|",
