@@ -100,12 +100,13 @@ class Screen:
 def fit_screen(cut: Sequence[bytes], margins: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int16], float]:
     """Weights and bias for :class:`Screen`: ridge regression of the model's margins on the pairs of windows.
 
+    Solved and not approached step by step: then the rounded weights are the same wherever it is done.
+
     Args:
         cut: windows, harmless ones and attacks.
         margins: what the model says of each, without rules and signals.
     """
-    from scipy import sparse
-    from sklearn.linear_model import Ridge
+    from scipy import linalg, sparse
 
     pairs = [_pairs(window) for window in cut]
     sizes = np.array([len(window) for window in cut])
@@ -115,14 +116,23 @@ def fit_screen(cut: Sequence[bytes], margins: npt.NDArray[np.float64]) -> tuple[
         shape=(len(cut), CLASSES * CLASSES),
     )
     matrix.sum_duplicates()
-    model = Ridge(alpha=1.0, solver="sparse_cg", tol=1e-3)
-    model.fit(matrix, np.clip(margins, *_FITTED), sample_weight=np.where(margins > _NEAR, _WEIGHT, 1.0))
-    weights = np.rint(model.coef_ * FINENESS).astype(np.int16).reshape(CLASSES, CLASSES)
-    return weights, round(float(model.intercept_), 4)
+    weights = np.where(margins > _NEAR, _WEIGHT, 1.0)
+    wanted = np.clip(margins, *_FITTED)
+    middle = matrix.T @ weights / weights.sum()
+    height = float(wanted @ weights / weights.sum())
+    moments = (matrix.T @ matrix.multiply(weights[:, None]).tocsr()).toarray()
+    moments -= np.outer(middle, middle * weights.sum())
+    moments[np.diag_indices_from(moments)] += _RIDGE
+    found = linalg.solve(moments, matrix.T @ ((wanted - height) * weights), assume_a="pos", overwrite_a=True)
+    bias = round(height - float(middle @ found), 3)
+    return np.rint(found * FINENESS).astype(np.int16).reshape(CLASSES, CLASSES), bias
 
 
 _FITTED = (-8.0, 6.0)
 """Margins beyond these are all alike to the fit: what counts is what lies between."""
+
+_RIDGE = 1.0
+"""What the square of a weight costs, so that rare pairs weigh little."""
 
 _NEAR, _WEIGHT = -2.0, 10.0
 """Windows with a margin above weigh so much more than the many far below, about which a mistake costs nothing."""

@@ -180,14 +180,11 @@ def train(
 
 def screened(model: bytes, cut: Windows, kept: npt.NDArray[np.bool_] | None = None) -> bytes:
     """A model file with a screen that is fitted to what the model says of the windows, or of those ``kept``."""
-    from threadpoolctl import threadpool_limits
-
     ours = LinearModel.from_bytes(model)
     texts = cut.text if kept is None else [cut.text[number] for number in np.flatnonzero(kept)]
     scores = (score for at in range(0, len(texts), _BLOCK) for score in ours.scores(texts[at : at + _BLOCK]))
     margins = np.fromiter(map(ours.margin, scores), np.float64, len(texts))
-    with threadpool_limits(1, user_api="blas"):
-        return with_screen(model, *fit_screen(texts, margins))
+    return with_screen(model, *fit_screen(texts, margins))
 
 
 def kind_heads(cut: Windows, rows: Sequence[Row], labels: Any, chosen: Any) -> npt.NDArray[np.float64]:
