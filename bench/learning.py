@@ -248,7 +248,8 @@ def _attacks_apart(sample: Sample) -> tuple[list[Row], list[Row]]:
     attacks = [row for row in sample.rows if row.label and msgspec.json.encode(row.payload) not in known]
     choose.shuffle(attacks)
     count = Counter(row.category for row in attacks)
-    attacks += [row for row in grammar_rows(seed=SEED + 1) if count[row.category] < 2 * JUDGED_OF_A_CATEGORY]
+    made = [row for row in grammar_rows(seed=SEED + 1) if row.label]
+    attacks += [row for row in made if count[row.category] < 2 * JUDGED_OF_A_CATEGORY]
     count.clear()
     judged: list[Row] = []
     lies: list[Row] = []
