@@ -28,6 +28,7 @@ from gatewright.web.inspection import MANY, without
 from gatewright.web.rules import RouterRules
 from gatewright.web.service import create_app
 from gatewright.web.treatment import Treatments, _ready, take_out
+from tests.support.rules import OWN_RULE
 from tests.web.conftest import Join
 
 SCRIPT = "<script>alert(document.cookie)</script>"
@@ -145,20 +146,6 @@ async def test_one_type_that_blocks_is_enough_to_refuse_what_cannot_be_seen_whol
 
 
 # --- what was harmless before -----------------------------------------------------------------------------------
-
-OWN_RULE = """
-threat_type = "sql_injection"
-references = ["CWE-89"]
-
-[[rules]]
-id = "own"
-severity = "high"
-tier = "certain"
-pattern = "a {word} "
-explain = "There are none here."
-match = ["a {word} runs"]
-harmless = ["a horse"]
-"""
 
 
 async def test_a_header_is_looked_at_again_by_other_rules(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_harmless_text_is_left_out_and_an_attack_within_it_is_not(screen: Screen
     assert asked and all(b"sleep" in window or b"union" in window or b"users" in window for window in asked)
 
 
-def test_it_leaves_out_what_the_model_finds_harmless(engine: DetectionEngine, screen: Screen) -> None:
+def test_it_leaves_out_what_the_model_finds_harmless(screen: Screen) -> None:
     """Of the learner's reference rows: hardly any attack, most of what is harmless."""
     model, floor = LinearModel.load(), 2.2
     missed = attacks = asked = harmless = 0

@@ -22,6 +22,7 @@ from gatewright.storage.tenants import StoredAccount, StoredManufacturer
 from gatewright.threats import ManufacturerSecurityValidator, ThreatType
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.screening import KNOWN_NAMES_AGE
+from tests.support.rules import OWN_RULE
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -324,21 +325,6 @@ class TestLearning:
             statistics = await validator.get_pattern_statistics()
         assert statistics.feedback_false_alarms == 5
         assert "threats:model:false_alarms" in sink.kinds()
-
-
-OWN_RULE = """
-threat_type = "sql_injection"
-references = ["CWE-89"]
-
-[[rules]]
-id = "own"
-severity = "high"
-tier = "certain"
-pattern = "a {word} "
-explain = "There are none here."
-match = ["a {word} runs"]
-harmless = ["a horse"]
-"""
 
 
 class TestLife:

@@ -156,10 +156,10 @@ class Learner:
             version = await self._keep(tried, current.base_id, expected=number, actor=actor)
             await self._settle(version, selection, tried.doubted)
             if tried.unlearnable:
+                if active:  # first, so that a crash behind it leaves the base in use
+                    await self.roll_back(0, actor=actor)
                 told = [one.feedback_id for one in selection.chosen + selection.agreeing]
                 await self._store.settle_feedback(told, status="disputed", note=UNLEARNABLE)
-                if active:
-                    await self.roll_back(0, actor=actor)
             return _public(version)
 
     async def versions(self) -> list[ModelVersion]:
