@@ -13,7 +13,7 @@ from typing import Any
 
 from gatewright.assembly import managers
 from gatewright.assembly.facts import PostureFacts
-from gatewright.assembly.invitations import Invitations
+from gatewright.assembly.memberships import Memberships
 from gatewright.assembly.partners import BusinessRules
 from gatewright.assembly.places import places_of
 from gatewright.assembly.state import invalidation, key_database, notifier_of, open_cache, open_store
@@ -106,7 +106,7 @@ class SecurityFoundation:
             places=self._places,
         )
         directions = Directions(api_url=self.settings.public_url, pages_url=self.settings.account_pages_url)
-        self.invitations = Invitations(self.rbac, self.auth, directions)
+        self.memberships = Memberships(self.rbac, self.auth, directions)
 
     # --- life ---------------------------------------------------------------------------------------------------
 

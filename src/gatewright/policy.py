@@ -17,14 +17,13 @@ from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from gatewright.access import EVERYTHING, PLATFORM_ACCESS, TENANT_ACCESS
 from gatewright.errors import ConfigurationError
 from gatewright.inspection_policy import DetectionPolicy, Exclusion, InspectionPolicy, Mode, RouteInspection
 from gatewright.policy_source import PolicySource
 from gatewright.records import Record
 
 UNLIMITED = -1
-EVERYTHING = "*"
-"""In a role: all that the tier gives."""
 
 
 class Limit(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +44,10 @@ class Tier(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Role(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A role of a person: a cut of the tier's permissions (``*`` is no cut), or of the platform's staff."""
+    """A role of a person in a manufacturer, or (``platform``) of the platform's staff: a set of permissions.
+
+    They are the policy's own, of which the tier is the ceiling, and those of :mod:`gatewright.access`; ``*`` is all.
+    """
 
     permissions: tuple[str, ...] = ()
     platform: bool = False
@@ -250,8 +252,11 @@ class _Checks:
             self._no_circle(name)
         for name, tier in policy.tiers.items():
             self._limits(name, tier)
+        for name in policy.permissions:
+            if name in TENANT_ACCESS or name in PLATFORM_ACCESS or name == EVERYTHING:
+                self._source.refuse(("permissions", name), "is a permission of Gatewright's own calls", "rename yours")
         for name, role in policy.roles.items():
-            self._known_permissions(("roles", name, "permissions"), (p for p in role.permissions if p != EVERYTHING))
+            self._known_in_role(name, role)
         rates = [(("actions", name), rate) for name, rate in policy.actions.items()]
         rates += [(("throttles", name), r) for name, r in dict(policy.throttles).items() if isinstance(r, ActionRate)]
         for key, rate in rates:
@@ -317,6 +322,16 @@ class _Checks:
         for name in names:
             if name not in self._policy.permissions:
                 self._unknown(key, name, self._policy.permissions, "permission")
+
+    def _known_in_role(self, name: str, role: Role) -> None:
+        access = {**TENANT_ACCESS, **(PLATFORM_ACCESS if role.platform else {})}
+        for permission in role.permissions:
+            if permission in PLATFORM_ACCESS and not role.platform:
+                rule = "is for the platform's staff; a role of a manufacturer cannot have it"
+                self._source.refuse(("roles", name, "permissions"), f"{permission} {rule}", "remove it")
+            if permission != EVERYTHING and permission not in self._policy.permissions and permission not in access:
+                known = (*self._policy.permissions, *access)
+                self._unknown(("roles", name, "permissions"), permission, known, "permission")
 
     def _unknown(self, key: tuple[str, ...], name: str, known: Iterable[str], what: str) -> NoReturn:
         close = difflib.get_close_matches(name, list(known), n=1)

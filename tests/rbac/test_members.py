@@ -71,7 +71,7 @@ async def test_a_person_who_joined_since_is_known_at_once(strict: ManufacturerRB
 
 async def test_inviting_and_joining(strict: ManufacturerRBACManager, clock: ManualClock, sink: ListSink) -> None:
     made = await strict.members.invite("a", " New@Example.com ", "catalogue_editor", "a-owner")
-    assert made.token and made.email == "New@Example.com" and made.token not in repr(sink.events)
+    assert made.token and made.email == "new@example.com" and made.token not in repr(sink.events)
     (listed,) = await strict.members.invitations("a")
     assert listed.token is None and listed.invitation_id == made.invitation_id
     tries = [strict.members.accept(made.token, password_hash="h") for _ in range(5)]
@@ -80,12 +80,15 @@ async def test_inviting_and_joining(strict: ManufacturerRBACManager, clock: Manu
     assert joined.permissions == ("upload_products", "view_basic_analytics"), (
         "the tier is the ceiling, the role the cut"
     )
-    assert [m.email for m in await strict.members.members("a")] == ["owner@a.example", "New@Example.com"]
+    assert [m.email for m in await strict.members.members("a")] == ["owner@a.example", "new@example.com"]
     assert await strict.members.invitations("a") == []
     with pytest.raises(DuplicateAccountError):
-        await strict.members.invite("b", "new@example.com", "viewer", None)
+        await strict.members.invite("a", "NEW@example.com", "viewer", None)
+    elsewhere = await strict.members.invite("b", "new@example.com", "viewer", None)
+    assert elsewhere.token is None, "an account belongs to one company; nobody is told of it"
+    assert [i.email for i in await strict.members.invitations("b")] == ["new@example.com"]
     kinds = [k for k in sink.kinds() if k.startswith("rbac:member")]
-    assert kinds == ["rbac:member:invited", "rbac:member:joined"]
+    assert kinds == ["rbac:member:invited", "rbac:member:joined", "rbac:member:invited"]
     again = await strict.members.invite("a", "two@example.com", "viewer", None)
     clock.advance(days=8)
     for bad in (again.token, "nonsense", None):

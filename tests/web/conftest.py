@@ -43,10 +43,11 @@ Join = Callable[..., Awaitable[dict[str, Any]]]
 
 @pytest.fixture
 def join(foundation: SecurityFoundation) -> Join:
-    """Make a manufacturer and sign its owner in; ``headers`` and ``manufacturer_id`` of the result."""
+    """Make a manufacturer and sign its owner in, on demand with a second factor just shown; ``headers`` and
+    ``manufacturer_id`` of the result."""
     count = 0
 
-    async def make(tier: str = "free", **data: Any) -> dict[str, Any]:
+    async def make(tier: str = "free", *, recent_mfa: bool = False, **data: Any) -> dict[str, Any]:
         nonlocal count
         count += 1
         email = f"owner{count}@example.com"
@@ -55,6 +56,8 @@ def join(foundation: SecurityFoundation) -> Join:
         )
         client = ClientInfo(ip_address="198.51.100.7", user_agent="test")
         result = await foundation.auth.authenticate_manufacturer(email, PASSWORD, client=client)
+        if recent_mfa:
+            await foundation.auth.note_mfa(str(result.session_id))
         return {
             "email": email,
             "manufacturer_id": account.manufacturer_id,

@@ -12,7 +12,7 @@ from tests.web.conftest import PASSWORD, Join
 async def test_an_invited_person_joins_with_a_role_that_cuts(
     http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
 ) -> None:
-    owner = await join(tier="professional")
+    owner = await join(tier="professional", recent_mfa=True)
     invite = {"email": "viewer@example.com", "role": "viewer"}
     assert (await http.post("/v1/members/invitations", json=invite, headers=owner["headers"])).status_code == 202
     await foundation.auth.access.outbox.drain()
@@ -48,7 +48,7 @@ async def test_the_token_is_looked_at_before_the_password(http: httpx.AsyncClien
 async def test_the_password_is_not_made_of_the_address(
     http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
 ) -> None:
-    owner = await join()
+    owner = await join(recent_mfa=True)
     invite = {"email": "marguerite@example.com", "role": "viewer"}
     await http.post("/v1/members/invitations", json=invite, headers=owner["headers"])
     await foundation.auth.access.outbox.drain()
@@ -62,7 +62,7 @@ async def test_the_password_is_not_made_of_the_address(
 async def test_a_known_address_is_answered_alike_and_nobody_of_another_company_is_reached(
     http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join
 ) -> None:
-    owner, other = await join(), await join()
+    owner, other = await join(recent_mfa=True), await join()
     known = await http.post(
         "/v1/members/invitations", json={"email": other["email"], "role": "viewer"}, headers=owner["headers"]
     )

@@ -23,7 +23,7 @@ def join(join: Join, foundation: SecurityFoundation) -> Join:
     """As always, with the second factor that keys ask for."""
 
     async def confirmed() -> dict[str, Any]:
-        who = await join()
+        who = await join("professional")
         await foundation.auth.note_mfa(who["session_id"])
         return who
 

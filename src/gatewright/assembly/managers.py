@@ -133,7 +133,7 @@ def auth(
             throttle=ground.shared_cache,
             profiles=profiles,
             validator=rules,
-            ceiling=Ceiling(rbac, ground.store),
+            ceiling=Ceiling(rbac),
             policy=ground.policy,
         ),
     )

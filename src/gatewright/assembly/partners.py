@@ -7,22 +7,19 @@ from typing import Any
 
 from gatewright.errors import FieldError
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
-from gatewright.storage.protocol import Store
 from gatewright.threats import ManufacturerSecurityValidator
 
 
 class Ceiling:
-    """What the person who makes an API key may do: the tier's permissions, cut by the person's role."""
+    """What the person who makes an API key may do: the tier's permissions and our own calls, as the role has them."""
 
-    def __init__(self, rbac: ManufacturerRBACManager, store: Store) -> None:
+    def __init__(self, rbac: ManufacturerRBACManager) -> None:
         self._rbac = rbac
-        self._store = store
 
     async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
-        account = None if account_id is None else await self._store.get_account(account_id)
-        roles = [] if account is None else [account.role]
-        context = ManufacturerContext(manufacturer_id, roles=roles, account_id=account_id)
-        return frozenset(await self._rbac.permissions_of(context))
+        context = ManufacturerContext(manufacturer_id, account_id=account_id)
+        permissions = await self._rbac.permissions_of(context)
+        return frozenset(permissions) | frozenset(await self._rbac.access_of(context))
 
 
 class BusinessCheck:

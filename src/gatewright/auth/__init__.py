@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gatewright.auth.access import Partners
     from gatewright.auth.access_options import AccessOptions
+    from gatewright.auth.apikeys import ApiKeyIdentity
     from gatewright.auth.manager import ManufacturerAuthManager
     from gatewright.auth.options import AuthOptions
     from gatewright.auth.places import GeoIP2FastPlaces
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gatewright.auth.tokens.foreign import ForeignIssuer
 
 _HOMES = {
+    "ApiKeyIdentity": "apikeys",
     "Partners": "access",
     "AccessOptions": "access_options",
     "ManufacturerAuthManager": "manager",
@@ -44,6 +46,7 @@ _HOMES = {
 
 __all__ = [
     "AccessOptions",
+    "ApiKeyIdentity",
     "ApiKeyInfo",
     "AuthOptions",
     "AuthResult",

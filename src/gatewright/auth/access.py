@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+from gatewright.access import EVERYTHING, KEY_ACCESS
 from gatewright.auth.abuse import SignInThrottle
 from gatewright.auth.access_options import AccessOptions
 from gatewright.auth.apikeys import ApiKeys, PermissionCeiling
@@ -14,6 +15,7 @@ from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.lockout import Doors, Visitor
 from gatewright.auth.mfa import Enrolment, SecondFactors
 from gatewright.auth.mfa.enrolment import SessionEnder
+from gatewright.auth.mfa.vouching import FactorVouching
 from gatewright.auth.outbox import Outbox
 from gatewright.auth.passkeys import Passkeys
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy, minimum_length
@@ -109,6 +111,19 @@ class Access:
             events=sink,
             clock=clock,
         )
+        self.directions = Directions(
+            api_url=options.public_url if strict else None, pages_url=options.account_pages_url
+        )
+        self.vouching = FactorVouching(
+            store,
+            self.challenges,
+            self.throttle,
+            self.outbox,
+            self.directions,
+            recent=options.recent_mfa,
+            sink=sink,
+            clock=clock,
+        )
         self._password_doors = self._doors(options.password_attempts)
         self._second_factors(controls, sessions)
         self._ways_in(issuer)
@@ -175,6 +190,7 @@ class Access:
             devices=self.devices,
             passkeys=self.passkeys,
             challenges=self.challenges,
+            vouching=self.vouching,
             keyed=self._keyed("accounts"),
             issuer=issuer,
             outbox=self.outbox,
@@ -188,7 +204,6 @@ class Access:
         self._breached = BreachedPasswords(url, events=sink, clock=clock) if url else None
         length = minimum_length(options.password_min_length, mfa_required=options.mfa_required, alone=not strict)
         policy = PasswordPolicy(self.hashing, min_length=length, breached=self._breached)
-        directions = Directions(api_url=options.public_url if strict else None, pages_url=options.account_pages_url)
         self.passwords = Passwords(
             store=store,
             people=self.people,
@@ -202,7 +217,7 @@ class Access:
             keyed=self._keyed("accounts"),
             sessions=sessions,
             outbox=self.outbox,
-            directions=directions,
+            directions=self.directions,
             events=sink,
             clock=clock,
         )
@@ -219,7 +234,7 @@ class Access:
             tiers=tuple(self._policy.tiers),
             default_tier=self._policy.default_tier,
             validator=partners.validator,
-            directions=directions,
+            directions=self.directions,
             events=sink,
             clock=clock,
         )
@@ -231,7 +246,7 @@ class Access:
             store,
             self._keyed("api keys"),
             store.changes,
-            known_permissions=frozenset(self._policy.permissions),
+            known_permissions=frozenset(self._policy.permissions) | KEY_ACCESS,
             ceiling=self._partners.ceiling or TierCeiling(store, self._policy),
             strict=strict,
             events=self._sink,
@@ -278,9 +293,9 @@ class TierCeiling:
         manufacturer = await self._store.get_manufacturer(manufacturer_id)
         if manufacturer is None or manufacturer.tier not in self._policy.tiers:
             return None
-        permissions = self._policy.permissions_of_tier(manufacturer.tier)
+        permissions = self._policy.permissions_of_tier(manufacturer.tier) | KEY_ACCESS
         account = await self._store.get_account(account_id) if account_id else None
         role = self._policy.roles.get(account.role) if account else None
-        if role is None or "*" in role.permissions:
+        if role is None or EVERYTHING in role.permissions:
             return permissions
         return permissions & frozenset(role.permissions)

@@ -30,6 +30,7 @@ class AccessOptions(Record, frozen=True, kw_only=True):
     breached_passwords_url: str | None = None
     mfa_required: bool = False
     mfa_issuer: str = "Gatewright"
+    recent_mfa: timedelta = timedelta(minutes=15)
     trusted_device_lifetime: timedelta = timedelta(days=30)
     public_url: str = "http://localhost:8000"
     account_pages_url: str | None = None
@@ -53,6 +54,7 @@ class AccessOptions(Record, frozen=True, kw_only=True):
             breached_passwords_url=settings.breached_passwords_url,
             mfa_required=settings.mfa_required,
             mfa_issuer=settings.mfa_issuer,
+            recent_mfa=timedelta(seconds=settings.recent_mfa_seconds),
             public_url=settings.public_url,
             account_pages_url=settings.account_pages_url,
             passkey_rp_id=settings.passkey_rp_id,

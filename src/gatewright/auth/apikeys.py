@@ -31,6 +31,7 @@ from gatewright.storage.apikeys import ApiKeyStore, StoredApiKey
 from gatewright.storage.changes import ALL, Changes
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer, TenantStore
 
+API_ACCESS = "api_access"
 MOST_KEYS = 100
 MAX_PERMISSIONS = 64
 MAX_NAME_LENGTH = 100
@@ -52,8 +53,8 @@ class PermissionCeiling(Protocol):
     """What the person who makes a key may do."""
 
     async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
-        """The permissions now, of the manufacturer as its role cuts them; None where nobody knows (any known
-        permission may be given)."""
+        """The permissions now: the policy's under the tier, and those of our own calls, as the role has them; None
+        where nobody knows (any known permission may be given)."""
         ...
 
 
@@ -79,6 +80,8 @@ class _Known(Record, frozen=True, kw_only=True):
     manufacturer: StoredManufacturer | None
     account: StoredAccount | None
     allowed: list[str]
+    usable: bool = True
+    """Whether the person behind the key may use keys at all."""
 
 
 class ApiKeys:
@@ -87,7 +90,8 @@ class ApiKeys:
     Args:
         known_permissions: names that a key may have.
         ceiling: keys have no more than this, when they are made and each time they are used.
-        strict: whether keys of manufacturers that the store does not know are refused.
+        strict: whether keys of manufacturers that the store does not know are refused, and ``api_access`` is needed
+            to make and use a key.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class ApiKeys:
         self._known = known_permissions
         self._ceiling = ceiling
         self._strict = strict
+        self._needed = API_ACCESS if strict and API_ACCESS in known_permissions else None
         self._events = events or NullSink()
         self._clock = clock or SystemClock()
         self._verified: OrderedDict[str, tuple[_Known, float]] = OrderedDict()
@@ -132,9 +137,10 @@ class ApiKeys:
 
         Raises:
             ValidationError: name, expiry or number of keys are out of bounds, or a permission is unknown.
-            InsufficientPermissionsError: a permission that the manufacturer itself does not have.
+            InsufficientPermissionsError: a permission that the person does not have, or no ``api_access``.
         """
-        wanted = await self._wanted(person, permissions)
+        wanted = self._checked_names(permissions)
+        await self._require_within_ceiling(person, wanted)
         text = _checked_name(name)
         expires = self._checked_expiry(expires_at)
         key, stored = self._new(
@@ -156,6 +162,7 @@ class ApiKeys:
 
         Raises:
             InvalidCredentialsError: no key of ours, revoked or expired (code ``INVALID_API_KEY``).
+            InsufficientPermissionsError: the person who made it has no ``api_access`` any longer.
         """
         parts = split_key(key)
         if parts is None:
@@ -168,23 +175,32 @@ class ApiKeys:
             self._emit("auth:api_key:refused", Severity.WARNING, stored, client, reason=fault, key_id=key_id)
             raise _invalid()
         stored, now = known.stored, self._clock.now()
+        if not known.usable:
+            self._emit("auth:api_key:refused", Severity.WARNING, stored, client, reason="api_access")
+            raise _no_api_access(stored.manufacturer_id)
         await self._touch(stored, now)
         return _identify(known, now)
 
-    async def rotate(self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP) -> ApiKeyInfo:
+    async def rotate(self, person: Person, key_id: str, *, overlap: timedelta = OVERLAP) -> ApiKeyInfo:
         """A new key in place of another, which still works for ``overlap``; each is rotated once.
+
+        The new key belongs to ``person``, who must have every permission of the old one: whoever sees a key holds
+        it, so that rotating another person's key must lead to nothing that one could not have made oneself.
 
         Raises:
             ValidationError: no such key that could be rotated, or an overlap below 0 or above 90 days.
+            InsufficientPermissionsError: the key has a permission that the person lacks.
         """
         if not timedelta(0) <= overlap <= timedelta(days=90):
             raise ValidationError("The overlap is from 0 to 90 days.", code="INVALID_OVERLAP")
+        manufacturer_id = person.manufacturer_id
         old = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if old is None or old.manufacturer_id != manufacturer_id:
             raise _unknown()
+        await self._require_within_ceiling(person, old.permissions)
         key, stored = self._new(
             manufacturer_id=manufacturer_id,
-            account_id=old.account_id,
+            account_id=person.account_id,
             name=old.name,
             permissions=old.permissions,
             expires_at=old.expires_at,
@@ -209,7 +225,27 @@ class ApiKeys:
             self._emit("auth:api_key:revoked", Severity.NOTICE, stored)
         return revoked
 
+    async def revoke_unfounded(self, person_id: str, manufacturer_id: str) -> int:
+        """End the keys that an account made and that it could not make now, after a change of its role or status.
+
+        Returns:
+            How many ended.
+        """
+        allowed = await self._ceiling.permissions_of(manufacturer_id, person_id) if self._ceiling else None
+        account = await self._tenants.get_account(person_id)
+        active = account is not None and account.status == "active"
+        ended = 0
+        for stored in await self._store.list_api_keys(manufacturer_id):
+            if stored.account_id != person_id or stored.revoked_at is not None:
+                continue
+            if not active or (allowed is not None and not self._needs(stored.permissions) <= allowed):
+                ended += await self.revoke(stored.key_id, manufacturer_id=manufacturer_id)
+        return ended
+
     # ------------------------------------------------------------------------------------------------------------
+
+    def _needs(self, permissions: Iterable[str]) -> set[str]:
+        return {*permissions, self._needed} if self._needed else set(permissions)
 
     async def _look(self, key_id: str) -> _Known | None:
         """The stored key of this id and its owner, from memory while that is fresh."""
@@ -220,11 +256,15 @@ class ApiKeys:
         stored = await self._store.get_api_key(key_id)
         if stored is None:
             return None
+        ceiling = (
+            await self._ceiling.permissions_of(stored.manufacturer_id, stored.account_id) if self._ceiling else None
+        )
         known = _Known(
             stored=stored,
             manufacturer=await self._tenants.get_manufacturer(stored.manufacturer_id),
             account=await self._tenants.get_account(stored.account_id) if stored.account_id else None,
-            allowed=await self._allowed(stored),
+            allowed=[name for name in stored.permissions if ceiling is None or name in ceiling],
+            usable=ceiling is None or self._needed is None or self._needed in ceiling,
         )
         if notices == self._notices:  # nothing changed while the store was asked
             self._verified[key_id] = (known, looked)
@@ -246,13 +286,7 @@ class ApiKeys:
         disabled = known.manufacturer.status != "active" or (known.account and known.account.status != "active")
         return "owner" if disabled else None
 
-    async def _allowed(self, stored: StoredApiKey) -> list[str]:
-        ceiling = (
-            await self._ceiling.permissions_of(stored.manufacturer_id, stored.account_id) if self._ceiling else None
-        )
-        return [name for name in stored.permissions if ceiling is None or name in ceiling]
-
-    async def _wanted(self, person: Person, permissions: Iterable[object]) -> tuple[str, ...]:
+    def _checked_names(self, permissions: Iterable[object]) -> tuple[str, ...]:
         if isinstance(permissions, str | bytes):
             raise ValidationError("Permissions are a list of names.", code="INVALID_PERMISSIONS")
         names = {str(p.value) if isinstance(p, Enum) else str(p) for p in permissions}
@@ -261,20 +295,28 @@ class ApiKeys:
         if unknown := sorted(name for name in names if name not in self._known):
             errors = [
                 FieldError(
-                    field="permissions", error_type="UNKNOWN_PERMISSION", message=f"No permission {name[:64]!r}."
+                    field="permissions",
+                    error_type="UNKNOWN_PERMISSION",
+                    message=f"An API key cannot have a permission called {name[:64]!r}.",
                 )
                 for name in unknown
             ]
             raise ValidationError("Some permissions are unknown.", errors=errors, code="UNKNOWN_PERMISSION")
-        ceiling = (
-            await self._ceiling.permissions_of(person.manufacturer_id, person.account_id) if self._ceiling else None
-        )
-        if ceiling is not None and (above := sorted(names - ceiling)):
+        return tuple(sorted(names))
+
+    async def _require_within_ceiling(self, person: Person, permissions: Iterable[str]) -> None:
+        if self._ceiling is None:
+            return
+        ceiling = await self._ceiling.permissions_of(person.manufacturer_id, person.account_id)
+        if ceiling is None:
+            return
+        if self._needed is not None and self._needed not in ceiling:
+            raise _no_api_access(person.manufacturer_id)
+        if above := sorted(set(permissions) - ceiling):
             raise InsufficientPermissionsError(
-                f"A key has no more permissions than its owner, who lacks {', '.join(above)}.",
+                f"A key has no more permissions than the person it belongs to, who lacks {', '.join(above)}.",
                 context={"manufacturer_id": person.manufacturer_id, "permission": above[0]},
             )
-        return tuple(sorted(names))
 
     def _checked_expiry(self, expires_at: datetime | None) -> datetime | None:
         if expires_at is None:
@@ -341,6 +383,13 @@ def _checked_name(name: object) -> str:
     if not text or not text.isprintable():
         raise ValidationError(f"A key's name has 1 to {MAX_NAME_LENGTH} printable characters.", code="INVALID_NAME")
     return text
+
+
+def _no_api_access(manufacturer_id: str) -> InsufficientPermissionsError:
+    return InsufficientPermissionsError(
+        "API keys need the permission api_access: by the tier, and by the role of the person they belong to.",
+        context={"manufacturer_id": manufacturer_id, "permission": API_ACCESS},
+    )
 
 
 def _identify(known: _Known, now: datetime) -> ApiKeyIdentity:

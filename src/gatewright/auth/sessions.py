@@ -66,7 +66,8 @@ class SessionService:
         store: where they are kept.
         states: what this process knows of them.
         cookies: hashes the secrets that cookies carry.
-        admits: whether a manufacturer may act now; the sessions of one that may not are as good as ended.
+        admits: whether a manufacturer, and a person in it, may act now; the sessions of one that may not are as good
+            as ended.
         places: offline data about networks, for the listing.
     """
 
@@ -79,7 +80,7 @@ class SessionService:
         clock: Clock,
         sink: EventSink,
         rules: SessionRules,
-        admits: Callable[[str], Awaitable[bool]],
+        admits: Callable[[str, str | None], Awaitable[bool]],
         places: PlaceLookup | None = None,
     ) -> None:
         self._store = store
@@ -144,7 +145,9 @@ class SessionService:
             # It may look idle only because its latest use was not written yet.
             await self.flush()
             session = await self._states.get_alive(session_id)
-        return session if session is not None and await self._admits(session.manufacturer_id) else None
+        if session is None or not await self._admits(session.manufacturer_id, session.account_id):
+            return None
+        return session
 
     async def validate(self, session_id: str) -> bool:
         """Whether the session is alive; counts as a use of it."""
@@ -206,7 +209,11 @@ class SessionService:
         now = self._clock.now()
         await self.flush()
         old = await self._store.get_session(session_id) if _plausible(session_id) else None
-        if old is None or not is_alive(old, now.timestamp()) or not await self._admits(old.manufacturer_id):
+        if (
+            old is None
+            or not is_alive(old, now.timestamp())
+            or not await self._admits(old.manufacturer_id, old.account_id)
+        ):
             refuse_ended()
         changed: dict[str, Any] = {}
         if new_tier is not None:

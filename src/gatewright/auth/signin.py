@@ -14,6 +14,7 @@ from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.lockout import Doors, Visitor
 from gatewright.auth.mfa.codes import new_code
 from gatewright.auth.mfa.factors import SecondFactors
+from gatewright.auth.mfa.vouching import FactorVouching
 from gatewright.auth.outbox import Outbox
 from gatewright.auth.passkeys import PasskeyChallenge, Passkeys
 from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing
@@ -25,7 +26,7 @@ from gatewright.errors import AccountLockedError, InvalidCredentialsError, MFARe
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.factors import StoredDevice
 from gatewright.storage.onetime import OneTimeSecret
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer, TenantStore
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredManufacturer, TenantStore
 
 CHALLENGE = "mfa"
 CHALLENGE_LIFETIME = timedelta(minutes=10)
@@ -67,6 +68,7 @@ class SignIn:
         devices: TrustedDevices,
         passkeys: Passkeys,
         challenges: Challenges,
+        vouching: FactorVouching,
         keyed: KeyedHash,
         issuer: Issuer,
         outbox: Outbox,
@@ -82,6 +84,7 @@ class SignIn:
         self._devices = devices
         self._passkeys = passkeys
         self._challenges = challenges
+        self._vouching = vouching
         self._keyed = keyed
         self._issuer = issuer
         self._outbox = outbox
@@ -276,16 +279,25 @@ class SignIn:
             remembered = await self._devices.remember(person, client)
             device_id, token = remembered.device_id, remembered.device_token
         await self._store.update_account(person.account_id, last_login_at=now)
-        second = factors - {Factor.PASSWORD, Factor.DEVICE}
+        counts = await self._counts(person, factors - {Factor.PASSWORD, Factor.DEVICE})
         return await self._issuer.issue(
             person.account,
             person.manufacturer,
             client,
             factors=frozenset(factor.value for factor in factors),
-            mfa_at=now if second else None,
+            mfa_at=now if counts else None,
             device_id=device_id,
             device_token=token,
         )
+
+    async def _counts(self, person: Person, second: frozenset[Factor]) -> bool:
+        """Whether what was shown beside the password counts for sensitive operations.
+
+        For the platform's staff a mailed code does not: it opens a session in which a factor can be enrolled.
+        """
+        if second <= {Factor.EMAIL_CODE}:
+            return bool(second) and person.manufacturer_id != PLATFORM_TENANT
+        return await self._vouching.held_until(person.account_id) is None
 
     def _emit(
         self, kind: str, severity: Severity, person: Person | None, client: ClientInfo | None, **data: Any

@@ -1,11 +1,15 @@
-"""A policy as bit sets: one bit a permission, one mask a tier and a role."""
+"""A policy as bit sets: one bit a permission, one mask a tier and a role.
+
+The policy's own permissions have the low bits, those of Gatewright's own calls the bits above them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from gatewright.policy import EVERYTHING, Policy
+from gatewright.access import BUILT_IN_ROLES, EVERYTHING, PERSONAL_ACCESS, PLATFORM_ACCESS, TENANT_ACCESS
+from gatewright.policy import Policy, Role
 from gatewright.rbac.names import plain, role_name, tier_name
 
 _REMEMBERED_ROLES = 1_000
@@ -21,13 +25,21 @@ class CompiledPolicy:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.bits = {name: 1 << number for number, name in enumerate(policy.permissions)}
-        self.everything = (1 << len(self.bits)) - 1
+        names = (*policy.permissions, *TENANT_ACCESS, *PLATFORM_ACCESS)
+        self.bits = {name: 1 << number for number, name in enumerate(names)}
+        self.everything = (1 << len(policy.permissions)) - 1
+        """All permissions that tiers give."""
+        self.access = ((1 << len(self.bits)) - 1) & ~self.everything
+        """All permissions of our own calls, which no tier gives and no role of a caller's context."""
         self.tiers = {tier: self.mask(policy.permissions_of_tier(tier)) for tier in policy.tiers}
         self.limits = {tier: policy.limits_of_tier(tier) for tier in policy.tiers}
         self.resources = frozenset(resource for limits in self.limits.values() for resource in limits)
-        self._own = {name: self._of_role(role.permissions) for name, role in policy.roles.items() if not role.platform}
-        self._staff = {name: self._of_role(role.permissions) for name, role in policy.roles.items() if role.platform}
+        self.roles = {
+            **{name: Role(permissions=(EVERYTHING,), platform=staff) for name, staff in BUILT_IN_ROLES.items()},
+            **policy.roles,
+        }
+        self._own = {name: self._of_role(role) for name, role in self.roles.items() if not role.platform}
+        self._staff = {name: self._of_role(role) for name, role in self.roles.items() if role.platform}
         self.role_masks: dict[tuple[Any, ...], int] = {}
 
     def bit(self, permission: Any) -> int:
@@ -45,20 +57,25 @@ class CompiledPolicy:
         return mask
 
     def names(self, mask: int) -> list[str]:
-        """The permissions of a mask, in the policy's order."""
-        return [name for name, bit in self.bits.items() if mask & bit]
+        """The policy's permissions of a mask, in the policy's order."""
+        return [name for name in self.policy.permissions if mask & self.bits[name]]
+
+    def access_names(self, mask: int) -> list[str]:
+        """The permissions of our own calls in a mask."""
+        return [name for name in (*TENANT_ACCESS, *PLATFORM_ACCESS) if mask & self.bits[name]]
 
     def role_mask(self, roles: tuple[Any, ...]) -> int:
         """What the roles in a caller's context leave of the tier: all of it, unless a person's role cuts it.
 
-        Roles of the platform's staff mean nothing in a manufacturer.
+        Roles of the platform's staff mean nothing in a manufacturer, and what a context says of itself opens none of
+        our own calls: those go by the stored role of a person.
         """
         mask = self.role_masks.get(roles)
         if mask is None:
             own = [self._own[name] for name in map(role_name, roles) if name in self._own]
             mask = 0 if own else self.everything
             for bits in own:
-                mask |= bits
+                mask |= bits & self.everything
             if len(self.role_masks) < _REMEMBERED_ROLES:
                 self.role_masks[roles] = mask
         return mask
@@ -72,5 +89,8 @@ class CompiledPolicy:
         known = tier_name(name)
         return known if known in self.tiers else self.policy.default_tier
 
-    def _of_role(self, permissions: tuple[str, ...]) -> int:
-        return self.everything if EVERYTHING in permissions else self.mask(permissions)
+    def _of_role(self, role: Role) -> int:
+        access = {**TENANT_ACCESS, **(PLATFORM_ACCESS if role.platform else {})}
+        if EVERYTHING in role.permissions:
+            return self.everything | self.mask(access)
+        return self.mask((*role.permissions, *PERSONAL_ACCESS))

@@ -44,9 +44,10 @@ async def explain(
     grant, restriction = held["grant"], held["restrict"]
     why = {
         "tier_permission_granted": f"the tier {found.tier} gives it",
+        "role_permission_granted": "this person's role includes it",
         "granted_temporarily": f"it was granted{_until(grant)}",
         "insufficient_tier": f"the tier {found.tier} does not give it; {needed}",
-        "role_not_permitted": f"the manufacturer may, on {found.tier}, but this person's role does not include it",
+        "role_not_permitted": "the tier would allow it, but this person's role does not include it",
         "restricted": f"it was restricted{_until(restriction)}" if restriction else "it is unknown here, or disabled",
     }[found.reason]
     return Explanation(

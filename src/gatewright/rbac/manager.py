@@ -177,8 +177,22 @@ class ManufacturerRBACManager:
         await self._permissions.enforce(manufacturer, permission, operation_context)
 
     async def permissions_of(self, manufacturer: Any) -> list[str]:
-        """All that a manufacturer, and the person in its context, may do now."""
+        """The policy's permissions that a manufacturer, and the person in its context, has now."""
         return await self._permissions.names(manufacturer)
+
+    async def access_of(self, manufacturer: Any) -> list[str]:
+        """The permissions of Gatewright's own calls (``members:manage`` …) that the person in a context has now.
+
+        They come from the stored role of ``account_id`` alone: a context without a person, and whatever roles a
+        context names, have none.
+        """
+        return await self._permissions.access_names(manufacturer)
+
+    async def role_of(self, manufacturer: Any) -> str | None:
+        """The stored role of the person in a context; None for nobody, and for a disabled person."""
+        account = getattr(manufacturer, "account_id", None)
+        standing = await self._standings.of(manufacturer)
+        return standing.roles.get(account) if isinstance(account, str) and standing.active else None
 
     async def get_permission_violations(self, manufacturer_id: str, hours: float = 24) -> list[PermissionViolation]:
         """Refusals of the last hours, newest first."""

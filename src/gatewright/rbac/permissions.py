@@ -17,6 +17,7 @@ from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
 
 _REMEMBERED_USES = 200_000
+_GRANTED = frozenset({"tier_permission_granted", "role_permission_granted", "granted_temporarily"})
 
 
 class Permissions:
@@ -39,6 +40,10 @@ class Permissions:
         """All that is granted, in the policy's order."""
         return self._standings.compiled.names(await self._standings.mask_of(manufacturer))
 
+    async def access_names(self, manufacturer: Any) -> list[str]:
+        """Which of our own calls are open to the person in a context."""
+        return self._standings.compiled.access_names(await self._standings.mask_of(manufacturer))
+
     async def check(self, manufacturer: Any, permission: Any) -> PermissionResult:
         """The answer with its reason."""
         compiled, name = self._standings.compiled, plain(permission)
@@ -49,16 +54,18 @@ class Permissions:
             reason = "unknown_permission"
         elif not standing.active or (self._standings.strict and not standing.known) or standing.restricted & bit:
             reason = "restricted"
-        elif not (compiled.tiers[tier] | standing.granted) & bit:
+        elif not (compiled.tiers[tier] | standing.granted | compiled.access) & bit:
             reason = "insufficient_tier"
         elif not await self._standings.cut_of(manufacturer, standing) & bit:
             reason = "role_not_permitted"
+        elif bit & compiled.access:
+            reason = "role_permission_granted"
         elif compiled.tiers[tier] & bit:
             reason = "tier_permission_granted"
         else:
             reason = "granted_temporarily"
         return PermissionResult(
-            granted=reason in ("tier_permission_granted", "granted_temporarily"),
+            granted=reason in _GRANTED,
             reason=reason,
             permission=name,
             tier=tier,
@@ -118,12 +125,18 @@ class Permissions:
         )
 
     async def _note_use(self, manufacturer: Any, permission: Any) -> None:
-        """Remember, once a day, that a permission was used; the unused ones are suggested for taking away."""
+        """Remember, once a day, that a permission was used; the unused ones are suggested for taking away.
+
+        Those of our own calls come with a role and are never suggested.
+        """
+        name = plain(permission)
+        if name not in self._standings.compiled.policy.permissions:
+            return
         day = int(self._clock.timestamp()) // 86_400
         if day != self._day:
             self._day = day
             self._used.clear()
-        key = (id_of(manufacturer), plain(permission))
+        key = (id_of(manufacturer), name)
         if key not in self._used:
             if len(self._used) < _REMEMBERED_USES:
                 self._used.add(key)
@@ -152,9 +165,10 @@ class Permissions:
                 or without a time zone.
         """
         name, now = plain(permission), self._clock.now()
-        if name not in self._standings.compiled.bits:
+        known = self._standings.compiled.policy.permissions
+        if name not in known:  # nor one of our own calls: those come with a person's role alone
             raise ValidationError(
-                f"No permission is called {name!r}; the policy has {', '.join(self._standings.compiled.bits)}.",
+                f"No permission is called {name!r}; the policy has {', '.join(known)}.",
                 code="UNKNOWN_PERMISSION",
             )
         end = now + until if isinstance(until, timedelta) else until

@@ -34,9 +34,12 @@ class UsageLimits(Record, frozen=True, kw_only=True):
 
 
 class PermissionResult(Record, frozen=True, kw_only=True):
-    """The answer to "may they?". ``reason`` is ``tier_permission_granted``, ``granted_temporarily``,
-    ``insufficient_tier``, ``restricted``, ``role_not_permitted`` or ``unknown_permission``; ``required_tier`` is
-    the lowest tier that would do, where one would."""
+    """The answer to "may they?".
+
+    ``reason`` is ``tier_permission_granted``, ``role_permission_granted`` (one of Gatewright's own calls),
+    ``granted_temporarily``, ``insufficient_tier``, ``restricted``, ``role_not_permitted`` or ``unknown_permission``;
+    ``required_tier`` is the lowest tier that would do, where one would.
+    """
 
     granted: bool
     reason: str

@@ -25,8 +25,12 @@ _STRANGERS = 64
 
 
 class Standing:
-    """One manufacturer. ``tier`` is the stored one, None where only the caller's context says; ``until`` is when
-    the first grant ends; ``members`` maps account ids to what their role leaves, None where nothing is stored."""
+    """One manufacturer.
+
+    ``tier`` is the stored one, None where only the caller's context says; ``until`` is when the first grant ends;
+    ``members`` maps account ids to what their role leaves, None where nothing is stored; ``roles`` has the stored role
+    of those who are active.
+    """
 
     __slots__ = (
         "active",
@@ -36,6 +40,7 @@ class Standing:
         "known",
         "members",
         "restricted",
+        "roles",
         "stored_tier",
         "strangers",
         "tier",
@@ -52,15 +57,17 @@ class Standing:
         self.restricted = 0
         self.until: float | None = None
         self.members: dict[str, int] | None = None
+        self.roles: dict[str, str] = {}
         self.strangers: set[str] = set()
         self.by_tier: dict[Any, int] = {}
 
     def mask(self, compiled: CompiledPolicy, tier: Any) -> int:
-        """What the manufacturer as a whole may do, on its stored tier or else on ``tier``."""
+        """The ceiling of everybody in the manufacturer, on its stored tier or else on ``tier``: what the tier and
+        grants give, and our own calls, which only the stored role of a person opens."""
         mask = self.by_tier.get(tier)
         if mask is None:
             gives = compiled.tiers[self.tier or compiled.tier(tier)] | self.granted
-            mask = gives & ~self.restricted if self.active else 0
+            mask = gives & ~self.restricted | compiled.access if self.active else 0
             if len(self.by_tier) < _STRANGERS:
                 self.by_tier[tier] = mask
         return mask
@@ -123,7 +130,7 @@ class Standings:
             if standing.members is not None and (account := getattr(manufacturer, "account_id", None)) is not None:
                 return mask & standing.members[account]
             roles = manufacturer.roles
-            return mask & self.compiled.role_masks[tuple(roles)] if roles else mask
+            return mask & (self.compiled.role_masks[tuple(roles)] if roles else self.compiled.everything)
         except (AttributeError, KeyError, TypeError):
             return None
 
@@ -216,10 +223,13 @@ class Standings:
             active = stored.status == "active"
             standing = Standing(self.compiled.tier(stored.tier), stored.billing_day, known=True, active=active)
             standing.stored_tier = stored.tier
-            standing.members = self._members(manufacturer_id, await self._store.list_accounts(manufacturer_id))
+            accounts = await self._store.list_accounts(manufacturer_id)
+            standing.members = self._members(manufacturer_id, accounts)
+            standing.roles = {a.account_id: a.role for a in accounts if a.status == "active"}
         standing.until = due
         self._apply(standing, grants)
-        standing.mask(self.compiled, None)
+        if standing.known or not self.strict:
+            standing.mask(self.compiled, None)
         if changes == self._changes:  # else something changed while the store was asked: use it once, keep nothing
             self.known[manufacturer_id] = standing
             if len(self.known) > REMEMBERED:
@@ -228,7 +238,8 @@ class Standings:
 
     def _members(self, manufacturer_id: str, accounts: list[StoredAccount]) -> dict[str, int]:
         staff = manufacturer_id == PLATFORM_TENANT
-        # Tokens that were made for the manufacturer as a whole carry its own id as the account's.
+        # Tokens that were made for the manufacturer as a whole carry its own id as the account's. They are no person:
+        # they have what the tier gives, and none of our own calls.
         members = {manufacturer_id: self.compiled.everything}
         for account in accounts:
             active = account.status == "active"
@@ -240,7 +251,7 @@ class Standings:
 
     def _apply(self, standing: Standing, grants: list[StoredGrant]) -> None:
         for grant in grants:
-            bit = self.compiled.bits.get(grant.permission, 0)
+            bit = self.compiled.bits.get(grant.permission, 0) & self.compiled.everything
             if grant.effect == "restrict":
                 standing.restricted |= bit
             else:

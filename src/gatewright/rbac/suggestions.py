@@ -108,7 +108,9 @@ class Suggestions:
             days.setdefault(violation.permission, set()).add(day_number(violation.timestamp))
         compiled, found = self._standings.compiled, []
         for name, count in times.most_common():
-            if name in held or name not in compiled.bits or count < _DENIED_TIMES or len(days[name]) < _DENIED_DAYS:
+            if name in held or name not in compiled.policy.permissions:
+                continue
+            if count < _DENIED_TIMES or len(days[name]) < _DENIED_DAYS:
                 continue
             reason = f"{name} was asked for {count} times on {len(days[name])} days of the last 30, and refused."
             evidence = {"denials": count, "days": len(days[name])}

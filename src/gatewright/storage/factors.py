@@ -87,6 +87,18 @@ class FactorStore(Protocol):
 
     async def is_recovering(self, account_id: str) -> bool: ...
 
+    async def hold_factors(self, account_id: str, until: datetime) -> None:
+        """Note that the account's factors do not count for sensitive operations until then; the later time stays."""
+        ...
+
+    async def release_factors(self, account_id: str) -> None:
+        """Let the account's factors count."""
+        ...
+
+    async def factors_held_until(self, account_id: str) -> datetime | None:
+        """The time that was noted, also when it is past; None where there is none."""
+        ...
+
     async def delete_factors(self, account_id: str, *, passkeys: bool) -> None:
         """Remove TOTP and backup codes, and passkeys too where asked, in one step."""
         ...

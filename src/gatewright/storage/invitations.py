@@ -46,11 +46,20 @@ class InvitationStore(Protocol):
         ...
 
     async def change_member(
-        self, manufacturer_id: str, account_id: str, *, role: str | None = None, status: str | None = None
+        self,
+        manufacturer_id: str,
+        account_id: str,
+        *,
+        role: str | None = None,
+        status: str | None = None,
+        expected_role: str | None = None,
     ) -> StoredAccount | None:
         """Change a person of this manufacturer and return what they were; None when there is no such person here.
 
+        Args:
+            expected_role: None is returned, and nothing changed, where the person has another role by now.
+
         Raises:
-            ValidationError: the last active owner would go (code ``LAST_OWNER``).
+            ValidationError: the last active owner (or, of the platform, admin) would go (code ``LAST_OWNER``).
         """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gatewright.access import KEY_DEFAULT_ACCESS
 from gatewright.errors import AuthenticationError, InvalidTokenError
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.request import RequestState
@@ -72,7 +73,8 @@ class Authenticator:
             ip_address=state.client.ip_address,
             user_agent=state.client.user_agent,
         )
-        state.permissions = frozenset(known.permissions)
+        state.key = known
+        state.permissions = frozenset(known.permissions) | KEY_DEFAULT_ACCESS
         state.by = "api_key"
 
     async def _by_cookie(self, cookie: str, state: RequestState) -> None:

@@ -46,6 +46,8 @@ class Open:
 def requires(
     permission: str | None = None,
     *,
+    credentials: str = "either",
+    audience: str | None = None,
     consumes: str | Mapping[str, int] | None = None,
     action: str | None = None,
     role: str | None = None,
@@ -58,7 +60,10 @@ def requires(
     """What a route needs: ``Depends(requires("upload_products", consumes="product_uploads"))`` gives the caller.
 
     Args:
-        permission: a permission of the policy; None asks only for a signed-in caller.
+        permission: a permission of the policy, or of Gatewright's own calls (``members:read``); None asks only for a
+            signed-in caller.
+        credentials: ``session`` for people, ``key`` for API keys, or ``either``.
+        audience: who calls this, in words, where no permission says it.
         consumes: a resource (one unit), or amounts by resource, taken once a request and given back when the
             application answers 5xx.
         action: a rate limit of the policy, counted for the manufacturer.
@@ -72,6 +77,8 @@ def requires(
     taken = {consumes: 1} if isinstance(consumes, str) else dict(consumes or {})
     rule = RouteRule(
         auth="required",
+        credentials=credentials,
+        audience=audience,
         permission=None if permission is None else str(getattr(permission, "value", permission)),
         consumes=tuple(taken.items()),
         action=action,

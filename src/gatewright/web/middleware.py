@@ -10,7 +10,13 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from gatewright.errors import AuthenticationError, InsufficientPermissionsError, SecurityError, StoreUnavailableError
+from gatewright.errors import (
+    AuthorizationError,
+    InsufficientPermissionsError,
+    MFARequiredError,
+    SecurityError,
+    StoreUnavailableError,
+)
 from gatewright.events import Severity, event
 from gatewright.logs import bind_request, get_logger
 from gatewright.rbac import ManufacturerContext
@@ -109,31 +115,52 @@ class GatewrightMiddleware:
         return receive
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
+        """Credential kind, role and permission first: nobody is asked to step up for what they may not do anyway."""
         caller = state.caller
         if caller is None:
             return
+        kind = "key" if state.by == "api_key" else "session"
+        if rule.credentials not in ("either", kind):
+            raise _wrong_credentials(rule.credentials)
         if rule.role is not None:
-            require_platform_role(caller, rule.role)
+            await self._require_platform_role(caller, rule.role)
+        if rule.permission is not None:
+            await self._require_permission(state, caller, rule)
         if rule.recent_mfa:
-            if state.session_id is None:
-                raise AuthenticationError("This call needs a session with a recent second factor.", code="MFA_REQUIRED")
-            await self._foundation.auth.require_recent_mfa(
-                state.session_id, max_age=self._foundation.settings.recent_mfa_seconds
-            )
-        if rule.permission is None:
+            await self._require_recent_mfa(state)
+
+    async def _require_platform_role(self, caller: ManufacturerContext, role: str) -> None:
+        """The role of staff as the store has it now; what a token says of roles is as old as the token."""
+        if caller.manufacturer_id == PLATFORM_TENANT and await self._foundation.rbac.role_of(caller) == role:
             return
-        if state.permissions is not None and rule.permission not in state.permissions:
+        raise InsufficientPermissionsError(
+            f"Requires the platform role {role}.",
+            context={"manufacturer_id": caller.manufacturer_id, "permission": role, "operation_context": "admin"},
+        )
+
+    async def _require_permission(self, state: RequestState, caller: ManufacturerContext, rule: RouteRule) -> None:
+        permission = str(rule.permission)
+        if state.permissions is not None and permission not in state.permissions:
             raise InsufficientPermissionsError(
-                f"This API key does not have the permission {rule.permission}.",
+                f"This API key does not have the permission {permission}.",
                 context={
                     "manufacturer_id": caller.manufacturer_id,
-                    "permission": rule.permission,
+                    "permission": permission,
                     "tier": caller.tier,
                     "operation_context": rule.name or "",
                 },
             )
-        await self._foundation.rbac.enforce_permission(caller, rule.permission, operation_context=rule.name or "")
-        state.granted.add(rule.permission)
+        await self._foundation.rbac.enforce_permission(caller, permission, operation_context=rule.name or "")
+        state.granted.add(permission)
+
+    async def _require_recent_mfa(self, state: RequestState) -> None:
+        if state.session_id is None:
+            raise MFARequiredError(
+                "Requires a session with a recent second factor: sign in, then POST /v1/mfa/step-up."
+            )
+        await self._foundation.auth.require_recent_mfa(
+            state.session_id, max_age=self._foundation.settings.recent_mfa_seconds
+        )
 
     async def _take(self, state: RequestState, rule: RouteRule) -> None:
         """Take what the route consumes, all of it or nothing."""
@@ -228,14 +255,12 @@ class GatewrightMiddleware:
         )
 
 
-def require_platform_role(caller: ManufacturerContext, role: str) -> None:
-    """Refuse everyone but the platform's staff with this role. Raises InsufficientPermissionsError."""
-    if caller.manufacturer_id == PLATFORM_TENANT and role in caller.roles:
-        return
-    raise InsufficientPermissionsError(
-        "This call is for the platform's staff.",
-        context={"manufacturer_id": caller.manufacturer_id, "permission": role, "operation_context": "admin"},
-    )
+def _wrong_credentials(wanted: str) -> AuthorizationError:
+    if wanted == "session":
+        sentence = "API keys cannot make this call: sign in as a person and send the session's token."
+    else:
+        sentence = "This call takes an API key, not a session."
+    return AuthorizationError(sentence, code="CREDENTIAL_NOT_ALLOWED")
 
 
 def _announces_body(scope: Scope) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from gatewright.auth import ClientInfo
+from gatewright.auth import ApiKeyIdentity, ClientInfo
 from gatewright.events import getrandbits
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.rules import RouteRule, Scope
@@ -23,7 +23,8 @@ class RequestState:
     """One request: who calls, from where, and what was taken on its behalf.
 
     ``caller`` is None for an anonymous request. ``fields`` are the headers, the first of each name.
-    ``permissions`` is None where the caller has all that its tier and role give, or the ceiling of an API key.
+    ``permissions`` is None where the caller has all that its tier and role give, or the ceiling of an API key, which
+    is then ``key``.
     ``rule`` is what the middleware checked before the application ran. ``repeated`` is an answer that was given
     before: nothing is taken for it.
     """
@@ -35,6 +36,7 @@ class RequestState:
     claims: dict[str, Any] = field(default_factory=dict)
     session_id: str | None = None
     permissions: frozenset[str] | None = None
+    key: ApiKeyIdentity | None = None
     by: str = "anonymous"
     granted: set[str] = field(default_factory=set)
     taken: list[tuple[str, int]] = field(default_factory=list)

@@ -19,10 +19,16 @@ SECRET_FIELDS = frozenset({"password", "new_password", "current_password"})
 does, and an application may mean quite another thing by ``code``."""
 
 
+CREDENTIALS = ("either", "session", "key")
+"""Kinds of credentials that a route may ask for."""
+
+
 class RouteRule(Record, frozen=True, kw_only=True):
     """What one route asks for.
 
     ``auth`` is ``required``, ``optional`` (a token that is there must be good) or ``none`` (not looked at).
+    ``credentials`` is ``session`` (a person's token or cookie), ``key`` (an API key) or ``either``. ``audience`` says
+    in words who calls a route that asks for no permission.
     ``consumes`` are resources and amounts taken once a request. ``inspection`` is ``off``, ``shadow`` or
     ``block``, None for the default of the installation; ``threats`` gives single threat types another mode.
     ``exclude`` names top-level fields of the body that are not inspected (of those that hold secrets, the text
@@ -32,7 +38,9 @@ class RouteRule(Record, frozen=True, kw_only=True):
     """
 
     auth: str = "optional"
+    credentials: str = "either"
     permission: str | None = None
+    audience: str | None = None
     consumes: tuple[tuple[str, int], ...] = ()
     inspection: str | None = None
     threats: Mapping[str, str] = {}
@@ -52,6 +60,9 @@ class RouteRule(Record, frozen=True, kw_only=True):
                     f"A route treats {kind!r} as {mode!r}; there are the threat types {', '.join(kinds)}, "
                     f"and the modes {', '.join(modes)}."
                 )
+        if self.credentials not in CREDENTIALS:
+            known = ", ".join(CREDENTIALS)
+            raise ConfigurationError(f"A route takes credentials {self.credentials!r}; choose one of {known}.")
         if self.inspection is not None and self.inspection not in modes:
             raise ConfigurationError(f"A route is inspected in mode {self.inspection!r}; choose {', '.join(modes)}.")
         for exclusion in self.exclusions:
@@ -130,21 +141,21 @@ class RouterRules:
         for route in routes:
             match, child = route.matches(scope)
             if match == Match.FULL:
-                inner = _inner_routes(route)
+                inner = inner_routes(route)
                 if inner:
                     return self._find(inner, {**scope, **child})
-                return _rule_of(route)
+                return rule_of(route)
         return None
 
 
-def _inner_routes(route: Any) -> Sequence[Any]:
+def inner_routes(route: Any) -> Sequence[Any]:
     """The routes of a mount, or of a router that newer FastAPI versions include as one route."""
     if hasattr(route, "effective_candidates"):
         return [*route.effective_candidates(), *route.effective_low_priority_routes()]
     return getattr(route, "routes", None) or ()
 
 
-def _rule_of(route: Any) -> RouteRule | None:
+def rule_of(route: Any) -> RouteRule | None:
     """The rule in a route's dependencies, merged where there are several."""
     found: RouteRule | None = None
     waiting = [route.dependant] if hasattr(route, "dependant") else []
@@ -161,6 +172,7 @@ def covers(checked: RouteRule, asked: RouteRule) -> bool:
     """Whether what the middleware checked is at least what a route asks for."""
     return (
         _STRICTNESS[checked.auth] >= _STRICTNESS[asked.auth]
+        and asked.credentials in ("either", checked.credentials)
         and asked.permission in (None, checked.permission)
         and asked.role in (None, checked.role)
         and asked.action in (None, checked.action)
@@ -176,7 +188,11 @@ def _merge(a: RouteRule, b: RouteRule) -> RouteRule:
     """Both rules at once; two different permissions on one route are a mistake that is named."""
     if a.permission and b.permission and a.permission != b.permission:
         raise ValueError(f"One route asks for two permissions, {a.permission} and {b.permission}; declare one.")
+    if {a.credentials, b.credentials} == {"session", "key"}:
+        raise ValueError("One route asks for a session and for an API key; declare one of them.")
     return RouteRule(
+        credentials=b.credentials if a.credentials == "either" else a.credentials,
+        audience=a.audience or b.audience,
         auth=max(a.auth, b.auth, key=_STRICTNESS.__getitem__),
         permission=a.permission or b.permission,
         consumes=a.consumes + b.consumes,

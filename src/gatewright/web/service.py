@@ -7,15 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gatewright._version import __version__
 from gatewright.foundation import SecurityFoundation
+from gatewright.web.access import document as document_access
 from gatewright.web.api import access, account, admin, factors, health, members, usage
+from gatewright.web.api.answers import answer
 from gatewright.web.conditional import Conditional
+from gatewright.web.dependencies import open_to_all
 from gatewright.web.middleware import GatewrightMiddleware
 from gatewright.web.problems import Problem, document, render
 from gatewright.web.repeats import Repeats
@@ -47,6 +50,9 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
     Args:
         foundation: built, not yet opened.
         demo: add ``/demo/products`` with its demo manufacturer and admin.
+
+    Raises:
+        ConfigurationError: a route does not say who may call it.
     """
     parts: list[Any] = []
 
@@ -70,7 +76,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         redoc_url=None,
         redirect_slashes=False,  # the way there would be built from the Host header, which the caller writes
         lifespan=lifespan,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # served below, by a route that says who may call it
     )
     for make in ROUTERS:
         app.include_router(make(foundation))
@@ -80,6 +86,13 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         products = Products(str(foundation.settings.data_dir / "demo.db"))
         parts.append(products)
         app.include_router(router(products))
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(open_to_all())])
+    async def openapi() -> Response:
+        """This document."""
+        return answer(app.openapi())
+
+    document_access(app)
     app.add_middleware(Conditional)
     app.add_middleware(Repeats, foundation=foundation)
     install(app, foundation)

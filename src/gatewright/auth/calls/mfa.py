@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from gatewright.auth.access import Access
 from gatewright.auth.clients import client_info
 from gatewright.auth.passkeys import PasskeyChallenge
+from gatewright.auth.people import Person
 from gatewright.auth.records import MFAEnrolment, PasskeyInfo, TrustedDevice
 from gatewright.auth.sessions import SessionService
 from gatewright.errors import InvalidCredentialsError
@@ -30,9 +33,20 @@ class MFACalls:
         return await self.access.enrolment.begin(person)
 
     async def confirm_mfa(
-        self, manufacturer_id: str, token: str, *, account_id: str | None = None, client: Any = None
+        self,
+        manufacturer_id: str,
+        token: str,
+        *,
+        account_id: str | None = None,
+        client: Any = None,
+        session_id: str | None = None,
     ) -> bool:
         """Turn MFA on with a code of the app.
+
+        Args:
+            session_id: the session in which a person does this by themselves. Unless it has shown a second factor
+                recently, a first factor does not count for sensitive operations for a day, or until it is confirmed
+                by mail (:meth:`request_factor_confirmation`). None: the caller answers for the person.
 
         Raises:
             InvalidCredentialsError: the code is wrong (code ``INVALID_MFA_CODE``); ``drift_seconds`` in its
@@ -40,8 +54,46 @@ class MFACalls:
             RateLimitExceededError, AccountLockedError: too many wrong codes.
         """
         person = await self.access.people.of(manufacturer_id, account_id)
-        await self.access.enrolment.confirm(person, token, client=client_info(client))
+        async with self._first_factor(person, session_id):
+            await self.access.enrolment.confirm(person, token, client=client_info(client))
         return True
+
+    @asynccontextmanager
+    async def _first_factor(self, person: Person, session_id: str | None) -> AsyncIterator[None]:
+        """Around the enrolment of a factor: what a session adds that nobody vouches for is held back, from before it
+        is there; what somebody vouches for counts, and so does the session."""
+        if session_id is None:
+            yield
+            return
+        session = await self.sessions.get_alive(session_id)
+        vouched = session is not None and self.access.vouching.is_vouched(session)
+        if not vouched and not await self.access.factors.enabled(person.account_id):
+            await self.access.vouching.hold(person.account_id)
+        yield
+        if vouched:
+            await self.access.vouching.release(person.account_id)
+            await self.sessions.note_mfa(session_id)
+
+    async def factors_held_until(self, manufacturer_id: str, *, account_id: str | None = None) -> datetime | None:
+        """When the account's second factors count for sensitive operations; None when they do."""
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.vouching.held_until(person.account_id)
+
+    async def request_factor_confirmation(self, manufacturer_id: str, *, account_id: str | None = None) -> None:
+        """Mail a token that lets a new second factor count at once.
+
+        Raises:
+            RateLimitExceededError: too many were mailed.
+        """
+        await self.access.vouching.request(await self.access.people.of(manufacturer_id, account_id))
+
+    async def confirm_factor(self, manufacturer_id: str, token: str, *, account_id: str | None = None) -> None:
+        """Let a new second factor count, by the token of the mail.
+
+        Raises:
+            InvalidTokenError: unknown, used, expired or another account's (code ``INVALID_CONFIRMATION_TOKEN``).
+        """
+        await self.access.vouching.redeem(await self.access.people.of(manufacturer_id, account_id), token)
 
     @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.verify_mfa_token")
     async def verify_mfa_token(
@@ -115,11 +167,13 @@ class MFACalls:
         Raises:
             InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``), or the session has ended.
             RateLimitExceededError, AccountLockedError: too many wrong codes.
+            MFARequiredError: the factor does not count yet (code ``FACTOR_TOO_NEW``).
         """
         session = await self.sessions.get_alive(session_id)
         if session is None:
             raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
         person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        await self.access.vouching.require_counting(person.account_id)
         if await self.access.factors.prove(person, proof, client=client_info(client)) is None:
             raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
         await self.sessions.note_mfa(session_id)
@@ -170,15 +224,28 @@ class MFACalls:
         *,
         name: str = "passkey",
         account_id: str | None = None,
+        session_id: str | None = None,
     ) -> PasskeyInfo:
         """Keep the passkey that the browser made; several for an account.
+
+        Args:
+            session_id: as in :meth:`confirm_mfa`.
 
         Raises:
             InvalidCredentialsError: anything does not agree (code ``INVALID_PASSKEY``).
         """
-        return await self.access.passkeys.finish_registration(
-            challenge_id, credential, name=name, account_id=account_id
-        )
+        if session_id is None:
+            return await self.access.passkeys.finish_registration(
+                challenge_id, credential, name=name, account_id=account_id
+            )
+        session = await self.sessions.get_alive(session_id)
+        if session is None:
+            raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
+        person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        async with self._first_factor(person, session_id):
+            return await self.access.passkeys.finish_registration(
+                challenge_id, credential, name=name, account_id=person.account_id
+            )
 
     async def list_passkeys(self, manufacturer_id: str, *, account_id: str | None = None) -> list[PasskeyInfo]:
         """The account's passkeys, oldest first."""

@@ -92,9 +92,14 @@ class SessionCalls:
         """End a session; its tokens are refused everywhere within a second. Whether it was alive."""
         return await self.sessions.end(session_id, reason="requested")
 
-    async def invalidate_sessions(self, manufacturer_id: str, *, reason: str, except_session: str | None = None) -> int:
-        """End all sessions of a manufacturer but one, and revoke its tokens that hang on none; how many ended."""
-        return await self.endings.end_all(manufacturer_id, reason=reason, except_session=except_session)
+    async def invalidate_sessions(
+        self, manufacturer_id: str, *, reason: str, except_session: str | None = None, account_id: str | None = None
+    ) -> int:
+        """End all sessions of a manufacturer, or of one account in it, but one, and revoke the tokens that hang on
+        none; how many ended."""
+        return await self.endings.end_all(
+            manufacturer_id, reason=reason, account_id=account_id, except_session=except_session
+        )
 
     async def detect_session_hijacking(self, session_id: str, client: Any) -> bool:
         """Whether the client's network (/24, /64) or its agent's family or platform is not what the session was
@@ -127,11 +132,13 @@ class SessionCalls:
             AuthenticationError: the session is not alive (code ``SESSION_ENDED``).
             InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``).
             RateLimitExceededError, AccountLockedError: too many wrong ones.
+            MFARequiredError: the factor does not count yet (code ``FACTOR_TOO_NEW``).
         """
         session = await self.sessions.get_alive(session_id)
         if session is None:
             refuse_ended()
         person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        await self.access.vouching.require_counting(person.account_id)
         if await self.access.factors.prove(person, proof, client=client_info(client)) is None:
             raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
         if not await self.sessions.note_mfa(session_id):

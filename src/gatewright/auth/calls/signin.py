@@ -202,10 +202,22 @@ class SignInCalls:
         """All keys of a manufacturer, newest first, without secrets."""
         return await self.access.api_keys.listed(manufacturer_id)
 
-    async def rotate_api_key(self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP) -> ApiKeyInfo:
-        """A new key in place of another, which still works for ``overlap``."""
-        return await self.access.api_keys.rotate(manufacturer_id, key_id, overlap=overlap)
+    async def rotate_api_key(
+        self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP, account_id: str | None = None
+    ) -> ApiKeyInfo:
+        """A new key in place of another, which still works for ``overlap``; it belongs to the account that rotates.
+
+        Raises:
+            InsufficientPermissionsError: the key has a permission that this account lacks.
+            ValidationError: no such key that could be rotated.
+        """
+        person = await self.access.people.of(manufacturer_id, account_id)
+        return await self.access.api_keys.rotate(person, key_id, overlap=overlap)
 
     async def revoke_api_key(self, key_id: str, *, manufacturer_id: str | None = None) -> bool:
         """End a key, here at once and everywhere within a second; whether there was one to end."""
         return await self.access.api_keys.revoke(key_id, manufacturer_id=manufacturer_id)
+
+    async def revoke_unfounded_api_keys(self, manufacturer_id: str, account_id: str) -> int:
+        """End the keys that an account made and could not make now; how many ended."""
+        return await self.access.api_keys.revoke_unfounded(account_id, manufacturer_id)

@@ -20,7 +20,7 @@ from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.attempts import Outcome
 from gatewright.storage.factors import FactorStore, StoredTotp
 from gatewright.storage.onetime import OneTimeSecret
-from gatewright.storage.tenants import StoredAccount
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount
 
 Verdict = Literal["accepted", "replayed", "wrong"]
 
@@ -95,8 +95,8 @@ class SecondFactors:
         return await self._store.is_recovering(account_id)
 
     def demanded(self, manufacturer_id: str) -> bool:
-        """Whether a setting or measure asks everyone (there) for one, enrolled or not."""
-        return self._required or self._controls.mfa_required(manufacturer_id)
+        """Whether a setting or measure asks everyone there for one, enrolled or not; of the platform's staff always."""
+        return self._required or manufacturer_id == PLATFORM_TENANT or self._controls.mfa_required(manufacturer_id)
 
     async def must_show_second_factor(self, account: StoredAccount) -> bool:
         """Whether no session may be issued without one."""

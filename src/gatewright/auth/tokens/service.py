@@ -106,7 +106,7 @@ class TokenService:
         return await self._make({**subject_claims(session), "sid": session.session_id}, lifetime)
 
     async def _make(self, claims: dict[str, Any], lifetime: timedelta) -> str:
-        await self._tenants.require_active(claims["manufacturer_id"])
+        await self._tenants.require_active(claims["manufacturer_id"], claims["sub"])
         if self._ring.stale:
             await self._ring.load()
         key, header = self._ring.current, self._ring.header
@@ -145,7 +145,7 @@ class TokenService:
         if (
             not revocations.fresh
             or revocations.is_revoked(entry.jti)
-            or not self._tenants.is_known_active(entry.manufacturer_id)
+            or not self._tenants.is_known_active(entry.manufacturer_id, entry.account_id)
         ):
             return None
         if entry.sid is None:
@@ -263,7 +263,7 @@ class TokenService:
         return issuer.verify(raw.decode("ascii"), self._clock.timestamp())
 
     async def _refuse_ended(self, entry: Remembered) -> None:
-        await self._tenants.require_active_for_token(entry.manufacturer_id)
+        await self._tenants.require_active_for_token(entry.manufacturer_id, entry.account_id)
         revocations = self._revocations
         if not revocations.fresh:
             await revocations.refresh()

@@ -99,6 +99,22 @@ class SqliteFactors(SqliteBase):
         sql = "SELECT 1 FROM recovering_accounts WHERE account_id = ?"
         return await self.engine.read(lambda c: c.execute(sql, (account_id,)).fetchone() is not None)
 
+    async def hold_factors(self, account_id: str, until: datetime) -> None:
+        sql = (
+            "INSERT INTO held_factors (account_id, until) VALUES (?, ?)"
+            " ON CONFLICT (account_id) DO UPDATE SET until = MAX(until, excluded.until)"
+        )
+        await self.engine.write(lambda c: c.execute(sql, (account_id, until.timestamp())).rowcount)
+
+    async def release_factors(self, account_id: str) -> None:
+        sql = "DELETE FROM held_factors WHERE account_id = ?"
+        await self.engine.write(lambda c: c.execute(sql, (account_id,)).rowcount)
+
+    async def factors_held_until(self, account_id: str) -> datetime | None:
+        sql = "SELECT until FROM held_factors WHERE account_id = ?"
+        row = await self.engine.read(lambda c: c.execute(sql, (account_id,)).fetchone())
+        return None if row is None else datetime.fromtimestamp(row[0], UTC)
+
     async def delete_factors(self, account_id: str, *, passkeys: bool) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM totp WHERE account_id = ?", (account_id,))

@@ -11,7 +11,7 @@ from gatewright.errors import DuplicateAccountError, ValidationError
 from gatewright.storage.invitations import StoredInvitation
 from gatewright.storage.sqlite.base import SqliteBase
 from gatewright.storage.sqlite.tenants import account_of
-from gatewright.storage.tenants import StoredAccount
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount
 
 _COLUMNS = "invitation_id, manufacturer_id, email, role, token_hash, invited_by, created_at, expires_at"
 _ACCOUNT = (
@@ -81,14 +81,22 @@ class SqliteInvitations(SqliteBase):
         return accepted
 
     async def change_member(
-        self, manufacturer_id: str, account_id: str, *, role: str | None = None, status: str | None = None
+        self,
+        manufacturer_id: str,
+        account_id: str,
+        *,
+        role: str | None = None,
+        status: str | None = None,
+        expected_role: str | None = None,
     ) -> StoredAccount | None:
+        head = "platform_admin" if manufacturer_id == PLATFORM_TENANT else "owner"
+
         def work(connection: sqlite3.Connection) -> StoredAccount | None:
             before = connection.execute(
                 f"SELECT {_ACCOUNT} FROM accounts WHERE manufacturer_id = ? AND account_id = ?",  # noqa: S608 - constant
                 (manufacturer_id, account_id),
             ).fetchone()
-            if before is None:
+            if before is None or expected_role not in (None, account_of(before).role):
                 return None
             connection.execute(
                 "UPDATE accounts SET role = COALESCE(?, role), status = COALESCE(?, status), updated_at = ?"
@@ -96,12 +104,12 @@ class SqliteInvitations(SqliteBase):
                 (role, status, time.time(), manufacturer_id, account_id),
             )
             owners = connection.execute(
-                "SELECT COUNT(*) FROM accounts WHERE manufacturer_id = ? AND status = 'active'"
-                " AND role IN ('owner', 'platform_admin')",
-                (manufacturer_id,),
+                "SELECT COUNT(*) FROM accounts WHERE manufacturer_id = ? AND status = 'active' AND role = ?",
+                (manufacturer_id, head),
             ).fetchone()[0]
             if not owners:
-                raise ValidationError("A manufacturer needs an owner; name another one first.", code="LAST_OWNER")
+                rule = f"Somebody must stay {head}: give another active person this role first."
+                raise ValidationError(rule, code="LAST_OWNER")
             self.poll.record(connection, "account", account_id)
             return account_of(before)
 

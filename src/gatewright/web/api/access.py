@@ -16,6 +16,9 @@ from gatewright.web.api.answers import answer
 from gatewright.web.dependencies import open_to_all, requires, state_of
 
 PUBLIC = [Depends(open_to_all())]
+SignedIn = Annotated[
+    ManufacturerContext, Depends(requires(credentials="session", audience="everybody who has a session"))
+]
 ACCEPTED = {
     "status": "accepted",
     "detail": "If the address can be used, a message is on its way to it. Follow what it says.",
@@ -73,7 +76,7 @@ def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
         return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request, body.device_token))))
 
     @api.post("/auth/logout", status_code=204)
-    async def logout(request: Request, _: Annotated[Any, Depends(requires())]) -> Response:
+    async def logout(request: Request, _: SignedIn) -> Response:
         """End the session of the token."""
         state = state_of(request)
         if state.session_id is not None:
@@ -96,7 +99,9 @@ def _passwords(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
     @api.post("/auth/password/change", status_code=204)
     async def change(
-        body: models.PasswordChange, request: Request, caller: Annotated[ManufacturerContext, Depends(requires())]
+        body: models.PasswordChange,
+        request: Request,
+        caller: Annotated[ManufacturerContext, Depends(requires("factors:own", credentials="session"))],
     ) -> Response:
         """Replace my password; my other sessions end."""
         state = state_of(request)

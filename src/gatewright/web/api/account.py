@@ -1,4 +1,4 @@
-"""The caller's own account: who I am, sessions, second factors, devices, passkeys, API keys, business data."""
+"""The caller's own account: who I am, my sessions, and the company's business data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from gatewright.web.api import models
 from gatewright.web.api.answers import answer, page
 from gatewright.web.dependencies import requires, state_of
 
-Caller = Annotated[ManufacturerContext, Depends(requires())]
-ConfirmedCaller = Annotated[ManufacturerContext, Depends(requires(recent_mfa=True))]
+SignedIn = Annotated[ManufacturerContext, Depends(requires(audience="every signed-in person and every API key"))]
+Person = Annotated[ManufacturerContext, Depends(requires("sessions:own", credentials="session"))]
+Reader = Annotated[ManufacturerContext, Depends(requires("profile:read", credentials="session"))]
+Writer = Annotated[ManufacturerContext, Depends(requires("profile:write", credentials="session", recent_mfa=True))]
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
@@ -29,31 +31,36 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
 def _me(api: APIRouter, rbac: ManufacturerRBACManager) -> None:
     @api.get("/me")
-    async def me(caller: Caller, request: Request) -> Response:
-        """Who I am, with tier, permissions and usage."""
+    async def me(caller: SignedIn, request: Request) -> Response:
+        """Who I am, with tier, permissions and usage. An API key is no person: it has its own id and name."""
         state = state_of(request)
-        permissions = await rbac.permissions_of(caller)
+        permissions, access = await rbac.permissions_of(caller), await rbac.access_of(caller)
         if state.permissions is not None:
             permissions = [p for p in permissions if p in state.permissions]
+            access = [p for p in access if p in state.permissions]
+        key = state.key
         return answer(
             {
                 "manufacturer_id": caller.manufacturer_id,
-                "account_id": caller.account_id,
+                "account_id": caller.account_id if key is None else None,
                 "company_name": caller.company_name,
-                "email": caller.email,
+                "email": caller.email if key is None else None,
                 "tier": await rbac.tier_of(caller),
+                "role": await rbac.role_of(caller) if key is None else None,
                 "roles": list(caller.roles),
                 "permissions": permissions,
+                "access": access,
                 "usage": await rbac.get_usage_overview(caller),
                 "session_id": state.session_id,
                 "signed_in_by": state.by,
+                **({} if key is None else {"api_key": {"key_id": key.key_id, "name": key.name}}),
             }
         )
 
 
 def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/sessions")
-    async def sessions(caller: Caller, request: Request) -> Response:
+    async def sessions(caller: Person, request: Request) -> Response:
         """My open sessions."""
         current = state_of(request).session_id
         listed = await auth.list_sessions(caller.manufacturer_id)
@@ -61,15 +68,16 @@ def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
         return answer(page([{**s.to_dict(), "current": s.session_id == current} for s in own], None))
 
     @api.delete("/sessions/{session_id}", status_code=204)
-    async def end_session(session_id: str, caller: Caller) -> Response:
+    async def end_session(session_id: str, caller: Person) -> Response:
         """End one of my sessions; an id that is not mine answers as one that does not exist."""
         session = await auth.get_session_info(session_id)
-        if session is not None and session.account_id == caller.account_id:
+        owner = (caller.manufacturer_id, caller.account_id)
+        if session is not None and (session.manufacturer_id, session.account_id) == owner:
             await auth.invalidate_session(session_id)
         return Response(status_code=204)
 
     @api.delete("/sessions")
-    async def end_others(caller: Caller, request: Request) -> Response:
+    async def end_others(caller: Person, request: Request) -> Response:
         """End all my other sessions."""
         state = state_of(request)
         ended = 0
@@ -82,7 +90,7 @@ def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
 def _profile(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.get("/profile")
-    async def profile(caller: Caller, request: Request) -> Response:
+    async def profile(caller: Reader, request: Request) -> Response:
         """My business data; masked unless the second factor is recent."""
         clear = await _confirmed_recently(foundation, state_of(request).session_id)
         return answer(
@@ -90,7 +98,7 @@ def _profile(api: APIRouter, foundation: SecurityFoundation) -> None:
         )
 
     @api.put("/profile")
-    async def change_profile(body: models.Profile, caller: ConfirmedCaller) -> Response:
+    async def change_profile(body: models.Profile, caller: Writer) -> Response:
         """Replace my business data; checked, then encrypted at rest. Needs a recent second factor."""
         report = await foundation.change_profile(caller.manufacturer_id, body.model_dump(exclude_none=True))
         return answer({"warnings": [w.to_dict() for w in report]})

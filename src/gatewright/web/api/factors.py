@@ -10,12 +10,16 @@ from gatewright.auth import ManufacturerAuthManager
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.api import models
-from gatewright.web.api.access import tokens
+from gatewright.web.api.access import ACCEPTED, tokens
 from gatewright.web.api.answers import answer, page
 from gatewright.web.dependencies import open_to_all, requires, state_of
 
-Caller = Annotated[ManufacturerContext, Depends(requires())]
-ConfirmedCaller = Annotated[ManufacturerContext, Depends(requires(recent_mfa=True))]
+Person = Annotated[ManufacturerContext, Depends(requires("factors:own", credentials="session"))]
+ConfirmedPerson = Annotated[
+    ManufacturerContext, Depends(requires("factors:own", credentials="session", recent_mfa=True))
+]
+KeyReader = Annotated[ManufacturerContext, Depends(requires("keys:read", credentials="session"))]
+KeyManager = Annotated[ManufacturerContext, Depends(requires("keys:manage", credentials="session", recent_mfa=True))]
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
@@ -42,22 +46,36 @@ def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
     auth = foundation.auth
 
     @api.post("/mfa/totp")
-    async def enrol(caller: Caller, request: Request) -> Response:
+    async def enrol(caller: Person, request: Request) -> Response:
         """Begin: a secret, its QR code and ten backup codes, shown once. Replacing one needs recent MFA."""
         await _confirm_where_enrolled(foundation, caller, request)
         return answer(await auth.setup_mfa(caller.manufacturer_id, account_id=caller.account_id))
 
     @api.post("/mfa/totp/confirm")
-    async def confirm(body: models.Code, caller: Caller, request: Request) -> Response:
-        """Finish with a code of the app; from now on sign-in asks for one."""
-        await auth.confirm_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id)
-        session_id = state_of(request).session_id
-        if session_id is not None:
-            await auth.note_mfa(session_id)
-        return answer({"enabled": True})
+    async def confirm(body: models.Code, caller: Person, request: Request) -> Response:
+        """Finish with a code of the app; from now on sign-in asks for one.
+
+        A first factor counts for sensitive operations from `counts_from` on, or once it is confirmed by mail.
+        """
+        session_id = state_of(request).session_id or ""
+        await auth.confirm_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id, session_id=session_id)
+        held_until = await auth.factors_held_until(caller.manufacturer_id, account_id=caller.account_id)
+        return answer({"enabled": True, **({"counts_from": held_until} if held_until else {})})
+
+    @api.post("/mfa/confirmations", status_code=202)
+    async def request_confirmation(caller: Person) -> Response:
+        """Mail a token that lets a new second factor count for sensitive operations at once."""
+        await auth.request_factor_confirmation(caller.manufacturer_id, account_id=caller.account_id)
+        return answer(ACCEPTED, 202)
+
+    @api.post("/mfa/confirmations/redeem", status_code=204)
+    async def redeem_confirmation(body: models.Verification, caller: Person) -> Response:
+        """Let the new second factor count, with the token of the mail; then step up with a code."""
+        await auth.confirm_factor(caller.manufacturer_id, body.token, account_id=caller.account_id)
+        return Response(status_code=204)
 
     @api.post("/mfa/step-up", status_code=204)
-    async def step_up(body: models.StepUp, caller: Caller, request: Request) -> Response:
+    async def step_up(body: models.StepUp, caller: Person, request: Request) -> Response:
         """Show a second factor again, for the calls that need a recent one."""
         state = state_of(request)
         proof: Any = body.code
@@ -67,13 +85,13 @@ def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
         return Response(status_code=204)
 
     @api.delete("/mfa/totp")
-    async def remove(body: models.Code, caller: ConfirmedCaller) -> Response:
+    async def remove(body: models.Code, caller: ConfirmedPerson) -> Response:
         """Remove the second factor, with a code of it."""
         await auth.disable_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id)
         return answer({"enabled": False})
 
     @api.post("/mfa/backup-codes")
-    async def backup_codes(caller: ConfirmedCaller) -> Response:
+    async def backup_codes(caller: ConfirmedPerson) -> Response:
         """Ten new backup codes, shown once; the old ones die."""
         codes = await auth.generate_backup_codes(caller.manufacturer_id, account_id=caller.account_id)
         return answer({"backup_codes": codes})
@@ -83,26 +101,30 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
     auth = foundation.auth
 
     @api.get("/passkeys")
-    async def passkeys(caller: Caller) -> Response:
+    async def passkeys(caller: Person) -> Response:
         """My passkeys."""
         return answer(page(await auth.list_passkeys(caller.manufacturer_id, account_id=caller.account_id), None))
 
     @api.post("/passkeys/register/begin")
-    async def begin_registration(caller: Caller, request: Request) -> Response:
+    async def begin_registration(caller: Person, request: Request) -> Response:
         """The options for ``navigator.credentials.create``. Needs recent MFA where a second factor is enrolled."""
         await _confirm_where_enrolled(foundation, caller, request)
         return answer(await auth.begin_passkey_registration(caller.manufacturer_id, account_id=caller.account_id))
 
     @api.post("/passkeys/register/finish", status_code=201)
-    async def finish_registration(body: models.PasskeyRegistration, caller: Caller) -> Response:
+    async def finish_registration(body: models.PasskeyRegistration, caller: Person, request: Request) -> Response:
         """Keep the passkey that the browser made."""
         kept = await auth.finish_passkey_registration(
-            body.challenge_id, body.credential, name=body.name, account_id=caller.account_id
+            body.challenge_id,
+            body.credential,
+            name=body.name,
+            account_id=caller.account_id,
+            session_id=state_of(request).session_id or "",
         )
         return answer(kept, 201)
 
     @api.delete("/passkeys/{passkey_id}", status_code=204)
-    async def remove_passkey(passkey_id: str, caller: ConfirmedCaller) -> Response:
+    async def remove_passkey(passkey_id: str, caller: ConfirmedPerson) -> Response:
         """Remove one of my passkeys."""
         await auth.remove_passkey(caller.manufacturer_id, passkey_id, account_id=caller.account_id)
         return Response(status_code=204)
@@ -121,12 +143,12 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
 
 def _devices(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/devices")
-    async def devices(caller: Caller) -> Response:
+    async def devices(caller: Person) -> Response:
         """My trusted devices."""
         return answer(page(await auth.list_devices(caller.manufacturer_id, account_id=caller.account_id), None))
 
     @api.delete("/devices/{device_id}", status_code=204)
-    async def revoke_device(device_id: str, caller: Caller) -> Response:
+    async def revoke_device(device_id: str, caller: ConfirmedPerson) -> Response:
         """Trust a device no longer."""
         await auth.revoke_device(caller.manufacturer_id, device_id, account_id=caller.account_id)
         return Response(status_code=204)
@@ -134,13 +156,13 @@ def _devices(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
 def _api_keys(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/api-keys")
-    async def api_keys(caller: Caller) -> Response:
+    async def api_keys(caller: KeyReader) -> Response:
         """The API keys of my company, without their secrets."""
         return answer(page(await auth.list_api_keys(caller.manufacturer_id), None))
 
     @api.post("/api-keys", status_code=201)
-    async def create_api_key(body: models.NewApiKey, caller: ConfirmedCaller) -> Response:
-        """Make a key for a server; it is shown once, and can do no more than its owner."""
+    async def create_api_key(body: models.NewApiKey, caller: KeyManager) -> Response:
+        """Make a key for a server, shown once. It has only the permissions it names, and never more than I have."""
         made = await auth.create_api_key(
             caller.manufacturer_id,
             body.name,
@@ -151,12 +173,12 @@ def _api_keys(api: APIRouter, auth: ManufacturerAuthManager) -> None:
         return answer(made, 201)
 
     @api.post("/api-keys/{key_id}/rotate", status_code=201)
-    async def rotate_api_key(key_id: str, caller: ConfirmedCaller) -> Response:
-        """A new key in the place of one, shown once; the old one works on for a while, so that servers can change."""
-        return answer(await auth.rotate_api_key(caller.manufacturer_id, key_id), 201)
+    async def rotate_api_key(key_id: str, caller: KeyManager) -> Response:
+        """A new key in the place of one, shown once; it is mine from now on. The old one works for another day."""
+        return answer(await auth.rotate_api_key(caller.manufacturer_id, key_id, account_id=caller.account_id), 201)
 
     @api.delete("/api-keys/{key_id}", status_code=204)
-    async def revoke_api_key(key_id: str, caller: Caller) -> Response:
+    async def revoke_api_key(key_id: str, caller: KeyManager) -> Response:
         """End a key at once."""
         await auth.revoke_api_key(key_id, manufacturer_id=caller.manufacturer_id)
         return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""The people of a manufacturer: an owner invites them, gives them roles, and lets them go."""
+"""The people of a manufacturer: invited, given roles, disabled, and their sessions ended."""
 
 from __future__ import annotations
 
@@ -14,51 +14,102 @@ from gatewright.web.api.answers import answer, page
 from gatewright.web.dependencies import open_to_all, requires
 from gatewright.web.problems import Problem
 
-Caller = Annotated[ManufacturerContext, Depends(requires())]
+Reader = Annotated[ManufacturerContext, Depends(requires("members:read", credentials="session"))]
+Manager = Annotated[ManufacturerContext, Depends(requires("members:manage", credentials="session", recent_mfa=True))]
+SessionReader = Annotated[ManufacturerContext, Depends(requires("sessions:manage", credentials="session"))]
+SessionManager = Annotated[
+    ManufacturerContext, Depends(requires("sessions:manage", credentials="session", recent_mfa=True))
+]
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
     """The calls below ``/v1/members``."""
     api = APIRouter(prefix="/v1/members", tags=["members"])
-    members = foundation.rbac.members
+    _invitations(api, foundation)
+    _people(api, foundation)
+    _sessions(api, foundation)
+    return api
 
-    @api.get("")
-    async def people(caller: Caller) -> Response:
-        """Who belongs to my company, and what they may do."""
-        return answer(page(await members.members(caller.manufacturer_id), None))
+
+def _invitations(api: APIRouter, foundation: SecurityFoundation) -> None:
+    members, memberships = foundation.rbac.members, foundation.memberships
 
     @api.get("/invitations")
-    async def invitations(caller: Caller) -> Response:
-        """Invitations that are open, without their tokens."""
+    async def invitations(caller: Reader) -> Response:
+        """Open invitations, without their tokens."""
         return answer(page(await members.invitations(caller.manufacturer_id), None))
 
     @api.post("/invitations", status_code=202)
-    async def invite(body: models.Invite, caller: Caller) -> Response:
-        """Invite a person by mail; owners only. Answers alike for addresses that have an account."""
-        await foundation.invitations.invite(caller.manufacturer_id, body.email, body.role, by=caller.account_id or "")
+    async def invite(body: models.Invite, caller: Manager) -> Response:
+        """Invite a person by mail, with a role no higher than one's own.
+
+        Answers alike for addresses that have an account with another company.
+        """
+        await memberships.invite(caller.manufacturer_id, body.email, body.role, by=caller.account_id or "")
         return answer(ACCEPTED, 202)
 
     @api.delete("/invitations/{invitation_id}", status_code=204)
-    async def withdraw(invitation_id: str, caller: Caller) -> Response:
-        """Withdraw an invitation; owners only."""
+    async def withdraw(invitation_id: str, caller: Manager) -> Response:
+        """Withdraw an invitation."""
         await members.withdraw(caller.manufacturer_id, invitation_id, caller.account_id or "")
         return Response(status_code=204)
 
     @api.post("/join", status_code=201, dependencies=[Depends(open_to_all())])
     async def join(body: models.Acceptance) -> Response:
-        """Accept an invitation with the token of the mail and a password of one's own."""
-        return answer(await foundation.invitations.accept(body.token, body.password), 201)
+        """Accept an invitation with the token of the mail and a password of one's own.
 
-    @api.put("/{account_id}")
-    async def change(account_id: str, body: models.MemberChange, caller: Caller) -> Response:
-        """Give another role, disable, or let in again; owners only. Sessions of a disabled person end."""
-        changed = await members.change(
-            caller.manufacturer_id, account_id, caller.account_id or "", role=body.role, status=body.status
-        )
-        if not changed:
-            raise Problem(
-                404, "MEMBER_NOT_FOUND", "Nobody of your company has this id; list them with GET /v1/members."
-            )
+        Staff of the platform get an authenticator app with it, shown once in `mfa`.
+        """
+        joined = await memberships.accept(body.token, body.password)
+        return answer({**joined.member.to_dict(), **({"mfa": joined.mfa} if joined.mfa is not None else {})}, 201)
+
+
+def _people(api: APIRouter, foundation: SecurityFoundation) -> None:
+    members = foundation.rbac.members
+
+    @api.get("")
+    async def people(caller: Reader) -> Response:
+        """Who belongs to my company, and what they may do."""
         return answer(page(await members.members(caller.manufacturer_id), None))
 
-    return api
+    @api.put("/{account_id}")
+    async def change(account_id: str, body: models.MemberChange, caller: Manager) -> Response:
+        """Change a person's role, disable or enable them. Their sessions end, and the keys that they could not make
+        now."""
+        changed = await foundation.memberships.change(
+            caller.manufacturer_id, account_id, by=caller.account_id or "", role=body.role, status=body.status
+        )
+        if not changed:
+            raise _unknown()
+        return answer(page(await members.members(caller.manufacturer_id), None))
+
+
+def _sessions(api: APIRouter, foundation: SecurityFoundation) -> None:
+    auth = foundation.auth
+
+    @api.get("/{account_id}/sessions")
+    async def sessions(account_id: str, caller: SessionReader) -> Response:
+        """A member's open sessions."""
+        await _require_member(foundation, caller, account_id)
+        listed = await auth.list_sessions(caller.manufacturer_id)
+        return answer(page([s for s in listed if s.account_id == account_id], None))
+
+    @api.delete("/{account_id}/sessions")
+    async def end_sessions(account_id: str, caller: SessionManager) -> Response:
+        """End all of a member's sessions, of a person with no more permissions than one's own."""
+        await _require_member(foundation, caller, account_id)
+        await foundation.rbac.members.require_authority(caller.manufacturer_id, account_id, caller.account_id or "")
+        ended = await auth.invalidate_sessions(
+            caller.manufacturer_id, reason=f"ended by {caller.account_id}", account_id=account_id
+        )
+        return answer({"ended": ended})
+
+
+async def _require_member(foundation: SecurityFoundation, caller: ManufacturerContext, account_id: str) -> None:
+    account = await foundation.store.get_account(account_id)
+    if account is None or account.manufacturer_id != caller.manufacturer_id:
+        raise _unknown()
+
+
+def _unknown() -> Problem:
+    return Problem(404, "MEMBER_NOT_FOUND", "No member of your company has this id; list them with GET /v1/members.")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 
-from gatewright.errors import ValidationError
+from gatewright.errors import AuthorizationError, ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.api.answers import answer
-from gatewright.web.dependencies import open_to_all, requires, state_of
+from gatewright.web.dependencies import requires, state_of
 
-Caller = Annotated[ManufacturerContext, Depends(requires())]
+Reader = Annotated[ManufacturerContext, Depends(requires("usage:read"))]
+EVERY_CALLER = "every signed-in person and every API key"
+Caller = Annotated[ManufacturerContext, Depends(requires(audience=EVERY_CALLER))]
+_METHODS = ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+FORWARD_AUTH = (
+    ("/forward-auth", ["GET"]),
+    ("/forward-auth", _METHODS),
+    ("/forward-auth/{target:path}", ["GET", *_METHODS]),
+)
+"""Envoy asks with the method of the request, and with its path appended; only the first is documented."""
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
@@ -21,12 +31,12 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     rbac = foundation.rbac
 
     @api.get("/usage")
-    async def usage(caller: Caller) -> Response:
+    async def usage(caller: Reader) -> Response:
         """My quotas, what is left of them, and when they begin anew."""
         return answer({"tier": await rbac.tier_of(caller), "resources": await rbac.get_usage_overview(caller)})
 
     @api.get("/usage/analytics")
-    async def analytics(caller: Caller) -> Response:
+    async def analytics(caller: Reader) -> Response:
         """Trend, forecast and suggestions from what was used."""
         return answer(
             {
@@ -38,7 +48,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
     @api.post("/inspect")
     async def inspect(
-        caller: Annotated[ManufacturerContext, Depends(requires(inspection="off"))],
+        caller: Annotated[ManufacturerContext, Depends(requires(inspection="off", audience=EVERY_CALLER))],
         request: Request,
         value: Annotated[Any, Body()] = None,
     ) -> Response:
@@ -47,27 +57,41 @@ def router(foundation: SecurityFoundation) -> APIRouter:
             raise ValidationError("Send the value to be inspected, as JSON.", code="MISSING_BODY")
         return answer(await foundation.validator.inspect(value, manufacturer_id=caller.manufacturer_id))
 
-    signed_in = [Depends(open_to_all(auth="required"))]
+    for path, methods in FORWARD_AUTH:
+        api.add_api_route(
+            path,
+            _forward_auth(foundation),
+            methods=methods,
+            operation_id="forward_auth" if methods == ["GET"] else None,
+            include_in_schema=methods == ["GET"],
+            name="forward_auth",
+        )
+    return api
 
-    @api.get("/forward-auth", dependencies=signed_in, operation_id="forward_auth")
-    @api.post("/forward-auth", dependencies=signed_in, operation_id="forward_auth_post")
-    async def forward_auth(request: Request) -> Response:
-        """For nginx ``auth_request``, Traefik and Envoy: 200 with who it is, or 401, 403, 429.
 
-        The target in ``X-Original-URI`` or ``X-Forwarded-Uri`` is inspected; an attack in it is a 403.
+def _forward_auth(foundation: SecurityFoundation) -> Callable[..., Awaitable[Response]]:
+    rbac = foundation.rbac
+
+    async def forward_auth(request: Request, caller: Caller) -> Response:
+        """For nginx `auth_request`, Traefik and Envoy: 200 with who it is, or 401, 403, 429.
+
+        Any method, here and on any path below. The target in `X-Original-URI` or `X-Forwarded-Uri`, or the path
+        below, is inspected; an attack in it is a 403, and so is a caller who has no permission at all.
         """
-        caller = state_of(request).caller
-        if caller is None:  # auth="required" has refused it before
-            return Response(status_code=401)
-        permissions = await rbac.permissions_of(caller)
         ceiling = state_of(request).permissions
+        permissions = [p for p in await rbac.permissions_of(caller) if ceiling is None or p in ceiling]
+        if not permissions:
+            raise AuthorizationError(
+                "This caller has no permission at all: the account is disabled, or its role has none.",
+                code="NO_PERMISSIONS",
+            )
         return Response(
             status_code=200,
             headers={
                 "X-Gatewright-Manufacturer": caller.manufacturer_id,
                 "X-Gatewright-Tier": await rbac.tier_of(caller),
-                "X-Gatewright-Permissions": ",".join(p for p in permissions if ceiling is None or p in ceiling),
+                "X-Gatewright-Permissions": ",".join(permissions),
             },
         )
 
-    return api
+    return forward_auth

@@ -1,4 +1,4 @@
-"""The platform's staff: every call needs the ``platform_admin`` role and a recent second factor, and leaves an
+"""The platform's staff: every call needs a permission of their stored role and a recent second factor, and leaves an
 audit event with before and after."""
 
 from __future__ import annotations

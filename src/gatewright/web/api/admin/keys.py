@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.api.admin.staff import Admin
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.api.admin.staff import staff
 from gatewright.web.api.answers import answer
+
+KeyRotator = Annotated[ManufacturerContext, Depends(staff("platform:keys:rotate"))]
 
 
 def add(api: APIRouter, foundation: SecurityFoundation) -> None:
@@ -16,7 +19,7 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/keys/rotate")
     async def rotate(
-        admin: Admin, which: Annotated[str, Query(pattern="^(signing|encryption)$")] = "signing"
+        admin: KeyRotator, which: Annotated[str, Query(pattern="^(signing|encryption)$")] = "signing"
     ) -> Response:
         """New keys from now on; the old ones still verify and open."""
         if which == "signing":

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import StoredManufacturer
 from gatewright.web.api import models
-from gatewright.web.api.admin.staff import Admin, Cursor, Limit, known, note
+from gatewright.web.api.admin.staff import Cursor, Limit, changeable, known, note, staff
 from gatewright.web.api.answers import answer, page
+
+TenantReader = Annotated[ManufacturerContext, Depends(staff("platform:tenants:read"))]
+TenantWriter = Annotated[ManufacturerContext, Depends(staff("platform:tenants:write"))]
+TierWriter = Annotated[ManufacturerContext, Depends(staff("platform:tiers:write"))]
 
 
 def add(api: APIRouter, foundation: SecurityFoundation) -> None:
@@ -22,14 +26,14 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
 
 def _reading(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.get("/manufacturers")
-    async def manufacturers(admin: Admin, after: Cursor = "", limit: Limit = 50) -> Response:
+    async def manufacturers(admin: TenantReader, after: Cursor = "", limit: Limit = 50) -> Response:
         """The tenants, by id."""
         found = await foundation.store.list_manufacturers(after=after, limit=limit)
         cursor = found[-1].manufacturer_id if len(found) == limit else None
         return answer(page([_public(m) for m in found], cursor))
 
     @api.get("/manufacturers/{manufacturer_id}")
-    async def manufacturer(manufacturer_id: str, admin: Admin) -> Response:
+    async def manufacturer(manufacturer_id: str, admin: TenantReader) -> Response:
         """One tenant with its usage and people."""
         found = await known(foundation, manufacturer_id)
         accounts = await foundation.store.list_accounts(manufacturer_id)
@@ -44,9 +48,9 @@ def _reading(api: APIRouter, foundation: SecurityFoundation) -> None:
 
 def _changing(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.put("/manufacturers/{manufacturer_id}/tier")
-    async def tier(manufacturer_id: str, body: models.TierChange, admin: Admin, request: Request) -> Response:
+    async def tier(manufacturer_id: str, body: models.TierChange, admin: TierWriter, request: Request) -> Response:
         """Move a tenant to a tier: in effect at once, usage kept."""
-        before = await known(foundation, manufacturer_id)
+        before = await changeable(foundation, manufacturer_id)
         await foundation.rbac.update_manufacturer_tier(manufacturer_id, body.tier, reason=body.reason)
         after = await known(foundation, manufacturer_id)
         change = {"before": before.tier, "after": after.tier, "reason": body.reason}
@@ -54,12 +58,16 @@ def _changing(api: APIRouter, foundation: SecurityFoundation) -> None:
         return answer(_public(after))
 
     @api.post("/manufacturers/{manufacturer_id}/disable")
-    async def disable(manufacturer_id: str, body: models.StatusChange, admin: Admin, request: Request) -> Response:
+    async def disable(
+        manufacturer_id: str, body: models.StatusChange, admin: TenantWriter, request: Request
+    ) -> Response:
         """Refuse a tenant and end its sessions."""
         return await _set_status(foundation, manufacturer_id, "disabled", body.reason, admin, request)
 
     @api.post("/manufacturers/{manufacturer_id}/enable")
-    async def enable(manufacturer_id: str, body: models.StatusChange, admin: Admin, request: Request) -> Response:
+    async def enable(
+        manufacturer_id: str, body: models.StatusChange, admin: TenantWriter, request: Request
+    ) -> Response:
         """Let a disabled tenant in again."""
         return await _set_status(foundation, manufacturer_id, "active", body.reason, admin, request)
 
@@ -72,7 +80,7 @@ async def _set_status(
     admin: ManufacturerContext,
     request: Request,
 ) -> Response:
-    before = await known(foundation, manufacturer_id)
+    before = await changeable(foundation, manufacturer_id)
     after = await foundation.store.update_manufacturer(manufacturer_id, status=status)
     if status != "active":
         await foundation.auth.invalidate_sessions(manufacturer_id, reason=f"manufacturer {status}")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
 
 from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
 from gatewright.web.api import models
-from gatewright.web.api.admin.staff import Admin
+from gatewright.web.api.admin.staff import staff
 from gatewright.web.api.answers import answer, page
+
+ModelReader = Annotated[ManufacturerContext, Depends(staff("platform:model:read"))]
+ModelTrainer = Annotated[ManufacturerContext, Depends(staff("platform:model:write"))]
 
 
 def add(api: APIRouter, foundation: SecurityFoundation) -> None:
@@ -15,7 +21,7 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
     validator = foundation.validator
 
     @api.post("/feedback", status_code=201)
-    async def feedback(body: models.Feedback, admin: Admin) -> Response:
+    async def feedback(body: models.Feedback, admin: ModelTrainer) -> Response:
         """Tell the detector that it was right or wrong."""
         given = await validator.provide_threat_feedback(
             body.data,
@@ -28,21 +34,21 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
         return answer(given, 201)
 
     @api.get("/model/statistics")
-    async def statistics(admin: Admin) -> Response:
+    async def statistics(admin: ModelReader) -> Response:
         """What this process found by rule and type, what people corrected of it, and whether the traffic drifts."""
         return answer(await validator.get_pattern_statistics())
 
     @api.get("/model/versions")
-    async def versions(admin: Admin) -> Response:
+    async def versions(admin: ModelReader) -> Response:
         """The versions of the detector's model."""
         return answer(page(list(await validator.list_model_versions()), None))
 
     @api.post("/model/retrain", status_code=201)
-    async def retrain(admin: Admin) -> Response:
+    async def retrain(admin: ModelTrainer) -> Response:
         """Learn from the feedback; a version that would do harm is refused, with the reason."""
         return answer(await validator.retrain_ml_models(actor=admin.account_id or "admin"), 201)
 
     @api.post("/model/versions/{version}/use")
-    async def use_version(version: int, admin: Admin) -> Response:
+    async def use_version(version: int, admin: ModelTrainer) -> Response:
         """Go back to a version; 0 is the model that ships."""
         return answer(await validator.rollback_model(version, actor=admin.account_id or "admin"))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.api.admin.staff import Admin
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.api.admin.staff import staff
 from gatewright.web.api.answers import answer
+
+PolicyReader = Annotated[ManufacturerContext, Depends(staff("platform:policy:read"))]
 
 
 def add(api: APIRouter, foundation: SecurityFoundation) -> None:
     """``/policy``."""
 
     @api.get("/policy")
-    async def policy(admin: Admin) -> Response:
+    async def policy(admin: PolicyReader) -> Response:
         """The policy in force."""
         return answer(foundation.policy.to_dict())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.api.admin.staff import Admin
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.api.admin.staff import staff
 from gatewright.web.api.answers import answer, page
+
+PostureApplier = Annotated[ManufacturerContext, Depends(staff("platform:posture:apply"))]
+PostureReader = Annotated[ManufacturerContext, Depends(staff("platform:posture:read"))]
 
 
 def add(api: APIRouter, foundation: SecurityFoundation) -> None:
@@ -14,26 +20,26 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
     monitor = foundation.monitor
 
     @api.get("/performance")
-    async def performance(admin: Admin) -> Response:
+    async def performance(admin: PostureReader) -> Response:
         """Timings of every operation that has a budget."""
         return answer(monitor.performance())
 
     @api.get("/posture")
-    async def posture(admin: Admin) -> Response:
+    async def posture(admin: PostureReader) -> Response:
         """Findings about this installation, each with its remedy."""
         return answer(page(list(await monitor.assess()), None))
 
     @api.get("/posture/proposals")
-    async def proposals(admin: Admin) -> Response:
+    async def proposals(admin: PostureReader) -> Response:
         """Measures that would answer the findings."""
         return answer(page(list(await monitor.propose()), None))
 
     @api.post("/posture/{proposal_id}/apply")
-    async def apply_measure(proposal_id: str, admin: Admin) -> Response:
+    async def apply_measure(proposal_id: str, admin: PostureApplier) -> Response:
         """Put a proposed measure in force."""
         return answer(await monitor.apply(proposal_id, actor=admin.account_id))
 
     @api.post("/posture/{measure_id}/roll-back")
-    async def roll_back_measure(measure_id: str, admin: Admin) -> Response:
+    async def roll_back_measure(measure_id: str, admin: PostureApplier) -> Response:
         """Lift a measure."""
         return answer(await monitor.roll_back(measure_id, actor=admin.account_id))

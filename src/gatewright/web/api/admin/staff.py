@@ -1,19 +1,25 @@
-"""What the calls of the staff share: who may make them, what they leave behind, and the tenant they are about."""
+"""What the calls of the staff share: how they say who may make them, what they leave behind, and the tenant they are
+about."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Query, Request
 
 from gatewright.events import Severity, event
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
-from gatewright.storage.tenants import StoredManufacturer
-from gatewright.web.dependencies import requires, state_of
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredManufacturer
+from gatewright.web.dependencies import Requires, requires, state_of
 from gatewright.web.problems import Problem
 
-Admin = Annotated[ManufacturerContext, Depends(requires(role="platform_admin", recent_mfa=True))]
+
+def staff(permission: str) -> Requires:
+    """Only staff whose stored role has ``permission``, signed in with a recent second factor."""
+    return requires(permission, credentials="session", recent_mfa=True)
+
+
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str, Query(max_length=128)]
 
@@ -30,6 +36,19 @@ async def known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredM
             404, "MANUFACTURER_NOT_FOUND", "No manufacturer has this id; list them with GET /v1/admin/manufacturers."
         )
     return found
+
+
+async def changeable(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
+    """As :func:`known`, for calls that change a tenant: the platform's own is none of them.
+
+    Raises:
+        Problem: 404 where there is none; 403 for the platform itself, which nobody can disable or sell a tier.
+    """
+    if manufacturer_id == PLATFORM_TENANT:
+        raise Problem(
+            403, "RESERVED_TENANT", "The platform's own tenant cannot be changed; manage its members instead."
+        )
+    return await known(foundation, manufacturer_id)
 
 
 def note(
