@@ -156,29 +156,49 @@ def http() -> str:
     """Every call that the service describes, with what the middleware asks of it."""
     from gatewright import SecurityFoundation, Settings
     from gatewright.web import create_app
-    from gatewright.web.rules import RouterRules
+    from gatewright.web.access import EXTENSION
 
     app = create_app(SecurityFoundation(Settings(database=":memory:")), demo=True)
-    rules = RouterRules(app)
     rows = []
     for path, calls in app.openapi()["paths"].items():
         for method, call in calls.items():
-            scope = {"type": "http", "method": method.upper(), "path": re.sub(r"\{\w+\}", "x", path)}
-            rule = rules.resolve({**scope, "root_path": "", "headers": []})
             good = next(status for status in call["responses"] if status.startswith("2"))
             does = call.get("description", "").split("\n\n")[0].replace("\n", " ")
-            rows.append(_row(f"`{method.upper()} {path}`", good, _needs(rule), _plain(does)))
+            rows.append(_row(f"`{method.upper()} {path}`", good, _needs(call[EXTENSION]), _plain(does)))
     return "\n".join([_row("call", "answers", "asks for", "does"), _row(*["---"] * 4), *rows])
 
 
-def _needs(rule: Any) -> str:
-    if rule.role:
-        return f"role `{rule.role}`" + (", recent MFA" if rule.recent_mfa else "")
-    parts = ["sign-in"] if rule.auth == "required" else []
-    parts += [f"permission `{rule.permission}`"] if rule.permission else []
-    parts += [f"quota `{name}`" for name, _ in rule.consumes]
-    parts += ["recent MFA"] if rule.recent_mfa else []
+def _needs(declared: dict[str, Any]) -> str:
+    kinds = {"none": [], "either": ["session or key"]}.get(declared["credentials"], [declared["credentials"]])
+    parts = [*kinds, *([f"`{declared['permission']}`"] if declared["permission"] else [])]
+    parts += ["recent second factor"] if declared["recent_mfa"] else []
+    parts += [f"quota `{name}`" for name in declared["consumes"]]
     return ", ".join(parts)
+
+
+def access_permissions() -> str:
+    """The permissions of our own calls, and which of the roles that ship have them."""
+    from gatewright.access import KEY_ACCESS, PERSONAL_ACCESS, PLATFORM_ACCESS, TENANT_ACCESS
+    from gatewright.policy import load_policy
+
+    roles = load_policy().roles
+    rows = []
+    for name, meaning in {**TENANT_ACCESS, **PLATFORM_ACCESS}.items():
+        have = [
+            f"`{role}`"
+            for role, found in roles.items()
+            if (found.platform or name in TENANT_ACCESS) and {"*", name} & set(found.permissions)
+        ]
+        who = "everybody" if name in PERSONAL_ACCESS else ", ".join(have)
+        rows.append(_row(f"`{name}`", meaning, who, "yes" if name in KEY_ACCESS else ""))
+    return "\n".join([_row("permission", "allows to", "roles that ship with it", "keys"), _row(*["---"] * 4), *rows])
+
+
+def access_matrix() -> str:
+    """Every call against every kind of caller, as ``tests/access`` proves it."""
+    from tests.access.table import matrix
+
+    return matrix()
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -200,6 +220,8 @@ MADE: list[tuple[Path, str, Callable[[], str]]] = [
     (DOCS / "reference" / "events.md", "events", events),
     (DOCS / "reference" / "cli.md", "commands", commands),
     (DOCS / "reference" / "http-api.md", "calls", http),
+    (DOCS / "reference" / "access.md", "permissions", access_permissions),
+    (DOCS / "reference" / "access.md", "matrix", access_matrix),
 ]
 
 

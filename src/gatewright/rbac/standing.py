@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any
 
+from gatewright.access import KEY_DEFAULT_ACCESS
 from gatewright.clock import Clock
 from gatewright.errors import AuthorizationError, ValidationError
 from gatewright.rbac.compiled import CompiledPolicy
@@ -239,8 +240,8 @@ class Standings:
     def _members(self, manufacturer_id: str, accounts: list[StoredAccount]) -> dict[str, int]:
         staff = manufacturer_id == PLATFORM_TENANT
         # Tokens that were made for the manufacturer as a whole carry its own id as the account's. They are no person:
-        # they have what the tier gives, and none of our own calls.
-        members = {manufacturer_id: self.compiled.everything}
+        # they have what the tier gives and may see what is left of it, as an API key does, and no more.
+        members = {manufacturer_id: self.compiled.everything | self.compiled.mask(KEY_DEFAULT_ACCESS)}
         for account in accounts:
             active = account.status == "active"
             members[account.account_id] = self.compiled.member_mask(account.role, staff=staff) if active else 0

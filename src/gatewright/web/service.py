@@ -15,7 +15,7 @@ from starlette.responses import Response
 from gatewright._version import __version__
 from gatewright.foundation import SecurityFoundation
 from gatewright.web.access import document as document_access
-from gatewright.web.api import access, account, admin, factors, health, members, usage
+from gatewright.web.api import access, account, admin, factors, health, members, security, usage
 from gatewright.web.api.answers import answer
 from gatewright.web.conditional import Conditional
 from gatewright.web.dependencies import open_to_all
@@ -32,6 +32,7 @@ ROUTERS: tuple[Callable[[SecurityFoundation], Any], ...] = (
     factors.router,
     usage.router,
     members.router,
+    security.router,
     admin.router,
 )
 

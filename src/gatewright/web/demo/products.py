@@ -63,7 +63,7 @@ Uploader = Annotated[
     ManufacturerContext,
     Depends(requires("upload_products", consumes="product_uploads", inspection="block")),
 ]
-Caller = Annotated[ManufacturerContext, Depends(requires())]
+Caller = Annotated[ManufacturerContext, Depends(requires(audience="every signed-in person and every API key"))]
 
 
 def router(products: Products) -> APIRouter:

@@ -1,0 +1,54 @@
+"""A company's own security events: what happened to its accounts, keys and requests."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from gatewright.foundation import SecurityFoundation
+from gatewright.monitoring import AuditedEvent
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.api.answers import answer, page
+from gatewright.web.dependencies import requires
+
+Reader = Annotated[ManufacturerContext, Depends(requires("security:read"))]
+
+OUR_OWN = "admin:"
+"""Kinds of events that staff of the platform cause; a company sees that they happened, not from where."""
+
+
+def router(foundation: SecurityFoundation) -> APIRouter:
+    """The calls below ``/v1/security``."""
+    api = APIRouter(prefix="/v1/security", tags=["security"])
+    audit = foundation.monitor.audit
+
+    @api.get("/events")
+    async def events(
+        caller: Reader,
+        kind: Annotated[str | None, Query(max_length=100)] = None,
+        before: Annotated[int | None, Query(ge=0)] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> Response:
+        """The newest events of my company. `kind` may end in `*`; `next` goes into `before`."""
+        await foundation.monitor.flush()
+        found = await audit.search(kind=kind, manufacturer_id=caller.manufacturer_id, before=before, limit=limit)
+        cursor = str(found[-1].index) if len(found) == limit else None
+        return answer(page([_told(one) for one in found], cursor))
+
+    return api
+
+
+def _told(found: AuditedEvent) -> dict[str, Any]:
+    """An event as the company sees it: who, what and from where, and nothing of the platform's staff or detector."""
+    by_staff = found.kind.startswith(OUR_OWN)
+    return {
+        "event_id": found.event_id,
+        "kind": found.kind,
+        "severity": found.severity,
+        "timestamp": found.timestamp,
+        "account_id": None if by_staff else found.account_id,
+        "session_id": None if by_staff else found.session_id,
+        "ip_address": None if by_staff else found.ip_address,
+        "request_id": found.request_id,
+    }
