@@ -171,20 +171,29 @@ class ApiKeys:
         await self._touch(stored, now)
         return _identify(known, now)
 
-    async def rotate(self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP) -> ApiKeyInfo:
+    async def rotate(
+        self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP, person: Person | None = None
+    ) -> ApiKeyInfo:
         """A new key in place of another, which still works for ``overlap``; each is rotated once.
 
+        Args:
+            person: who rotates it, and whose key the new one is; None: the one whose key the old one is.
+
         Raises:
-            ValidationError: no such key that could be rotated, or an overlap below 0 or above 90 days.
+            ValidationError: an overlap below 0 or above 90 days.
+            AuthorizationError: no such key that could be rotated (code ``UNKNOWN_API_KEY``).
+            InsufficientPermissionsError: somebody else's key, with a permission that ``person`` does not have.
         """
         if not timedelta(0) <= overlap <= timedelta(days=90):
             raise ValidationError("The overlap is from 0 to 90 days.", code="INVALID_OVERLAP")
         old = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if old is None or old.manufacturer_id != manufacturer_id:
             raise _unknown()
+        if person is not None and person.account_id != old.account_id:
+            await self._refuse_above(person, set(old.permissions))
         key, stored = self._new(
             manufacturer_id=manufacturer_id,
-            account_id=old.account_id,
+            account_id=old.account_id if person is None else person.account_id,
             name=old.name,
             permissions=old.permissions,
             expires_at=old.expires_at,
@@ -266,6 +275,11 @@ class ApiKeys:
                 for name in unknown
             ]
             raise ValidationError("Some permissions are unknown.", errors=errors, code="UNKNOWN_PERMISSION")
+        await self._refuse_above(person, names)
+        return tuple(sorted(names))
+
+    async def _refuse_above(self, person: Person, names: set[str]) -> None:
+        """Raise when a key of these permissions could do more than the person."""
         ceiling = (
             await self._ceiling.permissions_of(person.manufacturer_id, person.account_id) if self._ceiling else None
         )
@@ -274,7 +288,6 @@ class ApiKeys:
                 f"A key has no more permissions than its owner, who lacks {', '.join(above)}.",
                 context={"manufacturer_id": person.manufacturer_id, "permission": above[0]},
             )
-        return tuple(sorted(names))
 
     def _checked_expiry(self, expires_at: datetime | None) -> datetime | None:
         if expires_at is None:

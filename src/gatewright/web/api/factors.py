@@ -153,7 +153,7 @@ def _api_keys(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.post("/api-keys/{key_id}/rotate", status_code=201)
     async def rotate_api_key(key_id: str, caller: ConfirmedCaller) -> Response:
         """A new key in the place of one, shown once; the old one works on for a while, so that servers can change."""
-        return answer(await auth.rotate_api_key(caller.manufacturer_id, key_id), 201)
+        return answer(await auth.rotate_api_key(caller.manufacturer_id, key_id, account_id=caller.account_id), 201)
 
     @api.delete("/api-keys/{key_id}", status_code=204)
     async def revoke_api_key(key_id: str, caller: Caller) -> Response:

@@ -75,11 +75,12 @@ async def create_admin(foundation: SecurityFoundation, email: str, password: str
     Raises:
         DuplicateAccountError: the platform's tenant or the address is there already.
     """
-    await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
-    enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT)
+    made = await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
+    enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT, account_id=made.account_id)
     # The code of the step before is within tolerance, and leaves the present one for the first sign-in.
     before = foundation.clock.timestamp() - 30
-    await foundation.auth.confirm_mfa(PLATFORM_TENANT, pyotp.TOTP(enrolment.secret).at(int(before)))
+    code = pyotp.TOTP(enrolment.secret).at(int(before))
+    await foundation.auth.confirm_mfa(PLATFORM_TENANT, code, account_id=made.account_id)
     return enrolment.secret
 
 
