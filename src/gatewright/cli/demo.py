@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewright.cli.opening import data_directory, find_keys
+from gatewright.cli.opening import data_directory, find_keys, load_settings, run
 from gatewright.encryption.keyfiles import KEYS_DIRECTORY, make_keys, make_private_directory
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ def prepare_environment(url: str) -> Path:
     """Make the demo's keys and settings where nothing else was said; returns the data directory.
 
     Worker processes inherit the settings by the environment; the keys stay in their files.
+
+    Raises:
+        ConfigurationError: production, or a store that the demo did not make; nothing has been made then.
     """
     directory = data_directory()
+    _take_stores(directory)
     make_private_directory(directory)
     if "GATEWRIGHT_SECRET_KEY" not in os.environ and "GATEWRIGHT_SECRET_KEY_FILE" not in os.environ:
         make_keys(directory / KEYS_DIRECTORY)
@@ -33,6 +37,20 @@ def prepare_environment(url: str) -> Path:
     ):
         os.environ.setdefault(name, value)
     return directory
+
+
+def _take_stores(directory: Path) -> None:
+    """Take an empty store for the demo, or the demo's own; any other is refused before a key is made beside it."""
+    from gatewright.web.demo.store import claim_stores, refuse_production
+
+    refuse_production(os.environ.get("GATEWRIGHT_MODE"))  # first, or production would only ask for its keys
+    settings = load_settings()
+    refuse_production(settings.mode)
+    if settings.database_path == ":memory:":
+        return  # this process's own
+    if settings.database == "sqlite":
+        make_private_directory(directory)
+    run(claim_stores(settings))
 
 
 async def people(foundation: SecurityFoundation) -> DemoCredentials:
