@@ -88,6 +88,7 @@ class People:
             raise _refused(
                 "This session was created without an account_id. Only a person can show a second factor; sign in, or"
                 " pass account_id to create_session.",
+                code="ACCOUNT_ID_REQUIRED",
             )
         return await self._find(manufacturer_id, account_id)
 
@@ -207,10 +208,11 @@ def _account_missing() -> ValidationError:
     return _refused(
         "account_id is required. In a foundation every call about MFA, passwords, passkeys, devices or API keys acts"
         " on one account and never defaults to the owner; pass account_id, or a ManufacturerContext that has one.",
+        code="ACCOUNT_ID_REQUIRED",
     )
 
 
-def _refused(message: str, *, code: str = "ACCOUNT_ID_REQUIRED") -> ValidationError:
+def _refused(message: str, *, code: str) -> ValidationError:
     return ValidationError(
         message, code=code, errors=[FieldError(field="account_id", error_type=code, message=message)]
     )

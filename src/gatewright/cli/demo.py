@@ -21,7 +21,7 @@ def prepare_environment(url: str) -> Path:
     Worker processes inherit the settings by the environment; the keys stay in their files.
 
     Raises:
-        ConfigurationError: production, or a store that the demo did not make; nothing has been made then.
+        ConfigurationError: production, or a store that the demo did not create. Nothing is written then.
     """
     directory = data_directory()
     _take_stores(directory)
@@ -40,14 +40,14 @@ def prepare_environment(url: str) -> Path:
 
 
 def _take_stores(directory: Path) -> None:
-    """Take an empty store for the demo, or the demo's own; any other is refused before a key is made beside it."""
+    """Claim the stores before any key or file is created next to them."""
     from gatewright.web.demo.store import claim_stores, refuse_production
 
-    refuse_production(os.environ.get("GATEWRIGHT_MODE"))  # first, or production would only ask for its keys
+    refuse_production(os.environ.get("GATEWRIGHT_MODE"))  # before the settings, which would complain about missing keys
     settings = load_settings()
     refuse_production(settings.mode)
     if settings.database_path == ":memory:":
-        return  # this process's own
+        return  # private to this process
     if settings.database == "sqlite":
         make_private_directory(directory)
     run(claim_stores(settings))

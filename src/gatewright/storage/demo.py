@@ -1,4 +1,4 @@
-"""The mark of the demo's stores: passwords of what is in them stand in a file."""
+"""The marker of stores that the demo created."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Protocol
 
 
 class DemoStore(Protocol):
-    """Whether a store is the demo's. One that anybody else has used never becomes so."""
+    """Whether the demo created a store. A store that is already in use can never be claimed."""
 
     async def claim_for_demo(self) -> bool:
         """Mark the store as the demo's if it is empty; whether it is the demo's now.
 
-        Looking and marking are one step: of a demo and a first tenant at the same moment, exactly one is first.
+        Check and mark are atomic: when the demo and a first tenant race for a store, it is marked only if still empty.
         """
         ...
 
     async def is_demo(self) -> bool:
-        """Whether the demo made this store."""
+        """Whether the store is marked."""
         ...

@@ -1,6 +1,6 @@
-"""The demo's mark in SQLite: an application id of its own, in the header of the database.
+"""The demo's marker in SQLite: an application id in the header of the database file.
 
-It is part of the file (``file gatewright.db`` shows it), goes with every copy, and needs no table.
+It needs no table, is copied with the file, and ``file gatewright.db`` shows it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     """Whether nothing was ever written but the schema."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
     names = {row[0] for row in tables} - _MADE_WITH_THE_SCHEMA
-    # Quoted, since the file may be another program's.
+    # Quoted because the file may belong to another program.
     quoted = ('"' + name.replace('"', '""') + '"' for name in names)
     return not any(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {name})").fetchone()[0] for name in quoted)  # noqa: S608 - quoted above

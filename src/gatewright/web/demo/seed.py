@@ -42,11 +42,11 @@ _FIELDS = tuple(name for name in DemoCredentials.__struct_fields__ if name != "f
 
 
 async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
-    """Make the demo's people unless they are there; their credentials either way. Nobody who is there is changed.
+    """Create the demo's accounts if they are missing, and return their credentials. Existing accounts never change.
 
     Raises:
-        ConfigurationError: the demo did not make the store (code ``NOT_A_DEMO_STORE``), or people are in it whose
-            passwords nobody knows (``DEMO_INCOMPLETE``).
+        ConfigurationError: the demo did not create the store (code ``NOT_A_DEMO_STORE``), or it has accounts whose
+            credentials are lost (``DEMO_INCOMPLETE``).
     """
     settings, store = foundation.settings, foundation.store
     await require_demo_store(store, f"GATEWRIGHT_DATABASE={settings.database_path}")
@@ -56,8 +56,8 @@ async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
         return read_credentials(path)
     if any(there):
         raise ConfigurationError(
-            f"{path}: is missing, so nobody knows the demo's passwords. They are random and written there once, when"
-            f" the first start ends; delete {settings.database_path} and start again.",
+            f"{path}: missing or unfinished, so the demo's passwords are lost. They are random and written once, at the"
+            f" end of the first start; delete {settings.database_path} and start again.",
             code="DEMO_INCOMPLETE",
         )
     demo_email, demo_password = "owner@acme-tools.example.com", _passphrase()

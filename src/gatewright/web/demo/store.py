@@ -1,6 +1,6 @@
-"""The demo's foundation: over a store that the demo made itself, and never in production.
+"""The demo's foundation: only over a store that the demo created, and never in production.
 
-The demo's passwords and its admin's TOTP secret stand in a file, so it must not come near anybody's accounts.
+The demo writes its passwords and its admin's TOTP secret to a file, so it must never share a store with real accounts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gatewright.storage.demo import DemoStore
 
 
 class DemoFoundation(SecurityFoundation):
-    """A foundation that opens the demo's own store, or an empty one, which is the demo's from then on."""
+    """A foundation that opens a store of the demo, or claims an empty one."""
 
     async def initialize(self) -> None:
         """As :meth:`SecurityFoundation.initialize`; calling twice is harmless.
@@ -40,9 +40,9 @@ class DemoFoundation(SecurityFoundation):
 
 
 async def claim_stores(settings: Settings) -> None:
-    """Take the stores of these settings for the demo, before anything else of it is made.
+    """Claim the stores of these settings for the demo.
 
-    The key store is first: where it is refused, the store of records is not even created.
+    The key store comes first: if it is refused, the store of records is not created.
 
     Raises:
         ConfigurationError: the demo did not make one of them (code ``NOT_A_DEMO_STORE``).
