@@ -72,9 +72,10 @@ async def _subjects(one: SecurityFoundation, number: int) -> list[tuple[str, str
     """What is allowed at first, and the decision that ends it."""
     email = f"{number}@example.com"
     data = {"email": email, "password": PASSWORD, "company_name": "Alder Works", "tier": "enterprise"}
-    who = (await one.auth.register_manufacturer(data)).manufacturer_id
+    account = await one.auth.register_manufacturer(data)
+    who = account.manufacturer_id
     signed_in = await one.auth.authenticate_manufacturer(email, PASSWORD)
-    key = await one.auth.create_api_key(who, "server", permissions=["api_access"])
+    key = await one.auth.create_api_key(who, "server", permissions=["api_access"], account_id=account.account_id)
     return [
         ("session", signed_in.access_token or "", lambda: one.auth.invalidate_session(signed_in.session_id or "")),
         ("API key", key.key or "", lambda: one.auth.revoke_api_key(key.key_id)),

@@ -75,8 +75,9 @@ async def test_nothing_is_left_under_the_old_keys_and_everything_still_works(tmp
     )
     async with SecurityFoundation(settings, notifier=notifier, clock=clock) as foundation:
         auth = foundation.auth
+        owners = []
         for number in range(5):
-            await auth.register_manufacturer(
+            account = await auth.register_manufacturer(
                 {
                     "email": f"owner{number}@example.com",
                     "password": PASSWORD,
@@ -85,10 +86,13 @@ async def test_nothing_is_left_under_the_old_keys_and_everything_still_works(tmp
                     "website": f"https://maker{number}.example.com",
                 }
             )
-        totp = pyotp.TOTP((await auth.setup_mfa("m0")).secret)
-        assert await auth.confirm_mfa("m0", totp.at(int(clock.timestamp())))
+            owners.append(account.account_id)
+        totp = pyotp.TOTP((await auth.setup_mfa("m0", account_id=owners[0])).secret)
+        assert await auth.confirm_mfa("m0", totp.at(int(clock.timestamp())), account_id=owners[0])
         signed_in = await auth.authenticate_manufacturer("owner1@example.com", PASSWORD)
-        api_key = await auth.create_api_key("m1", "shop", permissions=["upload_products"], expires_at=None)
+        api_key = await auth.create_api_key(
+            "m1", "shop", permissions=["upload_products"], expires_at=None, account_id=owners[1]
+        )
         await auth.request_registration(
             {"email": "late@example.com", "password": PASSWORD, "company_name": "Late Works", "country": "DE"}
         )

@@ -16,7 +16,14 @@ from gatewright.assembly.facts import PostureFacts
 from gatewright.assembly.memberships import Memberships
 from gatewright.assembly.partners import BusinessRules
 from gatewright.assembly.places import places_of
-from gatewright.assembly.state import invalidation, key_database, notifier_of, open_cache, open_store
+from gatewright.assembly.state import (
+    invalidation,
+    key_database,
+    notifier_of,
+    open_cache,
+    open_store,
+    refuse_demo_store,
+)
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption import Profiles, RecordSource
@@ -117,6 +124,7 @@ class SecurityFoundation:
         if self.store.durable:
             self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self.store.initialize()
+        await refuse_demo_store(self.settings, self.store)
         if self._places is not None:
             await asyncio.to_thread(self._places.load)
         if self.key_database is not None:

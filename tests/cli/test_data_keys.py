@@ -282,9 +282,12 @@ def test_everything_of_a_manufacturer_is_exported(
         create(name, **PROFILE)
 
     async def use(foundation: Any) -> str:
-        await foundation.auth.authenticate_manufacturer("one@one.example", PASSWORD)
-        await foundation.auth.setup_mfa("one")
-        made = await foundation.auth.create_api_key("one", "shop", permissions=["upload_products"], expires_at=None)
+        signed_in = await foundation.auth.authenticate_manufacturer("one@one.example", PASSWORD)
+        owner = signed_in.manufacturer.account_id
+        await foundation.auth.setup_mfa("one", account_id=owner)
+        made = await foundation.auth.create_api_key(
+            "one", "shop", permissions=["upload_products"], expires_at=None, account_id=owner
+        )
         return str(made.key)
 
     key = with_foundation(use)

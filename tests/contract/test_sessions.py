@@ -96,6 +96,16 @@ async def test_a_limit_ends_the_oldest(store: Store) -> None:
         await store.add_session(session("y"), owner="email")
 
 
+async def test_sessions_without_an_account_are_counted_among_themselves(store: Store) -> None:
+    await add(store, "person")
+    await add(store, "other", account_id=None, manufacturer_id="m2")
+    for number in range(2):
+        await add(store, f"nobody{number}", account_id=None, created_at=NOW + timedelta(seconds=number))
+    newest = session("newest", account_id=None, created_at=NOW + timedelta(seconds=9))
+    assert await store.add_session(newest, keep=2, owner="manufacturer_id") == ["nobody0"]
+    assert {s.session_id for s in await store.list_sessions("m1", now=NOW)} == {"person", "nobody1", "newest"}
+
+
 async def test_touches_add_up(store: Store) -> None:
     await add(store, "s")
     await add(store, "ended", ended_at=NOW)
@@ -146,6 +156,17 @@ async def test_ending(store: Store) -> None:
     assert set(await store.end_sessions("m1", now=NOW, reason="r")) == {"s2", "colleague"}
     assert {"s1", "s2", "s3", "colleague"} == set(heard)
     assert [s.session_id for s in await store.list_sessions("m2", now=NOW)] == ["stranger"]
+
+
+async def test_ending_those_of_a_person_and_of_nobody(store: Store) -> None:
+    await add(store, "mine")
+    await add(store, "colleague", account_id="a2")
+    for name in ("nobody", "kept"):
+        await add(store, name, account_id=None)
+    await add(store, "elsewhere", account_id=None, manufacturer_id="m2")
+    ended = await store.end_sessions("m1", now=NOW, reason="r", account_id="a1", without_account=True, keep="kept")
+    assert set(ended) == {"mine", "nobody"}
+    assert {s.session_id for s in await store.list_sessions("m1", now=NOW)} == {"colleague", "kept"}
 
 
 async def test_one_of_many_replacements(store: Store) -> None:

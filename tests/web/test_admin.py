@@ -137,9 +137,9 @@ async def test_a_lost_second_factor_is_reset_told_and_audited(
     http: httpx.AsyncClient, foundation: SecurityFoundation, join: Join, admin: dict[str, str]
 ) -> None:
     owner = await join()
-    enrolment = await foundation.auth.setup_mfa(owner["manufacturer_id"])
+    enrolment = await foundation.auth.setup_mfa(owner["manufacturer_id"], account_id=owner["account_id"])
     code = pyotp.TOTP(enrolment.secret).at(int(foundation.clock.timestamp()))
-    await foundation.auth.confirm_mfa(owner["manufacturer_id"], code)
+    await foundation.auth.confirm_mfa(owner["manufacturer_id"], code, account_id=owner["account_id"])
     path = f"/v1/admin/manufacturers/{owner['manufacturer_id']}/accounts/{owner['account_id']}/mfa/reset"
     assert (await http.post(path, json={"reason": "phone lost, identity shown"}, headers=admin)).status_code == 204
     assert (await http.get("/v1/me", headers=owner["headers"])).status_code == 401

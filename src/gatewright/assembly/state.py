@@ -12,12 +12,13 @@ from gatewright.notify import ConsoleNotifier, FileNotifier, Notifier, SmtpNotif
 from gatewright.settings import Settings
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.cache.protocol import Cache
+from gatewright.storage.demo import DemoStore
 from gatewright.storage.keys import MovableKeys
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
 
 
-class KeyDatabase(MovableKeys, Protocol):
+class KeyDatabase(MovableKeys, DemoStore, Protocol):
     """A store of data keys apart from the records."""
 
     async def initialize(self) -> None: ...
@@ -42,6 +43,19 @@ def open_store(settings: Settings) -> Store:
             context={"setting": "GATEWRIGHT_DATABASE"},
         )
     return SqliteStore(settings.database_path, durable=settings.durable)
+
+
+async def refuse_demo_store(settings: Settings, store: Store) -> None:
+    """Raise ConfigurationError (code ``DEMO_STORE``) in production for a store that the demo made; it is closed."""
+    if settings.mode == "production" and await store.is_demo():
+        await store.close()
+        raise ConfigurationError(
+            f"GATEWRIGHT_DATABASE={settings.database_path}: this store was made by `gatewright serve --demo`, which"
+            " keeps its passwords in a file. Production needs a store of its own; set GATEWRIGHT_DATA_DIR or"
+            " GATEWRIGHT_DATABASE to a new one and run `gatewright init`.",
+            code="DEMO_STORE",
+            context={"setting": "GATEWRIGHT_DATABASE"},
+        )
 
 
 def key_database(settings: Settings) -> KeyDatabase | None:

@@ -181,15 +181,20 @@ class ApiKeys:
         await self._touch(stored, now)
         return _identify(known, now)
 
-    async def rotate(self, person: Person, key_id: str, *, overlap: timedelta = OVERLAP) -> ApiKeyInfo:
+    async def rotate(
+        self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP, person: Person | None = None
+    ) -> ApiKeyInfo:
         """A new key in place of another, which still works for ``overlap``; each is rotated once.
 
-        The new key belongs to ``person``, who must have every permission of the old one: whoever sees a key holds
-        it, so that rotating another person's key must lead to nothing that one could not have made oneself.
+        Whoever sees a key holds it: rotating a colleague's must lead to nothing that one could not have made oneself.
+
+        Args:
+            person: who rotates it, and whose key the new one is; None: the one whose key the old one is.
 
         Raises:
-            ValidationError: no such key that could be rotated, or an overlap below 0 or above 90 days.
-            InsufficientPermissionsError: the key has a permission that the person lacks.
+            ValidationError: an overlap below 0 or above 90 days.
+            AuthorizationError: no such key that could be rotated (code ``UNKNOWN_API_KEY``).
+            InsufficientPermissionsError: somebody else's key, with a permission that ``person`` does not have.
         """
         if not timedelta(0) <= overlap <= timedelta(days=90):
             raise ValidationError("The overlap is from 0 to 90 days.", code="INVALID_OVERLAP")
@@ -197,10 +202,11 @@ class ApiKeys:
         old = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if old is None or old.manufacturer_id != manufacturer_id:
             raise _unknown()
-        await self._require_within_ceiling(person, old.permissions)
+        if person is not None and person.account_id != old.account_id:
+            await self._require_within_ceiling(person, old.permissions)
         key, stored = self._new(
             manufacturer_id=manufacturer_id,
-            account_id=person.account_id,
+            account_id=old.account_id if person is None else person.account_id,
             name=old.name,
             permissions=old.permissions,
             expires_at=old.expires_at,

@@ -20,16 +20,23 @@ class Endings:
     ) -> int:
         """End the sessions of a manufacturer, or of one account in it, and revoke its sessionless tokens.
 
-        Tokens that name no account (their ``sub`` is the manufacturer) act for the owner, and end with the owner's.
+        Tokens and sessions that name no account are the company's as a whole. They are no person's, yet end with
+        the owner's: whoever resets the owner's password wants every door closed.
 
         Returns:
             How many sessions ended.
         """
         await self._tokens.revoke_sessionless(manufacturer_id, account_id=account_id)
+        is_owner = False
         if account_id is not None:
             owner = await self._store.owner_of(manufacturer_id)
-            if owner is not None and owner.account_id == account_id:
+            is_owner = owner is not None and owner.account_id == account_id
+            if is_owner:
                 await self._tokens.revoke_sessionless(manufacturer_id, account_id=manufacturer_id)
         return await self._sessions.end_all(
-            manufacturer_id, reason=reason, account_id=account_id, except_session=except_session
+            manufacturer_id,
+            reason=reason,
+            account_id=account_id,
+            without_account=is_owner,
+            except_session=except_session,
         )

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Protocol
 
 from gatewright.auth.bounds import bounded_text
 from gatewright.clock import Clock, SystemClock
-from gatewright.errors import AuthorizationError, ValidationError
+from gatewright.errors import AuthorizationError, FieldError, ValidationError
 from gatewright.records import Record
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer, TenantStore
 
 MAX_ID_LENGTH = 128
+
+
+class CallerContext(Protocol):
+    """Any object that names a manufacturer and, where a person is calling, the account."""
+
+    @property
+    def manufacturer_id(self) -> str: ...
+
+    @property
+    def account_id(self) -> str | None: ...
 
 
 class Person(Record, frozen=True, kw_only=True):
@@ -38,8 +49,8 @@ class People:
     """Looks people up.
 
     Args:
-        strict: whether a manufacturer that the store does not know is refused (in a foundation) or taken as
-            it comes (a manager that is built alone).
+        strict: as in a foundation: unknown manufacturers are refused, and every call names the account it acts
+            on. A manager that is built alone takes a manufacturer as it comes and defaults to its owner.
     """
 
     def __init__(self, store: TenantStore, *, strict: bool = False, clock: Clock | None = None) -> None:
@@ -48,16 +59,56 @@ class People:
         self._clock = clock or SystemClock()
         self._somebody = ""
 
-    async def of(self, manufacturer_id: str, account_id: str | None = None) -> Person:
-        """The owner of a manufacturer, or one of its accounts.
+    async def of(self, manufacturer: str | CallerContext, account_id: str | None = None) -> Person:
+        """One account of a manufacturer. Only a manager that is built alone defaults to the owner.
+
+        Args:
+            manufacturer: its id, or a context, whose ``account_id`` counts where the argument is missing.
 
         Raises:
-            ValidationError: the id is no text of 1 to 128 characters (code ``INVALID_MANUFACTURER_ID``).
+            ValidationError: no account is named where one must be (code ``ACCOUNT_ID_REQUIRED``), context and
+                argument name two (``ACCOUNT_ID_MISMATCH``), or an id is not text of 1 to 128 characters
+                (``INVALID_MANUFACTURER_ID``, ``INVALID_ACCOUNT_ID``).
             AuthorizationError: unknown or disabled, where that is refused (code ``UNKNOWN_MANUFACTURER``), or
                 the account is not of this manufacturer.
         """
-        if not bounded_text(manufacturer_id, MAX_ID_LENGTH):
-            raise ValidationError("A manufacturer id is text of 1 to 128 characters.", code="INVALID_MANUFACTURER_ID")
+        manufacturer_id, account_id = _ids(manufacturer, account_id)
+        if account_id is None and self.strict:
+            raise _account_missing()
+        return await self._find(manufacturer_id, account_id)
+
+    async def of_session(self, manufacturer_id: str, account_id: str | None) -> Person:
+        """Whose session it is.
+
+        Raises:
+            ValidationError: it was created without an account, so it is nobody's (code ``ACCOUNT_ID_REQUIRED``).
+            AuthorizationError: as :meth:`of`.
+        """
+        if account_id is None and self.strict:
+            raise _refused(
+                "This session was created without an account_id. Only a person can show a second factor; sign in, or"
+                " pass account_id to create_session.",
+                code="ACCOUNT_ID_REQUIRED",
+            )
+        return await self._find(manufacturer_id, account_id)
+
+    async def finishing(self, account_id: str | None) -> None:
+        """Raise unless the account that finishes what it began is named and active; built alone, it may be omitted.
+
+        Raises:
+            ValidationError: it is missing (code ``ACCOUNT_ID_REQUIRED``).
+            AuthorizationError: it is unknown or disabled (code ``UNKNOWN_MANUFACTURER``).
+        """
+        if not self.strict:
+            return
+        if account_id is None:
+            raise _account_missing()
+        _check_account_id(account_id)
+        person = await self.by_account(account_id)
+        if person is None or not person.active:
+            raise _unknown()
+
+    async def _find(self, manufacturer_id: str, account_id: str | None) -> Person:
         manufacturer = await self._store.get_manufacturer(manufacturer_id)
         if manufacturer is None:
             if self.strict or account_id not in (None, _stand_in_id(manufacturer_id)):
@@ -126,6 +177,45 @@ _NOBODYS = StoredManufacturer(
     created_at=datetime.fromtimestamp(0, UTC),
     updated_at=datetime.fromtimestamp(0, UTC),
 )
+
+
+def _ids(manufacturer: str | CallerContext, account_id: str | None) -> tuple[str, str | None]:
+    """The two ids that a call names, checked."""
+    manufacturer_id: object = manufacturer
+    if not isinstance(manufacturer, str):
+        manufacturer_id = getattr(manufacturer, "manufacturer_id", None)
+        within = getattr(manufacturer, "account_id", None)
+        if account_id is not None and within not in (None, account_id):
+            raise _refused(
+                "The context and account_id name two different accounts. A call acts on one; pass the manufacturer id"
+                " with account_id, or the context alone.",
+                code="ACCOUNT_ID_MISMATCH",
+            )
+        account_id = within if account_id is None else account_id
+    if not bounded_text(manufacturer_id, MAX_ID_LENGTH):
+        raise ValidationError("A manufacturer id is text of 1 to 128 characters.", code="INVALID_MANUFACTURER_ID")
+    if account_id is not None:
+        _check_account_id(account_id)
+    return str(manufacturer_id), account_id
+
+
+def _check_account_id(account_id: object) -> None:
+    if not bounded_text(account_id, MAX_ID_LENGTH):
+        raise _refused("An account id is text of 1 to 128 characters.", code="INVALID_ACCOUNT_ID")
+
+
+def _account_missing() -> ValidationError:
+    return _refused(
+        "account_id is required. In a foundation every call about MFA, passwords, passkeys, devices or API keys acts"
+        " on one account and never defaults to the owner; pass account_id, or a ManufacturerContext that has one.",
+        code="ACCOUNT_ID_REQUIRED",
+    )
+
+
+def _refused(message: str, *, code: str) -> ValidationError:
+    return ValidationError(
+        message, code=code, errors=[FieldError(field="account_id", error_type=code, message=message)]
+    )
 
 
 def _stand_in_id(manufacturer_id: str) -> str:

@@ -239,11 +239,23 @@ class SessionService:
         return ended
 
     async def end_all(
-        self, manufacturer_id: str, *, reason: str, account_id: str | None = None, except_session: str | None = None
+        self,
+        manufacturer_id: str,
+        *,
+        reason: str,
+        account_id: str | None = None,
+        without_account: bool = False,
+        except_session: str | None = None,
     ) -> int:
-        """End all sessions of a manufacturer, or of one account in it; how many there were."""
+        """End all sessions of a manufacturer, or of one account in it (and, ``without_account``, those of nobody);
+        how many there were."""
         work = self._store.end_sessions(
-            manufacturer_id, now=self._clock.now(), reason=reason, account_id=account_id, keep=except_session
+            manufacturer_id,
+            now=self._clock.now(),
+            reason=reason,
+            account_id=account_id,
+            without_account=without_account,
+            keep=except_session,
         )
         ended = await uninterrupted(work)
         for session_id in ended:

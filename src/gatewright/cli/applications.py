@@ -23,9 +23,10 @@ def demo() -> FastAPI:
 def _build(*, demo: bool) -> FastAPI:
     from gatewright import logs
     from gatewright.foundation import SecurityFoundation
+    from gatewright.web.demo.store import DemoFoundation
     from gatewright.web.service import create_app
 
     settings = load_settings()
     require_keys(settings)
     logs.configure(level=settings.log_level, format=settings.log_format)
-    return create_app(SecurityFoundation(settings), demo=demo)
+    return create_app(DemoFoundation(settings) if demo else SecurityFoundation(settings), demo=demo)

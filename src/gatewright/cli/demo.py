@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewright.cli.opening import data_directory, find_keys
+from gatewright.cli.opening import data_directory, find_keys, load_settings, run
 from gatewright.encryption.keyfiles import KEYS_DIRECTORY, make_keys, make_private_directory
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ def prepare_environment(url: str) -> Path:
     """Make the demo's keys and settings where nothing else was said; returns the data directory.
 
     Worker processes inherit the settings by the environment; the keys stay in their files.
+
+    Raises:
+        ConfigurationError: production, or a store that the demo did not create. Nothing is written then.
     """
     directory = data_directory()
+    _take_stores(directory)
     make_private_directory(directory)
     if "GATEWRIGHT_SECRET_KEY" not in os.environ and "GATEWRIGHT_SECRET_KEY_FILE" not in os.environ:
         make_keys(directory / KEYS_DIRECTORY)
@@ -33,6 +37,20 @@ def prepare_environment(url: str) -> Path:
     ):
         os.environ.setdefault(name, value)
     return directory
+
+
+def _take_stores(directory: Path) -> None:
+    """Claim the stores before any key or file is created next to them."""
+    from gatewright.web.demo.store import claim_stores, refuse_production
+
+    refuse_production(os.environ.get("GATEWRIGHT_MODE"))  # before the settings, which would complain about missing keys
+    settings = load_settings()
+    refuse_production(settings.mode)
+    if settings.database_path == ":memory:":
+        return  # private to this process
+    if settings.database == "sqlite":
+        make_private_directory(directory)
+    run(claim_stores(settings))
 
 
 async def people(foundation: SecurityFoundation) -> DemoCredentials:

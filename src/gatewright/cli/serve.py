@@ -16,6 +16,7 @@ from gatewright.errors import ConfigurationError
 if TYPE_CHECKING:
     import socket
 
+    from gatewright.foundation import SecurityFoundation
     from gatewright.settings import Settings
 
 GRACE_SECONDS = 10
@@ -27,7 +28,13 @@ BACKLOG = 2_048
 
 
 def serve(
-    demo: Annotated[bool, typer.Option("--demo", help="Make keys, a demo manufacturer and a platform admin.")] = False,
+    demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo",
+            help="Make keys, a demo manufacturer and a platform admin, in a store of its own; never in production.",
+        ),
+    ] = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(help="Processes that serve.", min=1, max=256)] = 1,
@@ -93,16 +100,25 @@ def _server_options() -> dict[str, Any]:
     }
 
 
+def _foundation(settings: Settings, *, demo: bool) -> SecurityFoundation:
+    if demo:
+        from gatewright.web.demo.store import DemoFoundation
+
+        return DemoFoundation(settings)
+    from gatewright.foundation import SecurityFoundation
+
+    return SecurityFoundation(settings)
+
+
 def _one_process(settings: Settings, listener: socket.socket, url: str, *, demo: bool, json: bool) -> None:
     import asyncio
 
     import uvicorn
 
     from gatewright import logs
-    from gatewright.foundation import SecurityFoundation
     from gatewright.web.service import create_app
 
-    foundation = SecurityFoundation(settings)
+    foundation = _foundation(settings, demo=demo)
     logs.configure(level=settings.log_level, format=settings.log_format)
 
     async def main() -> bool:
@@ -131,9 +147,8 @@ def _many_processes(
     from uvicorn.supervisors import Multiprocess
 
     from gatewright import logs
-    from gatewright.foundation import SecurityFoundation
 
-    foundation = SecurityFoundation(settings)
+    foundation = _foundation(settings, demo=demo)
     logs.configure(level=settings.log_level, format=settings.log_format)
 
     async def main() -> None:

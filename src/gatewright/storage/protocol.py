@@ -9,6 +9,7 @@ from gatewright.storage.apikeys import ApiKeyStore
 from gatewright.storage.attempts import AttemptStore
 from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
+from gatewright.storage.demo import DemoStore
 from gatewright.storage.factors import FactorStore
 from gatewright.storage.feedback import FeedbackStore
 from gatewright.storage.grants import GrantStore
@@ -44,6 +45,7 @@ class Store(
     InvitationStore,
     UsageStore,
     LeaseStore,
+    DemoStore,
     Protocol,
 ):
     """A complete store. Every atomic promise is one method; nothing reads, decides and writes above it."""

@@ -95,7 +95,8 @@ class SessionStore(Protocol):
     async def add_session(self, session: StoredSession, *, keep: int | None = None, owner: str) -> list[str]:
         """Add a session; with ``keep``, end the owner's oldest ones above that many.
 
-        ``owner`` is the column that the limit counts by: ``account_id`` or ``manufacturer_id``.
+        ``owner`` is the column that the limit counts by: ``account_id``, or ``manufacturer_id`` for sessions
+        without an account, which are counted among themselves.
 
         Returns:
             The ids that were ended, for reason ``session_limit``.
@@ -142,9 +143,13 @@ class SessionStore(Protocol):
         now: datetime,
         reason: str,
         account_id: str | None = None,
+        without_account: bool = False,
         keep: str | None = None,
     ) -> list[str]:
-        """End all sessions of a manufacturer (or of one account), but ``keep``; the ids that were ended."""
+        """End all sessions of a manufacturer (or of one account), but ``keep``; the ids that were ended.
+
+        With ``without_account``, those of ``account_id`` and those of nobody.
+        """
         ...
 
     async def delete_expired_sessions(self, *, now: datetime, older_than: datetime) -> int:

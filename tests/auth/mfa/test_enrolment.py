@@ -33,11 +33,13 @@ async def test_a_manager_built_alone_takes_a_manufacturer_as_it_comes() -> None:
 async def test_in_a_foundation_an_unknown_manufacturer_is_refused() -> None:
     async with world(strict_tenants=True) as here:
         with pytest.raises(AuthorizationError) as caught:
-            await here.auth.setup_mfa("mfr_x")
+            await here.auth.setup_mfa("mfr_x", account_id="acc_x")
         assert caught.value.code == "UNKNOWN_MANUFACTURER"
+        owner = await here.auth.store.owner_of("mfr_acme")
+        assert owner is not None and await here.auth.setup_mfa("mfr_acme", account_id=owner.account_id)
         await here.auth.store.update_manufacturer("mfr_acme", status="disabled")
         with pytest.raises(AuthorizationError):
-            await here.auth.setup_mfa("mfr_acme")
+            await here.auth.setup_mfa("mfr_acme", account_id=owner.account_id)
 
 
 @pytest.mark.parametrize("manufacturer_id", ["", "x" * 129, None, 7])

@@ -251,7 +251,8 @@ async def test_strict_tenants() -> None:
                 await call(ACME)
         await known_account(auth)
         assert await auth.validate_token(await auth.generate_manufacturer_token(ACME))
-        assert (await auth.create_session(ACME)).account_id == "acc_acme"
+        assert (await auth.create_session(ACME)).account_id is None, "nobody's, and not the owner's"
+        assert (await auth.create_session({**ACME, "account_id": "acc_acme"})).account_id == "acc_acme"
 
 
 async def test_the_memory_is_bounded(clock: ManualClock) -> None:

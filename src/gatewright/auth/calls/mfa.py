@@ -1,4 +1,8 @@
-"""Calls about second factors, passkeys and trusted devices. Without ``account_id`` they act on the owner."""
+"""Calls about second factors, passkeys and trusted devices.
+
+Each acts on one account: ``account_id``, or that of the context given in place of ``manufacturer_id``. A foundation
+refuses a call that names none (``ACCOUNT_ID_REQUIRED``); only a manager that is built alone defaults to the owner.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 from gatewright.auth.access import Access
 from gatewright.auth.clients import client_info
 from gatewright.auth.passkeys import PasskeyChallenge
-from gatewright.auth.people import Person
+from gatewright.auth.people import CallerContext, Person
 from gatewright.auth.records import MFAEnrolment, PasskeyInfo, TrustedDevice
 from gatewright.auth.sessions import SessionService
 from gatewright.errors import InvalidCredentialsError
@@ -23,7 +27,7 @@ class MFACalls:
     access: Access
     sessions: SessionService
 
-    async def setup_mfa(self, manufacturer_id: str, *, account_id: str | None = None) -> MFAEnrolment:
+    async def setup_mfa(self, manufacturer_id: str | CallerContext, *, account_id: str | None = None) -> MFAEnrolment:
         """Begin with an authenticator app: a secret, its QR code and ten backup codes, shown once.
 
         Codes verify from now on; sign-in asks for them after :meth:`confirm_mfa`. One that is active stays so
@@ -34,7 +38,7 @@ class MFACalls:
 
     async def confirm_mfa(
         self,
-        manufacturer_id: str,
+        manufacturer_id: str | CallerContext,
         token: str,
         *,
         account_id: str | None = None,
@@ -74,12 +78,16 @@ class MFACalls:
             await self.access.vouching.release(person.account_id)
             await self.sessions.note_mfa(session_id)
 
-    async def factors_held_until(self, manufacturer_id: str, *, account_id: str | None = None) -> datetime | None:
+    async def factors_held_until(
+        self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
+    ) -> datetime | None:
         """When the account's second factors count for sensitive operations; None when they do."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.vouching.held_until(person.account_id)
 
-    async def request_factor_confirmation(self, manufacturer_id: str, *, account_id: str | None = None) -> None:
+    async def request_factor_confirmation(
+        self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
+    ) -> None:
         """Mail a token that lets a new second factor count at once.
 
         Raises:
@@ -87,7 +95,9 @@ class MFACalls:
         """
         await self.access.vouching.request(await self.access.people.of(manufacturer_id, account_id))
 
-    async def confirm_factor(self, manufacturer_id: str, token: str, *, account_id: str | None = None) -> None:
+    async def confirm_factor(
+        self, manufacturer_id: str | CallerContext, token: str, *, account_id: str | None = None
+    ) -> None:
         """Let a new second factor count, by the token of the mail.
 
         Raises:
@@ -97,7 +107,7 @@ class MFACalls:
 
     @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.verify_mfa_token")
     async def verify_mfa_token(
-        self, manufacturer_id: str, token: str, *, account_id: str | None = None, client: Any = None
+        self, manufacturer_id: str | CallerContext, token: str, *, account_id: str | None = None, client: Any = None
     ) -> bool:
         """Whether it is a code of the app now (one step of tolerance either side); each step is accepted once.
 
@@ -108,14 +118,16 @@ class MFACalls:
         verdict = await self.access.factors.verify_totp(person, token, client=client_info(client), waiting=True)
         return verdict == "accepted"
 
-    async def generate_backup_codes(self, manufacturer_id: str, *, account_id: str | None = None) -> list[str]:
+    async def generate_backup_codes(
+        self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
+    ) -> list[str]:
         """Ten new backup codes of eight letters and digits, shown once; the old ones die."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.enrolment.renew_backup_codes(person)
 
     @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.verify_backup_code")
     async def verify_backup_code(
-        self, manufacturer_id: str, code: str, *, account_id: str | None = None, client: Any = None
+        self, manufacturer_id: str | CallerContext, code: str, *, account_id: str | None = None, client: Any = None
     ) -> bool:
         """Whether it is an unused backup code; it is used up by that.
 
@@ -125,13 +137,13 @@ class MFACalls:
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.factors.verify_backup_code(person, code, client=client_info(client)) == "accepted"
 
-    async def mfa_enabled(self, manufacturer_id: str, *, account_id: str | None = None) -> bool:
+    async def mfa_enabled(self, manufacturer_id: str | CallerContext, *, account_id: str | None = None) -> bool:
         """Whether sign-in asks for a second factor that is enrolled."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.factors.enabled(person.account_id)
 
     async def disable_mfa(
-        self, manufacturer_id: str, proof: Any, *, account_id: str | None = None, client: Any = None
+        self, manufacturer_id: str | CallerContext, proof: Any, *, account_id: str | None = None, client: Any = None
     ) -> bool:
         """Remove the app and the backup codes.
 
@@ -146,7 +158,9 @@ class MFACalls:
         await self.access.enrolment.disable(person, proof, client=client_info(client))
         return True
 
-    async def reset_mfa(self, manufacturer_id: str, *, actor: str, reason: str, account_id: str | None = None) -> None:
+    async def reset_mfa(
+        self, manufacturer_id: str | CallerContext, *, actor: str, reason: str, account_id: str | None = None
+    ) -> None:
         """For staff: remove every second factor of somebody who lost them; audited, and the owner is told.
 
         Sessions end, and until a new factor is enrolled sign-in asks for a code by mail.
@@ -168,11 +182,12 @@ class MFACalls:
             InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``), or the session has ended.
             RateLimitExceededError, AccountLockedError: too many wrong codes.
             MFARequiredError: the factor does not count yet (code ``FACTOR_TOO_NEW``).
+            ValidationError: the session is no person's (code ``ACCOUNT_ID_REQUIRED``).
         """
         session = await self.sessions.get_alive(session_id)
         if session is None:
             raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
-        person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        person = await self.access.people.of_session(session.manufacturer_id, session.account_id)
         await self.access.vouching.require_counting(person.account_id)
         if await self.access.factors.prove(person, proof, client=client_info(client)) is None:
             raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
@@ -181,14 +196,24 @@ class MFACalls:
     # --- trusted devices ----------------------------------------------------------------------------------------
 
     async def register_trusted_device(
-        self, manufacturer_id: str, client: Any = None, *, name: str | None = None, account_id: str | None = None
+        self,
+        manufacturer_id: str | CallerContext,
+        client: Any = None,
+        *,
+        name: str | None = None,
+        account_id: str | None = None,
     ) -> TrustedDevice:
         """Trust the device that ``client`` is. The result has the ``device_token`` to show from now on, once."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.devices.remember(person, client_info(client), name=name)
 
     async def verify_device(
-        self, manufacturer_id: str, device_token: str, *, client: Any = None, account_id: str | None = None
+        self,
+        manufacturer_id: str | CallerContext,
+        device_token: str,
+        *,
+        client: Any = None,
+        account_id: str | None = None,
     ) -> bool:
         """Whether the token is of a trusted device of this account.
 
@@ -198,12 +223,16 @@ class MFACalls:
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.devices.verify(person, device_token, client_info(client))
 
-    async def list_devices(self, manufacturer_id: str, *, account_id: str | None = None) -> list[TrustedDevice]:
+    async def list_devices(
+        self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
+    ) -> list[TrustedDevice]:
         """Devices that are trusted now, newest first."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.devices.listed(person)
 
-    async def revoke_device(self, manufacturer_id: str, device_id: str, *, account_id: str | None = None) -> bool:
+    async def revoke_device(
+        self, manufacturer_id: str | CallerContext, device_id: str, *, account_id: str | None = None
+    ) -> bool:
         """Trust a device no longer; whether it was trusted."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.devices.revoke(person, device_id)
@@ -211,7 +240,7 @@ class MFACalls:
     # --- passkeys -----------------------------------------------------------------------------------------------
 
     async def begin_passkey_registration(
-        self, manufacturer_id: str, *, account_id: str | None = None
+        self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
     ) -> PasskeyChallenge:
         """The options for ``navigator.credentials.create``."""
         person = await self.access.people.of(manufacturer_id, account_id)
@@ -229,30 +258,38 @@ class MFACalls:
         """Keep the passkey that the browser made; several for an account.
 
         Args:
+            account_id: the account that began; any other is refused.
             session_id: as in :meth:`confirm_mfa`.
 
         Raises:
             InvalidCredentialsError: anything does not agree (code ``INVALID_PASSKEY``).
         """
         if session_id is None:
+            await self.access.people.finishing(account_id)
             return await self.access.passkeys.finish_registration(
                 challenge_id, credential, name=name, account_id=account_id
             )
         session = await self.sessions.get_alive(session_id)
         if session is None:
             raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
-        person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        person = await self.access.people.of_session(session.manufacturer_id, session.account_id)
+        if account_id not in (None, person.account_id):
+            raise InvalidCredentialsError("The session is another account's.", code="INVALID_PASSKEY")
         async with self._first_factor(person, session_id):
             return await self.access.passkeys.finish_registration(
                 challenge_id, credential, name=name, account_id=person.account_id
             )
 
-    async def list_passkeys(self, manufacturer_id: str, *, account_id: str | None = None) -> list[PasskeyInfo]:
+    async def list_passkeys(
+        self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
+    ) -> list[PasskeyInfo]:
         """The account's passkeys, oldest first."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.passkeys.listed(person)
 
-    async def remove_passkey(self, manufacturer_id: str, passkey_id: str, *, account_id: str | None = None) -> bool:
+    async def remove_passkey(
+        self, manufacturer_id: str | CallerContext, passkey_id: str, *, account_id: str | None = None
+    ) -> bool:
         """Remove a passkey; whether there was one."""
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.passkeys.remove(person, passkey_id)

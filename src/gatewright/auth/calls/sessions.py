@@ -35,16 +35,22 @@ class SessionCalls:
         Args:
             data: a mapping or object with ``manufacturer_id``, ``company_name``, ``email``, ``tier`` and, as far
                 as known, ``account_id``, ``roles``, ``ip_address`` and ``user_agent``, to which it is bound.
+                Without ``account_id`` a foundation's session is no person's: it can show no second factor and
+                changes nobody's. Built alone, it is the owner's.
 
         Raises:
             ValidationError: ``manufacturer_id`` is missing, or a value does not fit.
             AuthenticationError: the manufacturer is disabled, or (in a foundation) unknown.
+            AuthorizationError: in a foundation, the account is not an active one of this manufacturer.
         """
         claims = subject_claims(data)
         manufacturer_id = claims["manufacturer_id"]
         await self.tenants.require_active(manufacturer_id)
         account_id = read(data, "account_id")
-        if account_id is None:
+        if self.access.people.strict:
+            if account_id is not None:
+                account_id = (await self.access.people.of(manufacturer_id, account_id)).account_id
+        elif account_id is None:
             owner = await self.store.owner_of(manufacturer_id)
             account_id = owner.account_id if owner else None
         session = await self.sessions.create(
@@ -133,11 +139,12 @@ class SessionCalls:
             InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``).
             RateLimitExceededError, AccountLockedError: too many wrong ones.
             MFARequiredError: the factor does not count yet (code ``FACTOR_TOO_NEW``).
+            ValidationError: the session is no person's (code ``ACCOUNT_ID_REQUIRED``).
         """
         session = await self.sessions.get_alive(session_id)
         if session is None:
             refuse_ended()
-        person = await self.access.people.of(session.manufacturer_id, session.account_id)
+        person = await self.access.people.of_session(session.manufacturer_id, session.account_id)
         await self.access.vouching.require_counting(person.account_id)
         if await self.access.factors.prove(person, proof, client=client_info(client)) is None:
             raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")

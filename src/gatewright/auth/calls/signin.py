@@ -10,6 +10,7 @@ from gatewright.auth.access import Access
 from gatewright.auth.apikeys import OVERLAP, ApiKeyIdentity
 from gatewright.auth.clients import client_info
 from gatewright.auth.passkeys import PasskeyChallenge
+from gatewright.auth.people import CallerContext
 from gatewright.auth.records import ApiKeyInfo, AuthResult, ManufacturerAccount
 
 
@@ -147,7 +148,7 @@ class SignInCalls:
 
     async def change_password(
         self,
-        manufacturer_id: str,
+        manufacturer_id: str | CallerContext,
         current_password: str,
         new_password: str,
         *,
@@ -157,9 +158,12 @@ class SignInCalls:
     ) -> None:
         """Replace the password; other sessions than ``session_id``, and trusted devices, end.
 
+        Args:
+            account_id: whose; required in a foundation.
+
         Raises:
             InvalidCredentialsError: the current password is wrong.
-            ValidationError: what is wrong with the new one.
+            ValidationError: what is wrong with the new one, or no account is named (code ``ACCOUNT_ID_REQUIRED``).
             RateLimitExceededError, AccountLockedError: too many wrong passwords.
         """
         person = await self.access.people.of(manufacturer_id, account_id)
@@ -171,7 +175,7 @@ class SignInCalls:
 
     async def create_api_key(
         self,
-        manufacturer_id: str,
+        manufacturer_id: str | CallerContext,
         name: str,
         *,
         permissions: Iterable[Any],
@@ -180,9 +184,13 @@ class SignInCalls:
     ) -> ApiKeyInfo:
         """A key for a machine, in ``key``, shown once: ``gw_<id>_<secret><checksum>``.
 
+        Args:
+            account_id: whose key it is; required in a foundation.
+
         Raises:
             InsufficientPermissionsError: a permission that the manufacturer does not have.
-            ValidationError: a name, permission or time is out of bounds.
+            ValidationError: a name, permission or time is out of bounds, or no account is named (code
+                ``ACCOUNT_ID_REQUIRED``).
         """
         person = await self.access.people.of(manufacturer_id, account_id)
         return await self.access.api_keys.create(person, name, permissions=permissions, expires_at=expires_at)
@@ -203,16 +211,29 @@ class SignInCalls:
         return await self.access.api_keys.listed(manufacturer_id)
 
     async def rotate_api_key(
-        self, manufacturer_id: str, key_id: str, *, overlap: timedelta = OVERLAP, account_id: str | None = None
+        self,
+        manufacturer_id: str | CallerContext,
+        key_id: str,
+        *,
+        overlap: timedelta = OVERLAP,
+        account_id: str | None = None,
     ) -> ApiKeyInfo:
-        """A new key in place of another, which still works for ``overlap``; it belongs to the account that rotates.
+        """A new key in place of another, which still works for ``overlap``.
+
+        Args:
+            account_id: who rotates it, and whose key the new one is; required in a foundation. Built alone, the new
+                key defaults to the account of the old one.
 
         Raises:
-            InsufficientPermissionsError: the key has a permission that this account lacks.
-            ValidationError: no such key that could be rotated.
+            AuthorizationError: the manufacturer has no such key that can be rotated (code ``UNKNOWN_API_KEY``).
+            InsufficientPermissionsError: a colleague's key that may do more than ``account_id``.
+            ValidationError: the overlap is below 0 or above 90 days, or no account is named (code
+                ``ACCOUNT_ID_REQUIRED``).
         """
+        if isinstance(manufacturer_id, str) and account_id is None and not self.access.people.strict:
+            return await self.access.api_keys.rotate(manufacturer_id, key_id, overlap=overlap)
         person = await self.access.people.of(manufacturer_id, account_id)
-        return await self.access.api_keys.rotate(person, key_id, overlap=overlap)
+        return await self.access.api_keys.rotate(person.manufacturer_id, key_id, overlap=overlap, person=person)
 
     async def revoke_api_key(self, key_id: str, *, manufacturer_id: str | None = None) -> bool:
         """End a key, here at once and everywhere within a second; whether there was one to end."""

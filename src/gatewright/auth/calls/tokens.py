@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from gatewright.auth.access import Access
 from gatewright.auth.clients import client_info
 from gatewright.auth.records import AuthResult
 from gatewright.auth.refresh import RefreshService, is_refresh_token
 from gatewright.auth.sessions import SessionService
+from gatewright.auth.tenants import TenantGate
+from gatewright.auth.tokens.claims import subject_claims, text
 from gatewright.auth.tokens.keyring import KeyRing
 from gatewright.auth.tokens.service import TokenService
 from gatewright.errors import FieldError, ValidationError
@@ -18,6 +21,8 @@ from gatewright.performance import performance_monitor
 class TokenCalls:
     """Access tokens, refresh tokens, signing keys."""
 
+    access: Access
+    tenants: TenantGate
     tokens: TokenService
     refresh: RefreshService
     sessions: SessionService
@@ -29,19 +34,31 @@ class TokenCalls:
 
         Args:
             manufacturer_data: a mapping or object with ``manufacturer_id`` and, as far as known,
-                ``company_name``, ``email``, ``tier``, ``roles``, ``account_id`` and ``session_id``.
+                ``company_name``, ``email``, ``tier``, ``roles``, ``account_id`` and ``session_id``. Without
+                ``account_id`` the token is the company's as a whole: its ``sub`` is the manufacturer's id, which
+                is no person's.
             expires_in: how long it is valid; the manager's ``token_expiry_hours`` when missing.
 
         Raises:
             ValidationError: ``manufacturer_id`` is missing, or a value does not fit.
             AuthenticationError: the manufacturer is disabled, or (in a foundation) unknown.
+            AuthorizationError: in a foundation, ``account_id`` is not an active account of this manufacturer.
         """
         if expires_in is not None and not isinstance(expires_in, timedelta):
             error = FieldError(
                 field="expires_in", error_type="INVALID_LIFETIME", message="expires_in must be a timedelta."
             )
             raise ValidationError(error.message, errors=[error])
+        if self.access.people.strict:
+            await self._require_member(manufacturer_data)
         return await self.tokens.generate(manufacturer_data, expires_in=expires_in)
+
+    async def _require_member(self, data: Any) -> None:
+        """Raise where the data names an account that is not one of the manufacturer's."""
+        manufacturer_id, account_id = subject_claims(data)["manufacturer_id"], text(data, "account_id")
+        await self.tenants.require_active(manufacturer_id)
+        if account_id not in (None, manufacturer_id):  # its own id is the `sub` of a token without a person
+            await self.access.people.of(manufacturer_id, account_id)
 
     @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.validate_token")
     async def validate_token(self, token: str) -> dict[str, Any]:

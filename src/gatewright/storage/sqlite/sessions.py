@@ -36,8 +36,9 @@ class SqliteSessions(SqliteBase):
             if keep is None or key is None:
                 return []
             now = session.created_at.timestamp()
+            among = owner if owner == "account_id" else "account_id IS NULL AND manufacturer_id"
             sql = (
-                f"SELECT session_id FROM sessions WHERE {owner} = :key AND {_ALIVE}"  # noqa: S608 - constant
+                f"SELECT session_id FROM sessions WHERE {among} = :key AND {_ALIVE}"  # noqa: S608 - constant
                 " ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET :keep"
             )
             above = [row[0] for row in connection.execute(sql, {"key": key, "now": now, "keep": keep})]
@@ -119,13 +120,21 @@ class SqliteSessions(SqliteBase):
         now: datetime,
         reason: str,
         account_id: str | None = None,
+        without_account: bool = False,
         keep: str | None = None,
     ) -> list[str]:
         sql = (
             f"SELECT session_id FROM sessions WHERE manufacturer_id = :manufacturer AND {_ALIVE}"  # noqa: S608 - constant
-            " AND (:account IS NULL OR account_id = :account) AND session_id IS NOT :keep"
+            " AND (:account IS NULL OR account_id = :account OR (:nobody AND account_id IS NULL))"
+            " AND session_id IS NOT :keep"
         )
-        values = {"manufacturer": manufacturer_id, "account": account_id, "keep": keep, "now": now.timestamp()}
+        values = {
+            "manufacturer": manufacturer_id,
+            "account": account_id,
+            "nobody": without_account,
+            "keep": keep,
+            "now": now.timestamp(),
+        }
 
         def work(connection: sqlite3.Connection) -> list[str]:
             found = [row[0] for row in connection.execute(sql, values)]

@@ -11,6 +11,7 @@ from gatewright.storage.sqlite.apikeys import SqliteApiKeys
 from gatewright.storage.sqlite.attempts import SqliteAttempts
 from gatewright.storage.sqlite.audit import SqliteAudit
 from gatewright.storage.sqlite.changes import ChangePoll
+from gatewright.storage.sqlite.demo import SqliteDemo
 from gatewright.storage.sqlite.devices import SqliteDevices
 from gatewright.storage.sqlite.engine import SqliteEngine
 from gatewright.storage.sqlite.factors import SqliteFactors
@@ -48,6 +49,7 @@ class SqliteStore(
     SqliteAdjustments,
     SqliteInvitations,
     SqliteUsage,
+    SqliteDemo,
 ):
     """The embedded store: one file, several processes, nothing to configure.
 

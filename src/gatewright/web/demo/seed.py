@@ -6,18 +6,21 @@ read, in the form a shell can source: ``. gatewright-data/demo.env``.
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 import msgspec
 import pyotp
 
+from gatewright.encryption.keyfiles import write_private
+from gatewright.errors import ConfigurationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.records import Record
 from gatewright.storage.tenants import PLATFORM_TENANT
+from gatewright.web.demo.store import require_demo_store
 
 FILE_NAME = "demo.env"
+DEMO_MANUFACTURER = "mfr_demo"
 PLATFORM_ADMIN = "platform_admin"
 
 
@@ -39,15 +42,29 @@ _FIELDS = tuple(name for name in DemoCredentials.__struct_fields__ if name != "f
 
 
 async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
-    """Make the demo's people unless they are there; their credentials either way."""
-    path = Path(foundation.settings.data_dir) / FILE_NAME
-    if path.exists() and await foundation.store.get_manufacturer(PLATFORM_TENANT) is not None:
+    """Create the demo's accounts if they are missing, and return their credentials. Existing accounts never change.
+
+    Raises:
+        ConfigurationError: the demo did not create the store (code ``NOT_A_DEMO_STORE``), or it has accounts whose
+            credentials are lost (``DEMO_INCOMPLETE``).
+    """
+    settings, store = foundation.settings, foundation.store
+    await require_demo_store(store, f"GATEWRIGHT_DATABASE={settings.database_path}")
+    path = Path(settings.data_dir) / FILE_NAME
+    there = [await store.get_manufacturer(name) is not None for name in (DEMO_MANUFACTURER, PLATFORM_TENANT)]
+    if all(there) and path.exists():
         return read_credentials(path)
+    if any(there):
+        raise ConfigurationError(
+            f"{path}: missing or unfinished, so the demo's passwords are lost. They are random and written once, at the"
+            f" end of the first start; delete {settings.database_path} and start again.",
+            code="DEMO_INCOMPLETE",
+        )
     demo_email, demo_password = "owner@acme-tools.example.com", _passphrase()
     admin_email, admin_password = "admin@platform.example.com", _passphrase()
     await foundation.auth.register_manufacturer(
         {
-            "manufacturer_id": "mfr_demo",
+            "manufacturer_id": DEMO_MANUFACTURER,
             "email": demo_email,
             "password": demo_password,
             "company_name": "Acme Tools",
@@ -75,11 +92,12 @@ async def create_admin(foundation: SecurityFoundation, email: str, password: str
     Raises:
         DuplicateAccountError: the platform's tenant or the address is there already.
     """
-    await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
-    enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT)
+    made = await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
+    enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT, account_id=made.account_id)
     # The code of the step before is within tolerance, and leaves the present one for the first sign-in.
     before = foundation.clock.timestamp() - 30
-    await foundation.auth.confirm_mfa(PLATFORM_TENANT, pyotp.TOTP(enrolment.secret).at(int(before)))
+    code = pyotp.TOTP(enrolment.secret).at(int(before))
+    await foundation.auth.confirm_mfa(PLATFORM_TENANT, code, account_id=made.account_id)
     return enrolment.secret
 
 
@@ -96,6 +114,5 @@ def read_credentials(path: Path) -> DemoCredentials:
 
 def _keep(path: Path, credentials: DemoCredentials) -> None:
     text = "".join(f"{name.upper()}='{credentials[name]}'\n" for name in _FIELDS)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    path.unlink(missing_ok=True)  # of a store that is gone
+    write_private(path, text)
