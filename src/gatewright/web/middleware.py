@@ -20,7 +20,7 @@ from gatewright.web.body import declared_once, read_body, replay, understand
 from gatewright.web.client import ClientReader
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
-from gatewright.web.problems import Problem, render
+from gatewright.web.problems import render
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
 from gatewright.web.treatment import Treatments
@@ -80,7 +80,7 @@ class GatewrightMiddleware:
             try:
                 rule = self._rules.resolve(scope)
                 admitted = await self._admit(scope, receive, state, rule)
-            except (SecurityError, Problem) as error:
+            except SecurityError as error:
                 await self._refuse(scope, send, state, error, started)
                 return
             if admitted is not None:
@@ -170,7 +170,7 @@ class GatewrightMiddleware:
 
         try:
             await self._app(scope, receive, watch)
-        except (SecurityError, Problem) as error:
+        except SecurityError as error:
             if status:
                 raise
             await self._refuse(scope, send, state, error, started)

@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gatewright._version import __version__
+from gatewright.errors import FieldError, ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.web.api import access, account, admin, factors, health, members, usage
 from gatewright.web.conditional import Conditional
 from gatewright.web.middleware import GatewrightMiddleware
-from gatewright.web.problems import Problem, document, render
+from gatewright.web.problems import Problem, render
 from gatewright.web.repeats import Repeats
 from gatewright.web.request import KEY
 from gatewright.web.rules import RouterRules
@@ -99,10 +99,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
         for found in error.errors()[:50]
     ]
     fields = ", ".join(dict.fromkeys(e["field"] for e in errors))
-    body = document(
-        422, "VALIDATION_FAILED", f"Correct these fields and try again: {fields}.", _request_id(request), errors=errors
+    refused = ValidationError(
+        f"Correct these fields and try again: {fields}.", errors=[FieldError(**found) for found in errors]
     )
-    return Response(msgspec.json.encode(body), 422, media_type="application/problem+json")
+    status, headers, body = render(refused, _request_id(request))
+    return Response(body, status, headers=headers)
 
 
 def _code(kind: str) -> str:
