@@ -17,12 +17,16 @@ from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
 from gatewright.web.body import declared_once, read_body, replay, understand
+from gatewright.web.body_timeout import receive_within
 from gatewright.web.client import ClientReader
+from gatewright.web.header_bounds import HeaderBounds
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
+from gatewright.web.network_limit import NetworkLimit
 from gatewright.web.problems import render
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
+from gatewright.web.security_headers import missing_from
 from gatewright.web.treatment import Treatments
 
 if TYPE_CHECKING:
@@ -57,6 +61,9 @@ class GatewrightMiddleware:
         self._clients = ClientReader(settings.trusted_proxies)
         self._authenticator = Authenticator(foundation.auth)
         self._limiter = Limiter(foundation)
+        self._network = NetworkLimit(foundation, self._limiter.anonymous_rate)
+        self._headers = HeaderBounds(max_count=settings.max_header_count, max_bytes=settings.max_header_bytes)
+        self._body_timeout = settings.body_timeout_seconds
         treatments = Treatments(
             lambda: foundation.inspection_mode,
             lambda: foundation.rbac.policy.inspection,
@@ -78,10 +85,11 @@ class GatewrightMiddleware:
         scope[KEY] = state
         with bind_request(state.request_id):
             try:
+                self._headers.check(scope, fields)
                 rule = self._rules.resolve(scope)
                 admitted = await self._admit(scope, receive, state, rule)
             except SecurityError as error:
-                await self._refuse(scope, send, state, error, started)
+                await self._refuse(scope, send, state, await self._network.charged(state, error), started)
                 return
             if admitted is not None:
                 await self._run(scope, admitted, send, state, started)
@@ -90,13 +98,13 @@ class GatewrightMiddleware:
         """Every step before the application; the ``receive`` to hand it, or None when the client has gone."""
         if not self._foundation.monitor.accepting and rule.name != "probe":
             raise StoreUnavailableError("Events cannot be kept at the moment.", code="AUDIT_UNAVAILABLE", retry_after=5)
-        if rule.auth != "none":
-            await self._authenticator.authenticate(state, required=rule.auth == "required")
+        await self._network.identify(state, rule, self._authenticate)
         await self._limiter.check(state, rule)
         await self._authorize(state, rule)
         body: Any = None
         if scope["type"] == "http" and (scope["method"] not in BODILESS or _announces_body(scope)):
-            raw = await read_body(receive, state.header(b"content-length"), rule.max_body or self._max_body)
+            timed = receive_within(self._body_timeout, scope, receive)
+            raw = await read_body(timed, state.header(b"content-length"), rule.max_body or self._max_body)
             if raw is None:
                 return None
             if raw:
@@ -107,6 +115,9 @@ class GatewrightMiddleware:
         await self._take(state, rule)
         state.rule = rule
         return receive
+
+    async def _authenticate(self, state: RequestState, rule: RouteRule) -> None:
+        await self._authenticator.authenticate(state, required=rule.auth == "required")
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
         caller = state.caller
@@ -161,10 +172,12 @@ class GatewrightMiddleware:
                 status = message["status"]
                 if status >= 500 or state.repeated:
                     await self._give_back(state)
+                headers = list(message.get("headers", ()))
                 message["headers"] = [
-                    *message.get("headers", ()),
+                    *headers,
                     (b"x-request-id", state.request_id.encode()),
                     *state.headers,
+                    *missing_from(headers),
                 ]
             await send(message)
 
@@ -192,7 +205,7 @@ class GatewrightMiddleware:
         status, headers, body = render(error, state.request_id)
         raw = [(k.encode(), v.encode("latin-1", "replace")) for k, v in headers.items()]
         raw += [(b"content-length", str(len(body)).encode()), (b"x-request-id", state.request_id.encode())]
-        raw += state.headers
+        raw += [*state.headers, *missing_from(raw)]
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": getattr(error, "code", "REFUSED")})
         else:

@@ -42,6 +42,7 @@ class RequestState:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rule: RouteRule | None = None
     repeated: bool = False
+    charged: bool = False
 
     def header(self, name: bytes) -> str | None:
         """The first header called ``name`` (lower case), decoded as Latin-1."""
