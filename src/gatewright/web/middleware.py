@@ -24,6 +24,7 @@ from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
 from gatewright.web.network_limit import NetworkLimit
 from gatewright.web.problems import render
+from gatewright.web.repeats import Repeats
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
 from gatewright.web.security_headers import missing_from
@@ -50,10 +51,19 @@ class GatewrightMiddleware:
         foundation: an opened :class:`~gatewright.foundation.SecurityFoundation`.
         rules: which route asks for what; without it every route is open and inspected. For FastAPI use
             :func:`gatewright.web.install`, which reads the rules off the routes' own dependencies.
+        idempotency: whether a POST with an ``Idempotency-Key`` that is sent again gets its first answer.
     """
 
-    def __init__(self, app: App, foundation: SecurityFoundation, rules: RuleSource | None = None) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: App,
+        foundation: SecurityFoundation,
+        rules: RuleSource | None = None,
+        *,
+        idempotency: bool = False,
+    ) -> None:
+        self._repeats = Repeats(app, foundation=foundation) if idempotency else None
+        self._app: App = self._repeats or app
         self._foundation = foundation
         self._rules = rules or PathRules()
         settings = foundation.settings
@@ -112,7 +122,13 @@ class GatewrightMiddleware:
                 body = understand(raw, state.header(b"content-type"), state.header(b"content-encoding"))
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
-        await self._take(state, rule)
+        if self._repeats is not None:
+            again = await self._repeats.look_up(scope, receive, state)
+            if again is None:
+                return None
+            receive = again
+        if not state.repeated:  # a retry gets its first answer and owes nothing more
+            await self._take(state, rule)
         state.rule = rule
         return receive
 
@@ -170,7 +186,7 @@ class GatewrightMiddleware:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
-                if status >= 500 or state.repeated:
+                if status >= 500 or state.repeated or state.not_run:
                     await self._give_back(state)
                 headers = list(message.get("headers", ()))
                 message["headers"] = [

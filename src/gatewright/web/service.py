@@ -18,7 +18,6 @@ from gatewright.web.api import access, account, admin, factors, health, members,
 from gatewright.web.conditional import Conditional
 from gatewright.web.middleware import GatewrightMiddleware
 from gatewright.web.problems import Problem, render
-from gatewright.web.repeats import Repeats
 from gatewright.web.request import KEY
 from gatewright.web.rules import RouterRules
 
@@ -33,10 +32,16 @@ ROUTERS: tuple[Callable[[SecurityFoundation], Any], ...] = (
 )
 
 
-def install(app: FastAPI, foundation: SecurityFoundation) -> None:
+def install(app: FastAPI, foundation: SecurityFoundation, *, idempotency: bool = False) -> None:
     """Put the foundation in front of a FastAPI application: rules come from its routes' own dependencies,
-    and every error answers as a problem document."""
-    app.add_middleware(GatewrightMiddleware, foundation=foundation, rules=RouterRules(app))
+    and every error answers as a problem document.
+
+    Args:
+        app: its routes may still be added afterwards.
+        foundation: opened with the application, or before it.
+        idempotency: whether a POST with an ``Idempotency-Key`` that is sent again gets its first answer.
+    """
+    app.add_middleware(GatewrightMiddleware, foundation=foundation, rules=RouterRules(app), idempotency=idempotency)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
@@ -81,8 +86,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         parts.append(products)
         app.include_router(router(products))
     app.add_middleware(Conditional)
-    app.add_middleware(Repeats, foundation=foundation)
-    install(app, foundation)
+    install(app, foundation, idempotency=True)
     return app
 
 
@@ -90,6 +94,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
     """FastAPI's findings about a body or query, as field errors of ours."""
     if not isinstance(error, RequestValidationError):
         raise error
+    state = request.scope.get(KEY)
+    if state is not None and _was_raised_by_fastapi(error):
+        state.not_run = True
     errors = [
         {
             "field": ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0]),
@@ -104,6 +111,17 @@ async def _invalid(request: Request, error: Exception) -> Response:
     )
     status, headers, body = render(refused, _request_id(request))
     return Response(body, status, headers=headers)
+
+
+def _was_raised_by_fastapi(error: BaseException) -> bool:
+    """Whether FastAPI itself refused the request, before the endpoint ran.
+
+    An endpoint may raise the same class after it has done its work, and its caller owes the quota for that.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "fastapi.routing"
 
 
 def _code(kind: str) -> str:
