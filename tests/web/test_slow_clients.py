@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 
 from gatewright.cli.serve import _server_options
 from gatewright.settings import Settings
 from tests.support.server import DemoServer
+from tests.support.waiting import eventually
 
 HEADER, BODY, KEEP_ALIVE, MOST = 1.0, 1.5, 1.0, 260
 SOON = 15.0
@@ -177,6 +181,29 @@ async def test_trailers_do_not_become_headers(server: DemoServer) -> None:
         )
         answer = await ended(reader)
     assert answer.startswith(b"HTTP/1.1 401"), answer
+
+
+async def test_trailers_do_not_reach_the_application() -> None:
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        names = b" ".join(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(names))]})
+        await send({"type": "http.response.body", "body": names})
+
+    options = _server_options(Settings(database=":memory:"))
+    running = uvicorn.Server(uvicorn.Config(echo, lifespan="off", **options))
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(running.serve(sockets=[listener]))
+    await eventually(lambda: running.started)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+    writer.write(b"1\r\na\r\n0\r\nX-Gatewright-Tier: enterprise\r\n\r\n")
+    answer = await ended(reader)
+    writer.close()
+    running.should_exit = True
+    await task
+    assert answer.endswith(b"host connection transfer-encoding"), answer
 
 
 async def test_an_upload_that_keeps_moving_is_not_cut_off(server: DemoServer) -> None:
