@@ -14,6 +14,8 @@ from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
 from gatewright.web import GatewrightMiddleware
+from gatewright.web.body_timeout import receive_within
+from gatewright.web.problems import Problem
 from tests.web.conftest import Join
 
 Headers = list[tuple[bytes, bytes]]
@@ -135,3 +137,36 @@ async def test_a_body_that_never_ends_is_given_up(impatient: SecurityFoundation,
 async def test_a_body_that_arrives_is_served(impatient: SecurityFoundation) -> None:
     start, body = await _post(impatient, [b"a", b"b", b"c"], then_stall=False)
     assert (start["status"], body["body"]) == (200, b"abc")
+
+
+async def test_a_failure_while_waiting_reaches_whoever_waits() -> None:
+    """Whether the wait ends, fails or is cancelled, the server's own ``receive`` learns of it."""
+    seen: list[str] = []
+    ready: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def receive() -> dict[str, Any]:
+        try:
+            return {"type": "http.request", "body": await ready}
+        except (ConnectionError, asyncio.CancelledError) as error:
+            seen.append(type(error).__name__)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            await asyncio.sleep(0)
+            return {"type": "http.disconnect"}
+
+    timed = receive_within(20, {"http_version": "2"}, receive)
+    task = asyncio.create_task(timed())
+    await asyncio.sleep(0)
+    ready.set_exception(ConnectionResetError())
+    assert await task == {"type": "http.disconnect"}
+    ready = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(timed())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["ConnectionResetError", "CancelledError"]
+    ready = asyncio.get_running_loop().create_future()
+    with pytest.raises(Problem) as slow:
+        await receive_within(0.01, {"http_version": "2"}, receive)()
+    assert slow.value.status == 408 and slow.value.headers == {}

@@ -6,7 +6,7 @@ The limit grows with what has arrived: a large upload over a slow line is served
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
 from gatewright.web.problems import Problem
@@ -29,18 +29,48 @@ def receive_within(seconds: float, scope: Scope, receive: Receive) -> Receive:
 
     async def receive_in_time() -> MutableMapping[str, Any]:
         nonlocal received
-        timer = asyncio.timeout_at(started + seconds + received / MIN_RATE)
+        steps = receive().__await__()
         try:
-            async with timer:
-                message = await receive()
-        except TimeoutError:
-            if not timer.expired():
-                raise
-            raise _too_slow(seconds, scope) from None
+            first = next(steps)
+        except StopIteration as end:  # what has already arrived, as most bodies have, needs no timer
+            message: MutableMapping[str, Any] = end.value
+        else:
+            timer = asyncio.timeout_at(started + seconds + received / MIN_RATE)
+            try:
+                async with timer:
+                    message = await _Resumed(steps, first)
+            except TimeoutError:
+                if not timer.expired():
+                    raise
+                raise _too_slow(seconds, scope) from None
         received += len(message.get("body", b""))
         return message
 
     return receive_in_time
+
+
+class _Resumed:
+    """What is left of an awaitable that was run up to its first wait."""
+
+    __slots__ = ("_first", "_steps")
+
+    def __init__(self, steps: Generator[Any, Any, MutableMapping[str, Any]], first: Any) -> None:
+        self._steps = steps
+        self._first = first
+
+    def __await__(self) -> Generator[Any, Any, MutableMapping[str, Any]]:
+        step, steps = self._first, self._steps
+        while True:
+            failure: BaseException | None = None
+            try:
+                yield step
+            except BaseException as error:  # a cancellation, or what it waited for has failed: pass it on
+                failure = error
+            try:
+                step = next(steps) if failure is None else steps.throw(failure)
+            except StopIteration as end:
+                result: MutableMapping[str, Any] = end.value
+                return result
 
 
 def _too_slow(seconds: float, scope: Scope) -> Problem:

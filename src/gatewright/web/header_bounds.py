@@ -45,8 +45,9 @@ class HeaderBounds:
                 f"The request has {len(headers):,} header lines; at most {self._max_count:,} are accepted. Send fewer.",
             )
         target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
-        size = len(target) + len(scope.get("query_string", b""))
-        size += sum(len(name) + len(value) + _LINE_OVERHEAD for name, value in headers)
+        size = len(target) + len(scope.get("query_string", b"")) + _LINE_OVERHEAD * len(headers)
+        for name, value in headers:
+            size += len(name) + len(value)
         if size > self._max_bytes:
             raise Problem(
                 431,
