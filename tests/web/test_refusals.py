@@ -22,7 +22,7 @@ from gatewright.storage.apikeys import StoredApiKey
 from gatewright.storage.sessions import StoredSession
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.throttle import Rate, ThrottleResult
-from gatewright.web import requires
+from gatewright.web import GatewrightMiddleware, PathRules, RouteRule, requires
 from gatewright.web.network_limit import AT_ONCE
 from tests.web.conftest import Join
 
@@ -190,6 +190,19 @@ async def test_probes_are_never_counted(http: httpx.AsyncClient) -> None:
     for _ in range(ALLOWED + 1):
         await http.get("/v1/me")
     assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_probe_that_asks_for_a_caller_gets_one(foundation: SecurityFoundation, join: Join) -> None:
+    async def empty(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    protected = GatewrightMiddleware(empty, foundation, PathRules(default=RouteRule(auth="required", name="probe")))
+    who = await join()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(protected), base_url="http://test") as client:
+        assert (await client.get("/")).status_code == 401
+        assert (await client.get("/", headers=junk())).status_code == 401
+        assert (await client.get("/", headers=who["headers"])).status_code == 204
 
 
 # --- the audit log -------------------------------------------------------------------------------------------------

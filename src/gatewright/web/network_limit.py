@@ -82,7 +82,7 @@ class NetworkLimit:
             RateLimitExceededError: the network's allowance is used up.
             AuthenticationError: as ``authenticate`` raises it.
         """
-        if rule.name == "probe":
+        if rule.name == "probe" and rule.auth == "none":
             return
         credential = None if rule.auth == "none" else _credential(state)
         if credential is None:
