@@ -259,3 +259,15 @@ def network_of(ip_address: str) -> str | None:
         address = address.ipv4_mapped
     prefix = 24 if address.version == 4 else 64
     return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
+
+
+def networks_of(ip_address: str) -> tuple[str, ...]:
+    """The networks that a limit counts an address in, the narrowest first: /24 of IPv4; /64 and /48 of IPv6.
+
+    Whoever has one /64 often has the whole /48. Empty for what is no address.
+    """
+    network = network_of(ip_address)
+    if network is None:
+        return ()
+    found = ipaddress.ip_network(network)
+    return (network,) if found.version == 4 else (network, str(found.supernet(new_prefix=48)))

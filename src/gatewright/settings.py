@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     account_pages_url: str | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824)
+    max_header_bytes: int = Field(65_536, ge=4096, le=1_048_576)
+    max_header_count: int = Field(100, ge=20, le=1_000)
+    header_timeout_seconds: float = Field(10, gt=0, le=300)
+    body_timeout_seconds: float = Field(20, gt=0, le=3_600)
+    keep_alive_seconds: float = Field(5, gt=0, le=300)
+    max_connections: int = Field(800, ge=10, le=100_000)
     cookie_secure: bool = True
     passkey_rp_id: str | None = None
     places: Literal["off", "geoip2fast"] = "off"

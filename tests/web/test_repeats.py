@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web import requires
+from gatewright.web import install, requires
 from gatewright.web.repeats import KEPT, RUNNING
 from tests.support.waiting import eventually
 from tests.web.conftest import PASSWORD, Join
@@ -136,6 +137,119 @@ async def test_a_repetition_costs_no_quota(
     for _ in range(3):
         assert (await post(http, who, {"name": "Oak shelf"}, path="/things")).status_code == 201
     assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "product_uploads") == 1
+
+
+@pytest.fixture
+def paid(app: FastAPI) -> FastAPI:
+    @app.post("/paid", status_code=201, dependencies=[Depends(requires(consumes="data_exports"))])
+    async def made() -> dict[str, str]:
+        return {"made": secrets.token_hex(8)}
+
+    return app
+
+
+async def use_up(foundation: SecurityFoundation, who: dict[str, Any]) -> None:
+    left = (await foundation.rbac.check_usage_limit(who["manufacturer_id"], "data_exports")).remaining
+    await foundation.rbac.increment_usage(who["manufacturer_id"], "data_exports", left)
+
+
+async def test_a_retry_gets_its_first_answer_when_the_quota_is_gone(
+    paid: FastAPI, foundation: SecurityFoundation, http: httpx.AsyncClient, join: Join
+) -> None:
+    who = await join()
+    first = await post(http, who, {"a": 1}, path="/paid")
+    await use_up(foundation, who)
+    for _ in range(3):
+        again = await post(http, who, {"a": 1}, path="/paid")
+        assert (again.status_code, again.json()) == (201, first.json())
+    new = await post(http, who, {"a": 1}, "k2", path="/paid")
+    assert (new.status_code, new.json()["code"]) == (429, "QUOTA_EXCEEDED")
+    other = await post(http, who, {"a": 2}, path="/paid")
+    assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 5
+
+
+async def test_a_kept_answer_is_no_way_around_the_quota(
+    paid: FastAPI, foundation: SecurityFoundation, http: httpx.AsyncClient, join: Join
+) -> None:
+    """Neither by another path under the same key, nor in an application that keeps no answers."""
+    own = FastAPI()
+    ran: list[str] = []
+
+    @own.post("/paid", status_code=201, dependencies=[Depends(requires(consumes="data_exports"))])
+    async def other() -> None:
+        ran.append("own")
+
+    @paid.post("/paid/other", status_code=201, dependencies=[Depends(requires(consumes="data_exports"))])
+    async def elsewhere() -> None:
+        ran.append("elsewhere")
+
+    install(own, foundation)
+    who = await join()
+    await post(http, who, {"a": 1}, path="/paid")
+    await use_up(foundation, who)
+    assert (await post(http, who, {"a": 1}, path="/paid/other")).status_code == 422
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(own), base_url="http://own") as client:
+        assert (await post(client, who, {"a": 1}, path="/paid")).status_code == 429
+    assert ran == []
+
+
+async def test_a_retry_still_needs_credentials_permission_and_step_up(
+    foundation: SecurityFoundation, http: httpx.AsyncClient, join: Join
+) -> None:
+    """The answer may hold a key that is shown once: whoever may not make it any more may not read it either."""
+    who = await join()
+    first = await post(http, who, NEW_KEY)
+    claims = await foundation.auth.validate_token(who["access_token"])
+    foundation.clock.advance(foundation.settings.recent_mfa_seconds - 60)  # type: ignore[attr-defined]  # by hand
+    assert (await post(http, who, NEW_KEY)).json() == first.json()
+    foundation.clock.advance(120)  # type: ignore[attr-defined]  # turned by hand
+    refresh = await foundation.auth.generate_manufacturer_token(
+        {**claims, "account_id": who["account_id"], "session_id": who["session_id"]}
+    )
+    later = {**who, "headers": {"authorization": f"Bearer {refresh}"}}
+    assert (await post(http, later, NEW_KEY)).json()["code"] == "MFA_REQUIRED"
+    await foundation.auth.note_mfa(who["session_id"])
+    assert (await post(http, later, NEW_KEY)).status_code == 201
+    await foundation.auth.invalidate_session(who["session_id"])
+    assert (await post(http, later, NEW_KEY)).status_code == 401
+
+
+async def test_no_other_credential_finds_an_answer(
+    paid: FastAPI, foundation: SecurityFoundation, http: httpx.AsyncClient, join: Join
+) -> None:
+    """Not another session of the same person, nor another key that the same person made."""
+    who = await join()
+    again = await foundation.auth.authenticate_manufacturer(who["email"], PASSWORD)
+    await foundation.rbac.update_manufacturer_tier(who["manufacturer_id"], "professional", reason="test")
+    keys = [
+        await foundation.auth.create_api_key(who["manufacturer_id"], name, permissions=["export_data"], expires_at=None)
+        for name in ("one", "two")
+    ]
+    credentials = [
+        who["headers"],
+        {"authorization": f"Bearer {again.access_token}"},
+        {"x-api-key": keys[0].key},
+        {"x-api-key": keys[1].key},
+    ]
+    made = [(await post(http, {"headers": c}, {}, path="/paid")).json()["made"] for c in credentials]
+    assert len(set(made)) == 4
+    assert [(await post(http, {"headers": c}, {}, path="/paid")).json()["made"] for c in credentials] == made
+    as_bearer = {"headers": {"authorization": f"Bearer {keys[0].key}"}}
+    assert (await post(http, as_bearer, {}, path="/paid")).json()["made"] == made[2], "one key, however it is sent"
+
+
+async def test_of_many_retries_at_the_end_of_the_quota_each_is_answered(
+    paid: FastAPI, foundation: SecurityFoundation, http: httpx.AsyncClient, join: Join
+) -> None:
+    who = await join()
+    await foundation.rbac.increment_usage(who["manufacturer_id"], "data_exports", 4)
+    answers = await asyncio.gather(*(post(http, who, {}, path="/paid") for _ in range(10)))
+    assert {a.status_code for a in answers} <= {201, 409, 429}
+    made = [a.json()["made"] for a in answers if a.status_code == 201]
+    assert made and len(set(made)) == 1
+    assert (await post(http, who, {}, path="/paid")).json()["made"] == made[0]
+    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 5
 
 
 async def test_a_long_answer_goes_out_and_is_not_kept(app: FastAPI, http: httpx.AsyncClient, join: Join) -> None:

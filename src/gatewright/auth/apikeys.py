@@ -198,7 +198,6 @@ class ApiKeys:
         """
         if not timedelta(0) <= overlap <= timedelta(days=90):
             raise ValidationError("The overlap is from 0 to 90 days.", code="INVALID_OVERLAP")
-        manufacturer_id = person.manufacturer_id
         old = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if old is None or old.manufacturer_id != manufacturer_id:
             raise _unknown()

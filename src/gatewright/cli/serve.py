@@ -88,9 +88,16 @@ def _url(host: str, port: int) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
-def _server_options() -> dict[str, Any]:
-    """Of uvicorn: our own logs and events instead of its own, and our own reading of trusted proxies."""
+def _server_options(settings: Settings) -> dict[str, Any]:
+    """Of uvicorn: our own logs and events instead of its own, our own reading of trusted proxies, and limits on
+    connections that it lacks."""
+    from functools import partial
+
+    from gatewright.web.connections import BoundedHttpProtocol, connection_limits
+
     return {
+        "http": partial(BoundedHttpProtocol, limits=connection_limits(settings)),
+        "timeout_keep_alive": settings.keep_alive_seconds,
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,
@@ -122,7 +129,7 @@ def _one_process(settings: Settings, listener: socket.socket, url: str, *, demo:
     logs.configure(level=settings.log_level, format=settings.log_format)
 
     async def main() -> bool:
-        server = uvicorn.Server(uvicorn.Config(create_app(foundation, demo=demo), **_server_options()))
+        server = uvicorn.Server(uvicorn.Config(create_app(foundation, demo=demo), **_server_options(settings)))
         await foundation.initialize()
         try:
             await _announce(foundation if demo else None, url, json=json)
@@ -157,7 +164,7 @@ def _many_processes(
 
     asyncio.run(main())
     factory = "gatewright.cli.applications:" + ("demo" if demo else "service")
-    options = {**_server_options(), "timeout_worker_healthcheck": START_SECONDS}
+    options = {**_server_options(settings), "timeout_worker_healthcheck": START_SECONDS}
     config = uvicorn.Config(factory, factory=True, workers=workers, **options)
     Multiprocess(config, sockets=[listener]).run()
 

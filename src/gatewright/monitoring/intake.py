@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gatewright.errors import StoreUnavailableError
 from gatewright.events import SecurityEvent, Severity
@@ -44,6 +44,15 @@ def must_be_audited(event: SecurityEvent) -> bool:
     return event.severity != Severity.INFO.value or event.kind.partition(":")[0] not in ROUTINE
 
 
+class _Taken(NamedTuple):
+    """An event in the queue, and what is done with it. Folded away, it is correlated but not kept; folded events are
+    kept but not correlated, since what they stand for was."""
+
+    event: SecurityEvent
+    keep: bool
+    correlate: bool
+
+
 class Intake:
     """The queue and the task that empties it.
 
@@ -68,7 +77,7 @@ class Intake:
     ) -> None:
         self._store, self._spool, self._handle = store, spool, handle
         self._capacity, self._must_audit = capacity, must_audit
-        self._queue: deque[SecurityEvent] = deque()
+        self._queue: deque[_Taken] = deque()
         self._lock = threading.Lock()
         self._accepted = self._done = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -103,26 +112,30 @@ class Intake:
         """Whether an event that must be audited would be taken now."""
         return len(self._queue) < self._capacity
 
-    def put(self, event: SecurityEvent) -> None:
+    def put(self, event: SecurityEvent, *, keep: bool = True, correlate: bool = True) -> None:
         """Take an event, from any thread.
+
+        Args:
+            keep: whether it becomes an entry of the log.
+            correlate: whether it is handed on.
 
         Raises:
             StoreUnavailableError: nothing can be kept any more, and this event must be.
         """
         with self._lock:
             if len(self._queue) >= self._capacity:
-                if self._must_audit(event):
+                if keep and self._must_audit(event):
                     raise StoreUnavailableError(
                         "The audit log cannot take more events now.", code="AUDIT_UNAVAILABLE", retry_after=5
                     )
                 self.dropped += 1
                 return
-            self._queue.append(event)
+            self._queue.append(_Taken(event, keep, correlate))
             self._accepted += 1
         wake, hurry = self._wake, self._hurry
         if wake is None:
             return
-        for signal in (wake, hurry) if event.severity != Severity.INFO else (wake,):
+        for signal in (wake, hurry) if keep and event.severity != Severity.INFO else (wake,):
             if signal.is_set():
                 continue
             if threading.get_ident() == self._loop_thread:
@@ -212,19 +225,20 @@ class Intake:
     async def _next_batch(self) -> bool:
         """Keep and hand on what has come; False when it is time to close and it cannot be kept."""
         batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-        if len(batch) <= _INLINE:
-            entries = [entry_of(event) for event in batch]
+        kept = [taken.event for taken in batch if taken.keep]
+        if len(kept) <= _INLINE:
+            entries = [entry_of(event) for event in kept]
         else:
-            entries = await self._in_thread(lambda: [entry_of(event) for event in batch])
-        while not await self._keep(entries):
+            entries = await self._in_thread(lambda: [entry_of(event) for event in kept])
+        while entries and not await self._keep(entries):
             self._set_stuck(True)
             if not await self._pause():
                 self._queue.extendleft(reversed(batch))
                 return False
         self._set_stuck(False)
-        self.appended += len(batch)
+        self.appended += len(kept)
         try:
-            await self._handle(batch)
+            await self._handle([taken.event for taken in batch if taken.correlate])
         except Exception:
             _log.exception("events were kept, but could not be correlated", events=len(batch))
         self._done += len(batch)

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption.derivation import derive_key
-from gatewright.errors import SecurityError
+from gatewright.errors import SecurityError, StoreUnavailableError
 from gatewright.events import EventSink, SecurityEvent, Severity, event
 from gatewright.logs import get_logger
 from gatewright.monitoring.audit import AuditLog
 from gatewright.monitoring.correlation import RULES, Correlator, Rule
 from gatewright.monitoring.findings import Finding
+from gatewright.monitoring.folding import Folding
 from gatewright.monitoring.incidents import Incident, Incidents
 from gatewright.monitoring.intake import Intake
 from gatewright.monitoring.metrics import Metrics
@@ -122,6 +123,7 @@ class SecurityMonitor:
         self._incidents = Incidents(*shared, Correlator(rules), throttle=self._store if self._store.durable else None)
         self.posture = Posture(*shared, self.controls, mode=posture_mode, bounds=bounds, facts=facts)
         self.metrics = Metrics()
+        self._folding = Folding(self._clock)
         self._add_gauges()
         self._checkpoint_every = checkpoint_every
         self._verify_every, self._verify_at = verify_every, 0.0
@@ -150,6 +152,7 @@ class SecurityMonitor:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._keep_folded(closing=True)
         await self._checkpoint_when_grown()
         await self._intake.stop()
         if self._owned is not None:
@@ -170,8 +173,15 @@ class SecurityMonitor:
         Raises:
             StoreUnavailableError: store, spool and memory can keep nothing more, and this event must be kept.
         """
-        self._intake.put(event)
+        self._keep_folded()
+        self._intake.put(event, keep=self._folding.take(event))
         self.metrics.count(event)
+
+    def _keep_folded(self, *, closing: bool = False) -> None:
+        """Put the refusals of the last minute into the log, as one event for each source."""
+        for folded in self._folding.due(closing=closing):
+            with contextlib.suppress(StoreUnavailableError):  # the count of a minute is not worth a request
+                self._intake.put(folded, correlate=False)
 
     async def flush(self) -> None:
         """Wait until all that was emitted is on disk and correlated.
@@ -323,6 +333,7 @@ class SecurityMonitor:
         pause = min(_UPKEEP, self._checkpoint_every, self._verify_every or _UPKEEP)
         while True:
             await asyncio.sleep(pause)
+            self._keep_folded()
             await self._load_measures()
             since_checkpoint += pause
             if since_checkpoint >= self._checkpoint_every:

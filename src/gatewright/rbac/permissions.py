@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,9 @@ from gatewright.storage.protocol import Store
 
 _REMEMBERED_USES = 200_000
 _GRANTED = frozenset({"tier_permission_granted", "role_permission_granted", "granted_temporarily"})
+_VIOLATIONS_RECORDED, _VIOLATION_WINDOW = 100, 60.0
+"""Violations of one manufacturer that are stored within so many seconds, by each process."""
+_VIOLATORS = 10_000
 
 
 class Permissions:
@@ -30,6 +34,7 @@ class Permissions:
         self._clock = clock
         self._day = 0
         self._used: set[tuple[str, str]] = set()
+        self._violations: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     async def has_each(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
         """The answer for each, from one look."""
@@ -76,7 +81,7 @@ class Permissions:
         """Return where it is granted.
 
         Raises:
-            InsufficientPermissionsError: it is not; the violation is kept and an event made.
+            InsufficientPermissionsError: it is not. The violation is stored (up to 100 a minute) and leaves an event.
         """
         mask = self._standings.quick(manufacturer)
         if mask is not None and mask & self._standings.compiled.bit(permission):
@@ -88,16 +93,17 @@ class Permissions:
             return
         manufacturer_id, context = id_of(manufacturer), operation_context[:200]
         ip_address = getattr(manufacturer, "ip_address", None)
-        await self._store.add_violation(
-            PermissionViolation(
-                manufacturer_id=manufacturer_id,
-                permission=result.permission,
-                tier=result.tier,
-                operation_context=context,
-                ip_address=ip_address,
-                timestamp=self._clock.now(),
+        if self._is_recorded(manufacturer_id):
+            await self._store.add_violation(
+                PermissionViolation(
+                    manufacturer_id=manufacturer_id,
+                    permission=result.permission,
+                    tier=result.tier,
+                    operation_context=context,
+                    ip_address=ip_address,
+                    timestamp=self._clock.now(),
+                )
             )
-        )
         self._sink.emit(
             event(
                 "rbac:permission:denied",
@@ -123,6 +129,19 @@ class Permissions:
                 "reason": result.reason,
             },
         )
+
+    def _is_recorded(self, manufacturer_id: str) -> bool:
+        """Whether one more violation of this manufacturer is stored: a caller that keeps trying must not keep us
+        writing. Every one of them is an event."""
+        now = self._clock.monotonic()
+        since, count = self._violations.get(manufacturer_id, (now, 0))
+        if now - since >= _VIOLATION_WINDOW:
+            since, count = now, 0
+        self._violations[manufacturer_id] = (since, count + 1)
+        self._violations.move_to_end(manufacturer_id)
+        while len(self._violations) > _VIOLATORS:
+            self._violations.popitem(last=False)
+        return count < _VIOLATIONS_RECORDED
 
     async def _note_use(self, manufacturer: Any, permission: Any) -> None:
         """Remember, once a day, that a permission was used; the unused ones are suggested for taking away.

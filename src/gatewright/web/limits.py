@@ -1,16 +1,13 @@
-"""Step 2 of a request: how often. Limits by manufacturer and tier, or by network for the anonymous."""
+"""Step 2 of a request: rate limits by manufacturer and tier. Networks are in ``network_limit``."""
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gatewright.controls import network_of
 from gatewright.errors import RateLimitExceededError
-from gatewright.events import Severity, event
 from gatewright.policy import Policy
-from gatewright.storage.throttle import Rate, ThrottleResult
+from gatewright.storage.throttle import Rate
+from gatewright.web.network_limit import LIMIT, exceeded, limit_fields
 from gatewright.web.request import RequestState
 from gatewright.web.rules import RouteRule
 
@@ -62,9 +59,7 @@ class Limiter:
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         if caller is None:
-            network = network_of(state.client.ip_address) if state.client.ip_address else "unknown"
-            await self._count(state, "anonymous_request", f"http:network:{network}", self._anonymous(), None)
-            return
+            return  # the network was charged before
         # The stored tier, which permissions go by as well: that of the token is as old as the token.
         rate = self._tiers.get(await self._rbac.tier_of(caller), self._default)
         await self._count(state, "requests", f"http:manufacturer:{owner}", rate, owner)
@@ -72,8 +67,11 @@ class Limiter:
             rate = self._actions.get(rule.action) or self._actions["default"]
             await self._count(state, rule.action, f"http:action:{rule.action}:{owner}", rate, owner)
 
-    def _anonymous(self) -> Rate:
-        return self._actions.get("anonymous_request", self._default)
+    def anonymous_rate(self) -> Rate:
+        """The allowance of one network for what nobody signed in for."""
+        if self._policy is not self._rbac.policy:
+            self._go_by(self._rbac.policy)
+        return self._actions.get(LIMIT, self._default)
 
     async def _count(self, state: RequestState, name: str, key: str, rate: Rate, owner: str | None) -> None:
         factor = self._controls.limit_factor(name, owner)
@@ -81,30 +79,5 @@ class Limiter:
             rate = Rate(limit=max(1, int(rate.limit * factor)), period=rate.period)
         result = await self._cache.throttle(key, rate)
         state.headers = limit_fields(name, rate, result)
-        if result.allowed:
-            return
-        self._sink.emit(
-            event(
-                "web:limit:exceeded",
-                severity=Severity.NOTICE,
-                manufacturer_id=owner,
-                ip_address=state.client.ip_address,
-                request_id=state.request_id,
-                limit=name,
-            )
-        )
-        raise RateLimitExceededError(
-            f"More than {rate.limit} requests in {rate.period:g} s; wait {math.ceil(result.retry_after)} s.",
-            retry_after=result.retry_after,
-        )
-
-
-def limit_fields(name: str, rate: Rate, result: ThrottleResult) -> list[tuple[bytes, bytes]]:
-    """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers)."""
-    now = f'"{name}";r={result.remaining};t={math.ceil(result.reset_after)}'
-    return [(b"ratelimit-policy", _policy_field(name, rate.limit, rate.period)), (b"ratelimit", now.encode())]
-
-
-@lru_cache(maxsize=256)
-def _policy_field(name: str, limit: int, period: float) -> bytes:
-    return f'"{name}";q={limit};w={period:g}'.encode()
+        if not result.allowed:
+            raise exceeded(self._sink, state, name, rate, result, owner)

@@ -23,12 +23,17 @@ from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
 from gatewright.web.body import declared_once, read_body, replay, understand
+from gatewright.web.body_timeout import receive_within
 from gatewright.web.client import ClientReader
+from gatewright.web.header_bounds import HeaderBounds
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
-from gatewright.web.problems import Problem, render
+from gatewright.web.network_limit import NetworkLimit
+from gatewright.web.problems import render
+from gatewright.web.repeats import Repeats
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
+from gatewright.web.security_headers import missing_from
 from gatewright.web.treatment import Treatments
 
 if TYPE_CHECKING:
@@ -52,10 +57,19 @@ class GatewrightMiddleware:
         foundation: an opened :class:`~gatewright.foundation.SecurityFoundation`.
         rules: which route asks for what; without it every route is open and inspected. For FastAPI use
             :func:`gatewright.web.install`, which reads the rules off the routes' own dependencies.
+        idempotency: whether a POST with an ``Idempotency-Key`` that is sent again gets its first answer.
     """
 
-    def __init__(self, app: App, foundation: SecurityFoundation, rules: RuleSource | None = None) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: App,
+        foundation: SecurityFoundation,
+        rules: RuleSource | None = None,
+        *,
+        idempotency: bool = False,
+    ) -> None:
+        self._repeats = Repeats(app, foundation=foundation) if idempotency else None
+        self._app: App = self._repeats or app
         self._foundation = foundation
         self._rules = rules or PathRules()
         settings = foundation.settings
@@ -63,6 +77,9 @@ class GatewrightMiddleware:
         self._clients = ClientReader(settings.trusted_proxies)
         self._authenticator = Authenticator(foundation.auth)
         self._limiter = Limiter(foundation)
+        self._network = NetworkLimit(foundation, self._limiter.anonymous_rate)
+        self._headers = HeaderBounds(max_count=settings.max_header_count, max_bytes=settings.max_header_bytes)
+        self._body_timeout = settings.body_timeout_seconds
         treatments = Treatments(
             lambda: foundation.inspection_mode,
             lambda: foundation.rbac.policy.inspection,
@@ -84,10 +101,11 @@ class GatewrightMiddleware:
         scope[KEY] = state
         with bind_request(state.request_id):
             try:
+                self._headers.check(scope, fields)
                 rule = self._rules.resolve(scope)
                 admitted = await self._admit(scope, receive, state, rule)
-            except (SecurityError, Problem) as error:
-                await self._refuse(scope, send, state, error, started)
+            except SecurityError as error:
+                await self._refuse(scope, send, state, await self._network.charged(state, error), started)
                 return
             if admitted is not None:
                 await self._run(scope, admitted, send, state, started)
@@ -96,13 +114,13 @@ class GatewrightMiddleware:
         """Every step before the application; the ``receive`` to hand it, or None when the client has gone."""
         if not self._foundation.monitor.accepting and rule.name != "probe":
             raise StoreUnavailableError("Events cannot be kept at the moment.", code="AUDIT_UNAVAILABLE", retry_after=5)
-        if rule.auth != "none":
-            await self._authenticator.authenticate(state, required=rule.auth == "required")
+        await self._network.identify(state, rule, self._authenticate)
         await self._limiter.check(state, rule)
         await self._authorize(state, rule)
         body: Any = None
         if scope["type"] == "http" and (scope["method"] not in BODILESS or _announces_body(scope)):
-            raw = await read_body(receive, state.header(b"content-length"), rule.max_body or self._max_body)
+            timed = receive_within(self._body_timeout, scope, receive)
+            raw = await read_body(timed, state.header(b"content-length"), rule.max_body or self._max_body)
             if raw is None:
                 return None
             if raw:
@@ -110,9 +128,18 @@ class GatewrightMiddleware:
                 body = understand(raw, state.header(b"content-type"), state.header(b"content-encoding"))
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
-        await self._take(state, rule)
+        if self._repeats is not None:
+            again = await self._repeats.look_up(scope, receive, state)
+            if again is None:
+                return None
+            receive = again
+        if not state.repeated:  # a retry gets its first answer and owes nothing more
+            await self._take(state, rule)
         state.rule = rule
         return receive
+
+    async def _authenticate(self, state: RequestState, rule: RouteRule) -> None:
+        await self._authenticator.authenticate(state, required=rule.auth == "required")
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
         """Credential kind, role and permission first: nobody is asked to step up for what they may not do anyway."""
@@ -186,18 +213,20 @@ class GatewrightMiddleware:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
-                if status >= 500 or state.repeated:
+                if status >= 500 or state.repeated or state.not_run:
                     await self._give_back(state)
+                headers = list(message.get("headers", ()))
                 message["headers"] = [
-                    *message.get("headers", ()),
+                    *headers,
                     (b"x-request-id", state.request_id.encode()),
                     *state.headers,
+                    *missing_from(headers),
                 ]
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
-        except (SecurityError, Problem) as error:
+        except SecurityError as error:
             if status:
                 raise
             await self._refuse(scope, send, state, error, started)
@@ -219,7 +248,7 @@ class GatewrightMiddleware:
         status, headers, body = render(error, state.request_id)
         raw = [(k.encode(), v.encode("latin-1", "replace")) for k, v in headers.items()]
         raw += [(b"content-length", str(len(body)).encode()), (b"x-request-id", state.request_id.encode())]
-        raw += state.headers
+        raw += [*state.headers, *missing_from(raw)]
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": getattr(error, "code", "REFUSED")})
         else:

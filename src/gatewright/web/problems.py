@@ -25,52 +25,105 @@ _PUBLIC_CONTEXT = frozenset({"permission", "tier", "required_tier", "resource", 
 """The parts of an error's context that a client may see."""
 
 
-class Problem(Exception):
-    """A refusal that has no domain error: a body too large, a type that is not read, a path that is not there.
+_CATEGORIES = {401: "authentication", 403: "authorization", 429: "authorization", 507: "storage"}
+_ACTIONS = {
+    400: "Correct the request as described and send it again.",
+    401: "Sign in and try again.",
+    403: "Ask the account owner or the platform for access.",
+    404: "Check the path and the identifiers in it.",
+    405: "Use one of the methods in the Allow header.",
+    408: "Send the whole request without pauses, then try again.",
+    409: "Wait a moment and send the same request again.",
+    413: "Send less, or split it into several requests.",
+    415: "Use a media type and encoding that the call supports.",
+    429: "Wait for the stated time and try again.",
+    431: "Send fewer or shorter headers.",
+    503: "Wait for the stated time and try again.",
+}
+
+
+class Problem(SecurityError):
+    """A refusal that only HTTP has: a body that is too large, an unsupported type, an unknown path.
 
     Args:
         status: HTTP status, 400 to 599.
         code: stable SCREAMING_SNAKE code.
         detail: one sentence with the rule and the remedy.
+        headers: response headers of this refusal.
+        recommended_action: what the client should do; each status has a default.
     """
 
-    def __init__(self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        recommended_action: str | None = None,
+    ) -> None:
+        action = recommended_action or _ACTIONS.get(status, _ACTIONS[503] if status >= 500 else _ACTIONS[400])
+        super().__init__(detail, code=code, recommended_action=action)
+        self.status = self.http_status = status
+        self.category = category_of(status)  # type: ignore[misc]  # of the class elsewhere, of the status here
         self.detail = detail
         self.headers = dict(headers or {})
 
 
-def document(status: int, code: str, detail: str, request_id: str | None, **more: Any) -> dict[str, Any]:
-    """The members of a problem document."""
+def category_of(status: int) -> str:
+    """The error category that an HTTP status stands for."""
+    return _CATEGORIES.get(status, "validation" if status < 500 else "configuration")
+
+
+def internal_error() -> Problem:
+    """What a client learns of a failure that is not its own: nothing but where to turn."""
+    return Problem(
+        500,
+        "INTERNAL_ERROR",
+        "Internal error. Quote the request id to support.",
+        recommended_action="Try again later. If it happens again, quote the request id to support.",
+    )
+
+
+def document(error: SecurityError, request_id: str | None, *, detail: str | None = None, **more: Any) -> dict[str, Any]:
+    """The problem document of an error, with every member that version 1 of the API promises."""
+    status = error.http_status
     return {
-        "type": TYPE_PREFIX + code.lower().replace("_", "-"),
-        "title": HTTPStatus(status).phrase,
+        "type": TYPE_PREFIX + error.code.lower().replace("_", "-"),
+        "title": _phrase(status),
         "status": status,
-        "detail": detail,
-        "code": code,
+        "detail": error.message if detail is None else detail,
+        "code": error.code,
+        "category": error.category,
+        "recommended_action": error.recommended_action,
+        "timestamp": error.timestamp,
         "request_id": request_id,
         **more,
     }
 
 
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # an application's own status, such as 499
+        return "Client Error" if status < 500 else "Server Error"
+
+
 def render(error: BaseException, request_id: str | None) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body for ``error``. Anything that is not ours answers 500 and tells nothing."""
-    if isinstance(error, Problem):
-        status, headers = error.status, dict(error.headers)
-        body = document(status, error.code, error.detail, request_id)
-    elif isinstance(error, SecurityError):
-        status, headers, body = _domain(error, request_id)
+    """Status, headers and body for ``error``. Anything that is not ours answers 500 and reveals nothing."""
+    shown = error if isinstance(error, SecurityError) else internal_error()
+    if request_id is not None:
+        shown.request_id = request_id
+    if isinstance(shown, Problem):
+        headers, body = dict(shown.headers), document(shown, request_id)
     else:
-        status, headers = 500, {}
-        body = document(500, "INTERNAL_ERROR", "Something failed on our side; the log has it.", request_id)
+        headers, body = _domain(shown, request_id)
     headers["content-type"] = CONTENT_TYPE
     headers["cache-control"] = "no-store"
-    return status, headers, msgspec.json.encode(body)
+    return shown.http_status, headers, msgspec.json.encode(body)
 
 
-def _domain(error: SecurityError, request_id: str | None) -> tuple[int, dict[str, str], dict[str, Any]]:
+def _domain(error: SecurityError, request_id: str | None) -> tuple[dict[str, str], dict[str, Any]]:
     status = error.http_status
     headers: dict[str, str] = {}
     detail = error.message
@@ -78,7 +131,7 @@ def _domain(error: SecurityError, request_id: str | None) -> tuple[int, dict[str
         detail = f"The service cannot reach its data right now. {error.recommended_action}"
     elif status >= 500:
         detail = "The service could not complete the request; the log has the cause."
-    body = document(status, error.code, detail, request_id)
+    body = document(error, request_id, detail=detail)
     body.update({k: v for k, v in error.context.items() if k in _PUBLIC_CONTEXT and v is not None})
     if isinstance(error, ValidationError):
         body["errors"] = [{"field": e.field, "error_type": e.error_type, "message": e.message} for e in error.errors]
@@ -89,7 +142,7 @@ def _domain(error: SecurityError, request_id: str | None) -> tuple[int, dict[str
         headers["retry-after"] = str(max(1, math.ceil(error.context["retry_after"])))
     if isinstance(error, AuthenticationError) and status == 401:
         headers["www-authenticate"] = _challenge(error)
-    return status, headers, body
+    return headers, body
 
 
 def _challenge(error: AuthenticationError) -> str:

@@ -18,7 +18,7 @@ from gatewright.errors import StorageError, StoreUnavailableError
 from gatewright.storage.onetime import OneTimeSecret
 from gatewright.web.body import read_body, replay
 from gatewright.web.problems import Problem
-from gatewright.web.request import KEY, RequestState
+from gatewright.web.request import KEY, IdempotentCall, RequestState
 from gatewright.web.rules import Scope
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ _FIELDS = (b"content-type", b"location", b"cache-control")
 
 
 class Repeats:
-    """Pure ASGI, behind the middleware that knows who calls.
+    """The layer between the middleware, which knows who is calling, and the application.
+
+    The middleware calls :meth:`look_up` once a request may be made and before it takes quota: a retry gets its first
+    answer even when the quota is used up by now.
 
     Args:
         app: the application.
@@ -54,25 +57,41 @@ class Repeats:
         self._app = app
         self._foundation = foundation
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state: RequestState | None = scope.get(KEY)
-        given = None if state is None or scope.get("method") != "POST" else state.header(b"idempotency-key")
-        if state is None or given is None:
-            await self._app(scope, receive, send)
-            return
+    async def look_up(self, scope: Scope, receive: Receive, state: RequestState) -> Receive | None:
+        """Find the answer that this call was given before, so that nothing is charged for it again.
+
+        Returns the ``receive`` to go on with, or None when the client has gone.
+
+        Raises:
+            Problem: 400, the header is not a key.
+        """
+        given = state.header(b"idempotency-key") if scope.get("method") == "POST" else None
+        if given is None:
+            return receive
         if not _KEY.fullmatch(given):
             raise Problem(
-                400, "INVALID_IDEMPOTENCY_KEY", "Idempotency-Key has 1 to 255 visible ASCII characters, a UUID say."
+                400, "INVALID_IDEMPOTENCY_KEY", "Idempotency-Key must be 1 to 255 visible ASCII characters. Use a UUID."
             )
         body = await read_body(receive, None, _ALREADY_BOUNDED)
         if body is None:
+            return None
+        place = _place(scope, state, given, body)
+        call = IdempotentCall(place, _digest(scope["path"], scope["query_string"], body), await self._answer_of(place))
+        state.idempotent_call = call
+        state.repeated = call.answer is not None
+        return replay(body, receive)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: RequestState | None = scope.get(KEY)
+        call = None if state is None else state.idempotent_call
+        if state is None or call is None:
+            await self._app(scope, receive, send)
             return
-        place, request = _place(scope, state, given, body), _digest(scope["path"], scope["query_string"], body)
-        answer = await self._answer_of(place) or await self._claim(place)
+        answer = call.answer or await self._claim(call.place)
         if answer is not None:
-            await self._repeat(answer, request, state, send)
+            await self._repeat(answer, call.request, state, send)
             return
-        await self._call(scope, replay(body, receive), send, place, request, state)
+        await self._call(scope, receive, send, call.place, call.request, state)
 
     async def _answer_of(self, place: str) -> OneTimeSecret | None:
         return await self._foundation.store.get_one_time(_ANSWER, place, now=self._foundation.clock.now())
@@ -185,14 +204,19 @@ class _Answer:
 
 
 def _place(scope: Scope, state: RequestState, key: str, body: bytes) -> str:
-    """Where an answer is kept: apart for each caller, so that nobody's key finds another's answer.
+    """Where an answer is kept: apart for each caller and credential, so that nobody's key finds another's answer.
 
-    Of callers that nobody knows only the very same request is a repetition.
+    A session is one credential, whatever token of it is used; so is each API key. Of unknown callers only the very
+    same request is a repetition.
     """
     caller = state.caller
     if caller is None:
         return _digest("anonymous", scope["path"], key, body)
-    return _digest("of", caller.manufacturer_id, caller.account_id or "", state.by, key)
+    credential = state.session_id or str(state.claims.get("jti", ""))
+    if state.by == "api_key":
+        given = state.header(b"x-api-key") or state.header(b"authorization") or ""
+        credential = given.rpartition(" ")[2]
+    return _digest("of", caller.manufacturer_id, caller.account_id or "", state.by, credential, key)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -6,16 +6,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from gatewright.auth import ApiKeyIdentity, ClientInfo
 from gatewright.events import getrandbits
 from gatewright.rbac import ManufacturerContext
+from gatewright.storage.onetime import OneTimeSecret
 from gatewright.web.rules import RouteRule, Scope
 
 KEY = "gatewright"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+
+
+class IdempotentCall(NamedTuple):
+    """A call with an ``Idempotency-Key``: where its answer is kept, a digest of the request, the answer if any."""
+
+    place: str
+    request: str
+    answer: OneTimeSecret | None
 
 
 @dataclass(slots=True)
@@ -44,6 +53,9 @@ class RequestState:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rule: RouteRule | None = None
     repeated: bool = False
+    charged: bool = False
+    not_run: bool = False
+    idempotent_call: IdempotentCall | None = None
 
     def header(self, name: bytes) -> str | None:
         """The first header called ``name`` (lower case), decoded as Latin-1."""

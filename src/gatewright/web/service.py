@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gatewright._version import __version__
+from gatewright.errors import FieldError, ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.web.access import document as document_access
 from gatewright.web.api import access, account, admin, factors, health, members, security, usage
@@ -20,8 +20,7 @@ from gatewright.web.api.answers import answer
 from gatewright.web.conditional import Conditional
 from gatewright.web.dependencies import open_to_all
 from gatewright.web.middleware import GatewrightMiddleware
-from gatewright.web.problems import Problem, document, render
-from gatewright.web.repeats import Repeats
+from gatewright.web.problems import Problem, render
 from gatewright.web.request import KEY
 from gatewright.web.rules import RouterRules
 
@@ -37,10 +36,16 @@ ROUTERS: tuple[Callable[[SecurityFoundation], Any], ...] = (
 )
 
 
-def install(app: FastAPI, foundation: SecurityFoundation) -> None:
+def install(app: FastAPI, foundation: SecurityFoundation, *, idempotency: bool = False) -> None:
     """Put the foundation in front of a FastAPI application: rules come from its routes' own dependencies,
-    and every error answers as a problem document."""
-    app.add_middleware(GatewrightMiddleware, foundation=foundation, rules=RouterRules(app))
+    and every error answers as a problem document.
+
+    Args:
+        app: its routes may still be added afterwards.
+        foundation: opened with the application, or before it.
+        idempotency: whether a POST with an ``Idempotency-Key`` that is sent again gets its first answer.
+    """
+    app.add_middleware(GatewrightMiddleware, foundation=foundation, rules=RouterRules(app), idempotency=idempotency)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
@@ -95,8 +100,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
 
     document_access(app)
     app.add_middleware(Conditional)
-    app.add_middleware(Repeats, foundation=foundation)
-    install(app, foundation)
+    install(app, foundation, idempotency=True)
     return app
 
 
@@ -104,6 +108,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
     """FastAPI's findings about a body or query, as field errors of ours."""
     if not isinstance(error, RequestValidationError):
         raise error
+    state = request.scope.get(KEY)
+    if state is not None and _was_raised_by_fastapi(error):
+        state.not_run = True
     errors = [
         {
             "field": ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0]),
@@ -113,10 +120,22 @@ async def _invalid(request: Request, error: Exception) -> Response:
         for found in error.errors()[:50]
     ]
     fields = ", ".join(dict.fromkeys(e["field"] for e in errors))
-    body = document(
-        422, "VALIDATION_FAILED", f"Correct these fields and try again: {fields}.", _request_id(request), errors=errors
+    refused = ValidationError(
+        f"Correct these fields and try again: {fields}.", errors=[FieldError(**found) for found in errors]
     )
-    return Response(msgspec.json.encode(body), 422, media_type="application/problem+json")
+    status, headers, body = render(refused, _request_id(request))
+    return Response(body, status, headers=headers)
+
+
+def _was_raised_by_fastapi(error: BaseException) -> bool:
+    """Whether FastAPI itself refused the request, before the endpoint ran.
+
+    An endpoint may raise the same class after it has done its work, and its caller owes the quota for that.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "fastapi.routing"
 
 
 def _code(kind: str) -> str:

@@ -13,6 +13,8 @@ from gatewright.storage.sqlite.base import SqliteBase
 _COLUMNS = "grant_id, manufacturer_id, permission, effect, until, reason, author, created_at"
 _UNREGISTERED = "SELECT tier FROM unregistered_tiers WHERE manufacturer_id = ?"
 VIOLATIONS_KEPT = timedelta(days=90)
+MOST_VIOLATIONS = 1_000
+"""Violations of one manufacturer that are kept: as many as are ever read."""
 
 
 class SqliteGrants(SqliteBase):
@@ -110,7 +112,10 @@ class SqliteGrants(SqliteBase):
                 row,
             )
             connection.execute(
-                "DELETE FROM permission_violations WHERE manufacturer_id = ? AND at < ?", (row[0], oldest)
+                """DELETE FROM permission_violations WHERE manufacturer_id = ?1 AND (at < ?2 OR (at, id) <= (
+                   SELECT at, id FROM permission_violations WHERE manufacturer_id = ?1
+                   ORDER BY at DESC, id DESC LIMIT 1 OFFSET ?3))""",
+                (row[0], oldest, MOST_VIOLATIONS),
             )
 
         await self.engine.write(work)
@@ -118,8 +123,10 @@ class SqliteGrants(SqliteBase):
     async def violations_of(self, manufacturer_id: str, *, since: datetime) -> list[PermissionViolation]:
         sql = """SELECT manufacturer_id, permission, tier, operation_context, ip_address, at
                  FROM permission_violations WHERE manufacturer_id = ? AND at >= ?
-                 ORDER BY at DESC, id DESC LIMIT 1000"""
-        rows = await self.engine.read(lambda c: c.execute(sql, (manufacturer_id, since.timestamp())).fetchall())
+                 ORDER BY at DESC, id DESC LIMIT ?"""
+        rows = await self.engine.read(
+            lambda c: c.execute(sql, (manufacturer_id, since.timestamp(), MOST_VIOLATIONS)).fetchall()
+        )
         return [
             PermissionViolation(
                 manufacturer_id=owner,

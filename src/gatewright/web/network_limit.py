@@ -1,0 +1,285 @@
+"""The allowance of a network: what its anonymous requests and failed credentials may cost the service.
+
+Counted before anything is looked up. A request without credentials takes its share first. A request with
+credentials takes a share only when they are refused, so that a good client pays no second round trip. Once the
+allowance is used up, this process refuses by itself, without asking cache or store, until some of it is back.
+
+Good clients that share a network with an attacker keep working: credentials that were accepted before are still
+verified, and so are tokens under a signing key of ours, whose signature is checked without the store. Only API
+keys, cookies and tokens that this process has never accepted wait until the attack stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatewright.clock import Clock
+from gatewright.controls import Controls, networks_of
+from gatewright.errors import AuthenticationError, RateLimitExceededError, SecurityError
+from gatewright.events import EventSink, Severity, event
+from gatewright.storage.throttle import Rate, Throttle, ThrottleResult
+from gatewright.web.authenticate import session_cookie
+from gatewright.web.request import RequestState
+from gatewright.web.rules import RouteRule
+
+if TYPE_CHECKING:
+    from gatewright.foundation import SecurityFoundation
+
+LIMIT = "anonymous_request"
+"""The action of the policy that says how much."""
+SITE_SHARE = 4
+"""How many /64 networks' allowances one IPv6 /48 has: whoever is given a /48 has 65,536 of them."""
+AT_ONCE = 16
+"""Unknown credentials of one network that are verified at once; more wait their turn."""
+WAITING = 256
+"""How many may wait."""
+
+_NETWORKS = 10_000
+_CREDENTIALS = 20_000
+_SIGNING_HEADERS = 64
+
+_networks_of = lru_cache(maxsize=4_096)(networks_of)
+
+
+class _Exhausted(NamedTuple):
+    until: float
+    rate: Rate
+    result: ThrottleResult
+
+
+class NetworkLimit:
+    """Counts what nobody signed in for.
+
+    Args:
+        foundation: its cache counts; its measures tighten the limit.
+        rate: the allowance of one network now.
+    """
+
+    def __init__(self, foundation: SecurityFoundation, rate: Callable[[], Rate]) -> None:
+        self._throttle: Throttle = foundation.cache
+        self._controls: Controls = foundation.controls
+        self._sink: EventSink = foundation.sink
+        self._clock: Clock = foundation.clock
+        self._rate = rate
+        self._exhausted: OrderedDict[str, _Exhausted] = OrderedDict()
+        self._accepted: OrderedDict[int, None] = OrderedDict()
+        self._refused: OrderedDict[int, None] = OrderedDict()
+        self._signing_headers: OrderedDict[str, None] = OrderedDict()
+        self._queues: dict[str, _Queue] = {}
+
+    async def identify(
+        self, state: RequestState, rule: RouteRule, authenticate: Callable[[RequestState, RouteRule], Awaitable[None]]
+    ) -> None:
+        """Charge the network for what costs us, and find out who is calling.
+
+        Raises:
+            RateLimitExceededError: the network's allowance is used up.
+            AuthenticationError: as ``authenticate`` raises it.
+        """
+        if rule.name == "probe" and rule.auth == "none":
+            return
+        credential = None if rule.auth == "none" else _credential(state)
+        if credential is None:
+            await self.charge(state)
+            if rule.auth != "none":
+                await authenticate(state, rule)
+            return
+        known = hash(credential)
+        if known in self._accepted:
+            await self._verify(state, rule, authenticate, credential)
+            return
+        async with self._turn(_networks(state)[0]):
+            self._refuse_when_exhausted(state, credential)
+            await self._verify(state, rule, authenticate, credential)
+
+    async def _verify(
+        self,
+        state: RequestState,
+        rule: RouteRule,
+        authenticate: Callable[[RequestState, RouteRule], Awaitable[None]],
+        credential: str,
+    ) -> None:
+        try:
+            await authenticate(state, rule)
+        except AuthenticationError as error:
+            self._remember(credential, accepted=False)
+            raise await self.charged(state, error) from None
+        self._remember(credential, accepted=state.caller is not None)
+        if state.caller is None:  # an old cookie: the request goes on as an anonymous one
+            await self.charge(state)
+
+    async def charged(self, state: RequestState, error: SecurityError) -> SecurityError:
+        """What to answer to a refused request: its own error, or that the network's allowance is used up.
+
+        A failure of ours (5xx) is never charged, and no request is charged twice.
+        """
+        if state.caller is not None or state.charged or error.http_status >= 500:
+            return error
+        try:
+            await self.charge(state)
+        except RateLimitExceededError as exceeded:
+            return exceeded
+        return error
+
+    async def charge(self, state: RequestState) -> None:
+        """Take one request from the network's allowance.
+
+        Raises:
+            RateLimitExceededError: nothing is left of it.
+        """
+        state.charged = True
+        for number, network in enumerate(_networks(state)):
+            self._refuse_when_known_exhausted(state, network)
+            rate = self._rate_of(number)
+            result = await self._throttle.throttle(f"http:network:{network}", rate)
+            if number == 0 or not result.allowed:
+                state.headers = limit_fields(LIMIT, rate, result)
+            if not result.allowed:
+                self._remember_exhausted(network, rate, result)
+                raise exceeded(self._sink, state, LIMIT, rate, result)
+
+    # --- what is known here, without asking anybody -------------------------------------------------------------
+
+    def _rate_of(self, number: int) -> Rate:
+        rate, factor = self._rate(), self._controls.limit_factor(LIMIT)
+        limit = rate.limit if factor >= 1.0 else max(1, int(rate.limit * factor))
+        return Rate(limit=limit * (SITE_SHARE if number else 1), period=rate.period)
+
+    def _refuse_when_exhausted(self, state: RequestState, credential: str) -> None:
+        known = hash(credential)
+        if known in self._accepted:
+            return
+        header = _token_header(credential)
+        if header is not None and header in self._signing_headers and known not in self._refused:
+            return
+        for network in _networks(state):
+            self._refuse_when_known_exhausted(state, network)
+
+    def _refuse_when_known_exhausted(self, state: RequestState, network: str) -> None:
+        found = self._exhausted.get(network)
+        if found is None:
+            return
+        left = found.until - self._clock.monotonic()
+        if left <= 0:
+            del self._exhausted[network]
+            return
+        state.charged = True
+        passed = found.result.retry_after - left
+        result = ThrottleResult(
+            allowed=False,
+            limit=found.rate.limit,
+            remaining=0,
+            retry_after=left,
+            reset_after=max(left, found.result.reset_after - passed),
+        )
+        state.headers = limit_fields(LIMIT, found.rate, result)
+        raise exceeded(self._sink, state, LIMIT, found.rate, result)
+
+    def _remember_exhausted(self, network: str, rate: Rate, result: ThrottleResult) -> None:
+        self._exhausted[network] = _Exhausted(self._clock.monotonic() + result.retry_after, rate, result)
+        self._exhausted.move_to_end(network)
+        _trim(self._exhausted, _NETWORKS)
+
+    def _remember(self, credential: str, *, accepted: bool) -> None:
+        known = hash(credential)  # keyed by the process: no credential can be made to look like another
+        if not accepted:
+            self._accepted.pop(known, None)
+            self._refused[known] = None
+            _trim(self._refused, _CREDENTIALS)
+        elif known not in self._accepted:
+            self._refused.pop(known, None)
+            self._accepted[known] = None
+            _trim(self._accepted, _CREDENTIALS)
+            header = _token_header(credential)
+            if header is not None and len(header) <= 512:
+                self._signing_headers[header] = None
+                _trim(self._signing_headers, _SIGNING_HEADERS)
+
+    @asynccontextmanager
+    async def _turn(self, network: str) -> AsyncIterator[None]:
+        """Wait until fewer than :data:`AT_ONCE` unknown credentials of this network are being verified."""
+        queue = self._queues.setdefault(network, _Queue())
+        if queue.present >= WAITING:
+            raise RateLimitExceededError(
+                f"More than {WAITING} unknown credentials from your network are waiting to be verified; "
+                "wait 1 s and try again.",
+                retry_after=1,
+            )
+        queue.present += 1
+        try:
+            async with queue.turns:
+                yield
+        finally:
+            queue.present -= 1
+            if not queue.present:
+                self._queues.pop(network, None)
+
+
+class _Queue:
+    """Unknown credentials of one network."""
+
+    __slots__ = ("present", "turns")
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(AT_ONCE)
+        self.present = 0
+
+
+def exceeded(
+    sink: EventSink, state: RequestState, name: str, rate: Rate, result: ThrottleResult, owner: str | None = None
+) -> RateLimitExceededError:
+    """The refusal of a request over the limit called ``name``; leaves an event."""
+    sink.emit(
+        event(
+            "web:limit:exceeded",
+            severity=Severity.NOTICE,
+            manufacturer_id=owner,
+            ip_address=state.client.ip_address,
+            request_id=state.request_id,
+            limit=name,
+        )
+    )
+    return RateLimitExceededError(
+        f"More than {rate.limit} requests in {rate.period:g} s; wait {math.ceil(result.retry_after)} s.",
+        retry_after=result.retry_after,
+    )
+
+
+def limit_fields(name: str, rate: Rate, result: ThrottleResult) -> list[tuple[bytes, bytes]]:
+    """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers)."""
+    now = f'"{name}";r={result.remaining};t={math.ceil(result.reset_after)}'
+    return [(b"ratelimit-policy", _policy_field(name, rate.limit, rate.period)), (b"ratelimit", now.encode())]
+
+
+@lru_cache(maxsize=256)
+def _policy_field(name: str, limit: int, period: float) -> bytes:
+    return f'"{name}";q={limit};w={period:g}'.encode()
+
+
+def _networks(state: RequestState) -> tuple[str, ...]:
+    address = state.client.ip_address
+    return (_networks_of(address) if address else ()) or ("unknown",)
+
+
+def _credential(state: RequestState) -> str | None:
+    """What the request shows to say who is calling; None for nothing."""
+    given = state.header(b"authorization") or state.header(b"x-api-key")
+    return given if given is not None else session_cookie(state)
+
+
+def _token_header(credential: str) -> str | None:
+    """The first part of a JWT in an Authorization header; None for other credentials."""
+    scheme, _, token = credential.partition(" ")
+    header, dot, _ = token.strip().partition(".")
+    return header if dot and scheme.lower() == "bearer" else None
+
+
+def _trim(entries: OrderedDict[Any, Any], size: int) -> None:
+    while len(entries) > size:
+        entries.popitem(last=False)
