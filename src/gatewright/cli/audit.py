@@ -38,19 +38,29 @@ Output = Annotated[Path | None, typer.Option("--out", help="Write here instead o
 def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
     """Read the whole log again: is every entry what it was, where it was, and is none missing?
 
-    Only a checkpoint that was kept elsewhere can show that the end was cut off. Exit code 1 when it is not whole.
+    The root secret shows changes made to the database alone; only a checkpoint kept elsewhere shows that all of it was
+    put back to an older state. Prints what the log was held against. Exit code 1 on a finding.
     """
     found = run(_verify(checkpoint))
     if json:
         print_json(found)
     else:
-        verdict = "whole" if found.valid else f"NOT WHOLE from entry {found.first_bad_index} on ({found.reason})"
-        print_line(f"The audit log is {verdict}. {found.detail}")
+        print_line(f"{_verdict(found)} {found.detail}")
+        for line in found.held_against:
+            print_line(f"  held against {line}")
         print_line(
             f"{found.checked:,} of {found.size:,} entries and {found.checked_checkpoints} checkpoints "
             f"in {found.seconds:.2f} s"
         )
     raise typer.Exit(0 if found.valid else FOUND)
+
+
+def _verdict(found: AuditVerification) -> str:
+    if found.valid:
+        return "The audit log is whole."
+    if found.first_bad_index is None:
+        return f"FINDING ({found.reason})."
+    return f"The audit log is NOT WHOLE from entry {found.first_bad_index} on ({found.reason})."
 
 
 async def _verify(checkpoint: Path | None) -> AuditVerification:
