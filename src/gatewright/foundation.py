@@ -18,7 +18,7 @@ from gatewright.assembly.partners import BusinessRules
 from gatewright.assembly.places import places_of
 from gatewright.assembly.state import invalidation, key_database, notifier_of, open_cache, open_store
 from gatewright.clock import Clock, SystemClock
-from gatewright.controls import Controls
+from gatewright.controls import LOOPBACK, Controls
 from gatewright.encryption import Profiles, RecordSource
 from gatewright.encryption.answers import KeptAnswers
 from gatewright.encryption.keyfiles import with_keys
@@ -62,7 +62,11 @@ class SecurityFoundation:
         self.clock: Clock = clock or SystemClock()
         first = policy or load_policy(self.settings.policy_file)
         self.sink = FanOut()
-        self.controls = Controls(clock=self.clock, default_level=first.detection.level)
+        self.controls = Controls(
+            clock=self.clock,
+            default_level=first.detection.level,
+            protected=(*LOOPBACK, *self.settings.trusted_proxies, *self.settings.protected_networks),
+        )
         self.store: Store = store or open_store(self.settings)
         self.key_database = key_database(self.settings)
         self.cache: Cache = cache or open_cache(self.settings, self.sink, self.clock)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     model_file: Path | None = None
     inspection_mode: Literal["off", "shadow", "block"] = "block"
     posture_mode: Literal["suggest", "enforce"] = "suggest"
+    protected_networks: Annotated[tuple[str, ...], NoDecode] = ()
     checkpoint_file: Path | None = None
     audit_verify_hours: float = Field(24, ge=0, le=24 * 366)
 
@@ -132,11 +134,23 @@ class Settings(BaseSettings):
             _refuse_weak_production(self)
 
     @field_validator(
-        "previous_secret_keys", "previous_encryption_keys", "legacy_fernet_keys", "trusted_proxies", mode="before"
+        *("previous_secret_keys", "previous_encryption_keys", "legacy_fernet_keys", "trusted_proxies"),
+        "protected_networks",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("protected_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text} is no address or CIDR network, such as 192.0.2.0/24") from None
+        return value
 
     @property
     def database_path(self) -> str:

@@ -22,7 +22,7 @@ from gatewright.monitoring.findings import Finding
 from gatewright.monitoring.incidents import Incident, Incidents
 from gatewright.monitoring.intake import Intake
 from gatewright.monitoring.metrics import Metrics
-from gatewright.monitoring.posture import Bounds, Facts, Mode, Posture, PostureStore, Proposal
+from gatewright.monitoring.posture import Bounds, Facts, InForce, Mode, Posture, PostureStore, Proposal
 from gatewright.monitoring.spool import Spool
 from gatewright.monitoring.verification import AuditVerification
 from gatewright.performance import Report, timings
@@ -296,6 +296,10 @@ class SecurityMonitor:
     async def apply(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
         """Put a proposal in force; see :meth:`~gatewright.monitoring.posture.Posture.apply`."""
         return await self.posture.apply(proposal_id, actor=actor)
+
+    async def measures_in_force(self) -> list[InForce]:
+        """The measures in force; see :meth:`~gatewright.monitoring.posture.Posture.in_force`."""
+        return await self.posture.in_force()
 
     async def roll_back(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
         """Lift what a proposal put in force; see :meth:`~gatewright.monitoring.posture.Posture.roll_back`."""

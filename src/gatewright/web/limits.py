@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gatewright.controls import network_of
-from gatewright.errors import RateLimitExceededError
+from gatewright.errors import AuthenticationError, RateLimitExceededError
 from gatewright.events import Severity, event
 from gatewright.policy import Policy
+from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.storage.throttle import Rate, ThrottleResult
 from gatewright.web.request import RequestState
 from gatewright.web.rules import RouteRule
@@ -33,6 +34,8 @@ class Limiter:
         self._sink = foundation.sink
         self._clock = foundation.clock
         self._rbac = foundation.rbac
+        self._auth = foundation.auth
+        self._recent_mfa = foundation.settings.recent_mfa_seconds
         self._go_by(foundation.policy)
 
     def _go_by(self, policy: Policy) -> None:
@@ -51,14 +54,9 @@ class Limiter:
         """
         caller = state.caller
         owner = None if caller is None else caller.manufacturer_id
-        block = self._controls.blocked_by(state.client.ip_address, manufacturer_id=owner)
-        if block is not None:
-            wait = MINUTE if block.until is None else (block.until - self._clock.now()).total_seconds()
-            raise RateLimitExceededError(
-                "Requests from here are refused for a while.", code="BLOCKED", retry_after=max(1.0, wait)
-            )
         if rule.name == "probe":
             return
+        await self._refuse_blocked(state, rule)
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         if caller is None:
@@ -71,6 +69,31 @@ class Limiter:
         if rule.action is not None:
             rate = self._actions.get(rule.action) or self._actions["default"]
             await self._count(state, rule.action, f"http:action:{rule.action}:{owner}", rate, owner)
+
+    async def _refuse_blocked(self, state: RequestState, rule: RouteRule) -> None:
+        """Refuse who is blocked by a measure, all but staff who may lift it."""
+        owner = None if state.caller is None else state.caller.manufacturer_id
+        block = self._controls.blocked_by(state.client.ip_address, manufacturer_id=owner)
+        if block is None or await self._may_lift(state, rule):
+            return
+        wait = MINUTE if block.until is None else (block.until - self._clock.now()).total_seconds()
+        raise RateLimitExceededError(
+            "Requests from your network are temporarily blocked.", code="BLOCKED", retry_after=max(1.0, wait)
+        )
+
+    async def _may_lift(self, state: RequestState, rule: RouteRule) -> bool:
+        """Whether this is a call of the staff with a second factor that is not old: an admin who was blocked with the
+        network can lift the block. Signing in and showing a factor stay blocked, or others there could guess."""
+        caller = state.caller
+        if caller is None or caller.manufacturer_id != PLATFORM_TENANT or not rule.recent_mfa or not rule.role:
+            return False
+        if rule.role not in caller.roles or state.session_id is None:
+            return False
+        try:
+            await self._auth.require_recent_mfa(state.session_id, max_age=self._recent_mfa)
+        except AuthenticationError:
+            return False
+        return True
 
     def _anonymous(self) -> Rate:
         return self._actions.get("anonymous_request", self._default)
