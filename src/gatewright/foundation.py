@@ -21,7 +21,7 @@ from gatewright.clock import Clock, SystemClock
 from gatewright.controls import LOOPBACK, Controls
 from gatewright.encryption import Profiles, RecordSource
 from gatewright.encryption.answers import KeptAnswers
-from gatewright.encryption.keyfiles import with_keys
+from gatewright.encryption.keyfiles import make_private_directory, with_keys
 from gatewright.encryption.keyplace import check_key_place
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
@@ -119,7 +119,7 @@ class SecurityFoundation:
         if self._open:
             return
         if self.store.durable:
-            self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_directory(self.settings.data_dir)
         await self.store.initialize()
         if self._places is not None:
             await asyncio.to_thread(self._places.load)

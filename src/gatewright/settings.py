@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import difflib
 import ipaddress
 import os
@@ -22,6 +23,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gatewright.errors import ConfigurationError
+from gatewright.secret_files import exposure
 
 PREFIX = "GATEWRIGHT_"
 MINIMUM_KEY_BYTES = 32
@@ -282,3 +284,19 @@ def _refuse_weak_production(settings: Settings) -> None:
         refuse("COOKIE_SECURE", "false", "cookies must not travel over plain HTTP", f"set {PREFIX}COOKIE_SECURE=true")
     if not settings.public_url.startswith("https://"):
         refuse("PUBLIC_URL", settings.public_url, "production is reached over HTTPS", "set it to the https:// address")
+    for variable, path in secret_paths():
+        with contextlib.suppress(OSError):  # what is not there, or cannot be read, was told before
+            if (fault := exposure(path)) is not None:
+                rule = f"{fault[0]}; in production only the service may read keys (files 0600, directories 0700)"
+                refuse(variable.removeprefix(PREFIX), str(path), rule, f"run `{fault[1]}`, and start again")
+
+
+def secret_paths() -> list[tuple[str, Path]]:
+    """Every file and directory that secrets are read from, with the variable that names it."""
+    names = [name for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)]
+    variables = [f"{PREFIX}{name.upper()}_FILE" for name in names]
+    found = [(variable, Path(os.environ[variable])) for variable in variables if variable in os.environ]
+    if (directory := os.environ.get(f"{PREFIX}SECRETS_DIR")) is not None:
+        paths = [Path(directory), *(Path(directory) / f"{PREFIX.lower()}{name}" for name in names)]
+        found += [(f"{PREFIX}SECRETS_DIR", path) for path in paths if path.exists()]
+    return found

@@ -77,7 +77,8 @@ def checkpoint(out: Output = None, json: Json = False) -> None:
     if json:
         _write(out, {**signed.to_dict(), "verifier_key": key})
     elif out is not None:
-        out.write_text(signed.note)
+        with _private(out) as file:
+            file.write(signed.note.encode())
         say(f"{signed.size:,} entries signed in {out}; verifier key {key}")
     else:
         sys.stdout.write(signed.note)
@@ -152,7 +153,7 @@ async def _export(out: Path | None, since: float | None, until: float | None, ma
 
     count = 0
     with ExitStack() as stack:
-        target: IO[bytes] = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
+        target: IO[bytes] = sys.stdout.buffer if out is None else stack.enter_context(_private(out))
         async with opened() as foundation:
             await foundation.monitor.flush()
             store = foundation.store
@@ -186,5 +187,13 @@ def _write(out: Path | None, value: Any) -> None:
         return
     if out.is_dir():
         raise ValidationError(f"{out}: is a directory; name a file.")
-    out.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    with _private(out) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     say(f"written to {out}")
+
+
+def _private(path: Path) -> IO[bytes]:
+    """A file to write, readable by its owner only when it is new: events hold addresses of people."""
+    import os
+
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
