@@ -19,6 +19,7 @@ from pathlib import Path
 
 from gatewright.events import SecurityEvent, event
 from gatewright.monitoring import SecurityMonitor
+from gatewright.monitoring.binding import HeadBinder
 from gatewright.monitoring.entries import entry_of
 from gatewright.storage.sqlite.store import SqliteStore
 
@@ -67,10 +68,11 @@ def bare_sqlite(path: Path, bodies: list[bytes]) -> float:
 async def appends(store: SqliteStore, events: list[SecurityEvent]) -> float:
     """Entries a second in groups, each answered after its commit."""
     entries = [entry_of(one) for one in events]
+    binder = HeadBinder("gatewright/audit", bytes(32))
     gc.collect()
     begin = time.perf_counter()
     for at in range(0, len(entries), GROUP):
-        await store.append_audit(entries[at : at + GROUP])
+        await store.append_audit(entries[at : at + GROUP], binder)
     return len(events) / (time.perf_counter() - begin)
 
 

@@ -22,6 +22,7 @@ EVERYWHERE = "*"
 """The scope of a measure that holds for everyone, and the target that means every limit or route."""
 
 HIGHEST_LEVEL = 4
+LOOPBACK: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
 
 class MeasureKind(StrEnum):
@@ -60,10 +61,12 @@ class Controls:
     Args:
         clock: tells when a measure has ended.
         default_level: the detection level where no measure raises it, 1 to 4.
+        protected: networks that no measure blocks; addresses or CIDR.
     """
 
-    def __init__(self, *, clock: Clock | None = None, default_level: int = 1) -> None:
+    def __init__(self, *, clock: Clock | None = None, default_level: int = 1, protected: Iterable[str] = ()) -> None:
         self._clock = clock or SystemClock()
+        self._protected = [ipaddress.ip_network(text.strip(), strict=False) for text in protected]
         self.default_level = default_level
         self._lock = threading.Lock()
         self._measures: dict[str, Measure] = {}
@@ -111,8 +114,16 @@ class Controls:
         if manufacturer_id is not None and (found := index.blocked.get(manufacturer_id)) is not None:
             return found
         if ip_address is not None and index.networks:
-            return index.network_block(ip_address)
+            found = index.network_block(ip_address)
+            return None if found is not None and self.overlaps_protected(ip_address) else found
         return None
+
+    def overlaps_protected(self, network: str) -> bool:
+        """Whether a network, or an address, has to do with one that no measure blocks."""
+        wanted = ipaddress.ip_network(network.partition("%")[0], strict=False)
+        if isinstance(wanted, ipaddress.IPv6Network) and (mapped := wanted.network_address.ipv4_mapped) is not None:
+            wanted = ipaddress.ip_network(f"{mapped}/{max(wanted.prefixlen - 96, 0)}", strict=False)
+        return any(wanted.version == one.version and wanted.overlaps(one) for one in self._protected)
 
     def snapshot(self) -> list[Measure]:
         """What is in force now, oldest first."""

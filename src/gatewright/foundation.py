@@ -25,10 +25,10 @@ from gatewright.assembly.state import (
     refuse_demo_store,
 )
 from gatewright.clock import Clock, SystemClock
-from gatewright.controls import Controls
+from gatewright.controls import LOOPBACK, Controls
 from gatewright.encryption import Profiles, RecordSource
 from gatewright.encryption.answers import KeptAnswers
-from gatewright.encryption.keyfiles import with_keys
+from gatewright.encryption.keyfiles import make_private_directory, with_keys
 from gatewright.encryption.keyplace import check_key_place
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
@@ -69,7 +69,11 @@ class SecurityFoundation:
         self.clock: Clock = clock or SystemClock()
         first = policy or load_policy(self.settings.policy_file)
         self.sink = FanOut()
-        self.controls = Controls(clock=self.clock, default_level=first.detection.level)
+        self.controls = Controls(
+            clock=self.clock,
+            default_level=first.detection.level,
+            protected=(*LOOPBACK, *self.settings.trusted_proxies, *self.settings.protected_networks),
+        )
         self.store: Store = store or open_store(self.settings)
         self.key_database = key_database(self.settings)
         self.cache: Cache = cache or open_cache(self.settings, self.sink, self.clock)
@@ -122,7 +126,7 @@ class SecurityFoundation:
         if self._open:
             return
         if self.store.durable:
-            self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_directory(self.settings.data_dir)
         await self.store.initialize()
         await refuse_demo_store(self.settings, self.store)
         if self._places is not None:

@@ -44,6 +44,7 @@ _SECRET_VALUE = re.compile(
     r"|(?i:(?<=password)|(?<=passwd)|(?<=secret)|(?<=token)|(?<=api_key)|(?<=apikey)|(?<=api-key)|(?<=mfa_code))"
     r"[\"']?\s{0,4}[=:]\s{0,4}[\"']?[^\s\"'&,;]+"
 )
+_KIND = re.compile(r"[a-z0-9_-]+(?::[a-z0-9_-]+)*")
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _SECRET_MARKS = (
     *("eyj", "gw_", "gwr_", "gwd_", "otpauth:", "gaaaa", "private key", "://", "bearer", "basic"),
@@ -319,6 +320,12 @@ def redact_text(text: str) -> str:
     else:
         text = hide_secrets(text)
     return text if text.isprintable() else escape_control(text)
+
+
+def clean_kind(kind: str) -> str:
+    """The kind of an event or incident: kept as it is when it looks like one (``auth:token:revoked`` names a token
+    and holds none), otherwise treated as any text."""
+    return kind if len(kind) <= 128 and _KIND.fullmatch(kind) else redact_text(kind)
 
 
 def hide_secrets(text: str) -> str:

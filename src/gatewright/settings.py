@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gatewright.errors import ConfigurationError
+from gatewright.secret_files import exposure
 
 PREFIX = "GATEWRIGHT_"
 MINIMUM_KEY_BYTES = 32
@@ -63,6 +66,7 @@ class Settings(BaseSettings):
     model_file: Path | None = None
     inspection_mode: Literal["off", "shadow", "block"] = "block"
     posture_mode: Literal["suggest", "enforce"] = "suggest"
+    protected_networks: Annotated[tuple[str, ...], NoDecode] = ()
     checkpoint_file: Path | None = None
     audit_verify_hours: float = Field(24, ge=0, le=24 * 366)
 
@@ -138,11 +142,23 @@ class Settings(BaseSettings):
             _refuse_weak_production(self)
 
     @field_validator(
-        "previous_secret_keys", "previous_encryption_keys", "legacy_fernet_keys", "trusted_proxies", mode="before"
+        *("previous_secret_keys", "previous_encryption_keys", "legacy_fernet_keys", "trusted_proxies"),
+        "protected_networks",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("protected_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text} is no address or CIDR network, such as 192.0.2.0/24") from None
+        return value
 
     @property
     def database_path(self) -> str:
@@ -274,3 +290,19 @@ def _refuse_weak_production(settings: Settings) -> None:
         refuse("COOKIE_SECURE", "false", "cookies must not travel over plain HTTP", f"set {PREFIX}COOKIE_SECURE=true")
     if not settings.public_url.startswith("https://"):
         refuse("PUBLIC_URL", settings.public_url, "production is reached over HTTPS", "set it to the https:// address")
+    for variable, path in secret_paths():
+        with contextlib.suppress(OSError):  # what is not there, or cannot be read, was told before
+            if (fault := exposure(path)) is not None:
+                rule = f"{fault[0]}; in production only the service may read keys (files 0600, directories 0700)"
+                refuse(variable.removeprefix(PREFIX), str(path), rule, f"run `{fault[1]}`, and start again")
+
+
+def secret_paths() -> list[tuple[str, Path]]:
+    """Every file and directory that secrets are read from, with the variable that names it."""
+    names = [name for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)]
+    variables = [f"{PREFIX}{name.upper()}_FILE" for name in names]
+    found = [(variable, Path(os.environ[variable])) for variable in variables if variable in os.environ]
+    if (directory := os.environ.get(f"{PREFIX}SECRETS_DIR")) is not None:
+        paths = [Path(directory), *(Path(directory) / f"{PREFIX.lower()}{name}" for name in names)]
+        found += [(f"{PREFIX}SECRETS_DIR", path) for path in paths if path.exists()]
+    return found

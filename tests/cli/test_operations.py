@@ -349,7 +349,7 @@ def test_a_text_that_is_no_checkpoint(installed: Command, tmp_path: Path, capsys
 # --- posture, model, migrate ------------------------------------------------------------------------------------
 
 
-def test_the_posture_is_assessed_and_a_measure_applied(installed: Command) -> None:
+def test_the_posture_is_assessed_and_a_measure_applied(installed: Command, capsys: pytest.CaptureFixture[str]) -> None:
     async def trouble(foundation: Any) -> None:
         await foundation.monitor.create_security_incident(
             "brute_force", "high", "many failures", manufacturer_id="mfr_1"
@@ -365,8 +365,13 @@ def test_the_posture_is_assessed_and_a_measure_applied(installed: Command) -> No
         return bool(foundation.controls.mfa_required("mfr_1"))
 
     assert _with_foundation(in_force) is True
-    assert installed("posture", "roll-back", proposal["proposal_id"])["status"] == "rolled_back"
+    (listed,) = installed("posture", "assess", code=1)["in_force"]
+    assert listed["id"] == proposal["measure"]["measure_id"]
+    assert main(["posture", "assess"]) == 1
+    assert "In force" in capsys.readouterr().out
+    assert installed("posture", "roll-back", listed["id"])["status"] == "rolled_back"
     assert _with_foundation(in_force) is False
+    assert installed("posture", "assess", code=1)["in_force"] == []
     assert main(["posture", "apply", "none"]) == 2
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gatewright.storage.audit import (
+    AuditBinding,
     AuditBody,
     AuditFields,
     AuditQuery,
@@ -63,6 +64,57 @@ async def test_an_event_is_kept_once(store: Store) -> None:
     head = await store.append_audit([entry(2), entry(3), entry(1)])
     assert head.size == 3
     assert head.root == root_of([entry(1), entry(2), entry(3)])
+
+
+class Binder:
+    """Binds with a mark of its own, and knows those of ``trusted``."""
+
+    def __init__(self, mark: bytes, *trusted: bytes) -> None:
+        self.mark, self.trusted = mark, (mark, *trusted)
+
+    def bind(self, bound_from: int, size: int, root: bytes) -> AuditBinding:
+        return AuditBinding(bound_from=bound_from, size=size, root=root, mac=self.mark)
+
+    def holds(self, binding: AuditBinding) -> bool:
+        return binding.mac in self.trusted
+
+
+async def test_a_binding_moves_along_with_the_head(store: Store) -> None:
+    binder = Binder(b"one")
+    assert await store.audit_bindings() == (await store.audit_head(), [])
+    await store.append_audit([], binder)
+    assert (await store.audit_bindings())[1] == []
+    for at in range(0, 300, 100):
+        assert not (await store.append_audit([entry(n) for n in range(at, at + 100)], binder)).rebound
+    await store.append_audit([entry(7)], binder)
+    head = await store.audit_head()
+    bound = AuditBinding(bound_from=0, size=300, root=head.root, mac=b"one")
+    assert await store.audit_bindings() == (head, [bound])
+
+
+async def test_what_was_there_before_is_not_bound(store: Store) -> None:
+    await store.append_audit([entry(n) for n in range(5)])
+    assert not (await store.append_audit([entry(5)], Binder(b"one"))).rebound
+    _, (binding,) = await store.audit_bindings()
+    assert (binding.bound_from, binding.size) == (5, 6)
+
+
+async def test_a_binding_that_does_not_hold_is_kept_as_evidence(store: Store) -> None:
+    await store.append_audit([entry(0)], Binder(b"one"))
+    assert (await store.append_audit([entry(1)], Binder(b"two"))).rebound
+    assert not (await store.append_audit([entry(2)], Binder(b"two"))).rebound
+    assert not (await store.append_audit([entry(3)], Binder(b"three", b"two"))).rebound  # a rotated secret
+    await store.append_audit([entry(4)])
+    assert (await store.append_audit([entry(5)], Binder(b"three"))).rebound
+    _, bindings = await store.audit_bindings()
+    assert [(b.bound_from, b.size, b.mac) for b in bindings] == [(0, 1, b"one"), (1, 4, b"three"), (5, 6, b"three")]
+
+
+async def test_writers_at_the_same_time_bind_one_after_the_other(store: Store) -> None:
+    binder = Binder(b"one")
+    await asyncio.gather(*(store.append_audit([entry(100 * n + i) for i in range(20)], binder) for n in range(30)))
+    head, bindings = await store.audit_bindings()
+    assert [(b.bound_from, b.size, b.root) for b in bindings] == [(0, 600, head.root)]
 
 
 async def test_writers_at_the_same_time_take_turns(store: Store) -> None:

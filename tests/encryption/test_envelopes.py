@@ -6,6 +6,7 @@ import base64
 import copy
 import datetime as dt
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from gatewright.clock import ManualClock
 from gatewright.encryption import sealing
 from gatewright.encryption.envelope import CHUNK_BYTES, PREFIX_CHARACTERS, new_subkey
+from gatewright.encryption.fields import EncryptedField, FieldRule, FieldRules
 from gatewright.encryption.manager import ManufacturerEncryptionManager
 from gatewright.errors import (
     ConfigurationError,
@@ -295,7 +297,54 @@ async def test_payloads_of_version_one_still_open_and_move_on() -> None:
     new = await manager.reencrypt_manufacturer_data(old)
     assert new["encryption_metadata"]["version"] == "2.0" and new["encryption_metadata"]["manufacturer_id"] == "a"
     assert await Manager(ROOT).decrypt_manufacturer_data(new) == data
-    assert await Manager(key.decode()).decrypt_manufacturer_data(old) == data
+    assert await Manager(key.decode(), legacy_fernet_keys=key).decrypt_manufacturer_data(old) == data
+
+
+def version_one(key: bytes, data: object, **metadata: object) -> dict[str, Any]:
+    """An envelope as version 1.0 made it; its metadata is authenticated by nothing."""
+    token = Fernet(key).encrypt(json.dumps(data).encode())
+    stated = {"algorithm": "Fernet", "key_id": "k", "version": "1.0", "sensitive_fields": [], **metadata}
+    return {
+        "encrypted_payload": base64.b64encode(token).decode(),
+        "encryption_metadata": {name: value for name, value in stated.items() if value is not None},
+    }
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"field": "profile.tax_id"}, {"field": "profile.tax_id", "version": None}, {"field": ["profile.tax_id"]}],
+)
+async def test_a_payload_of_version_one_passes_as_no_field(metadata: dict[str, object]) -> None:
+    key = Fernet.generate_key()
+    manager = Manager(ROOT, legacy_fernet_keys=[key])
+    old = version_one(key, "12-3456789", **metadata)
+    assert await manager.decrypt_manufacturer_data(old) == "12-3456789"
+    await refused(manager, old, field="profile.tax_id")
+    await refused(manager, old, field="profile.tax_id", manufacturer_id="a")
+    rules = FieldRules("profile", {"tax_id": FieldRule()})
+    with pytest.raises(DecryptionError):
+        await rules.open(manager, {"tax_id": old})
+    with pytest.raises(DecryptionError):
+        await EncryptedField[str](**old).open(manager, field="profile.tax_id")
+
+
+async def test_reencryption_vouches_for_no_label_of_version_one() -> None:
+    key = Fernet.generate_key()
+    manager = Manager(ROOT, legacy_fernet_keys=[key])
+    old = version_one(key, {"v": 1}, field="profile.bank_account", classification="public", manufacturer_id="b")
+    new = await manager.reencrypt_manufacturer_data(old)
+    assert not {"field", "classification", "manufacturer_id"} & new["encryption_metadata"].keys()
+    await refused(manager, new, field="profile.bank_account")
+
+
+@pytest.mark.parametrize("form", [lambda key: key, lambda key: key.decode(), lambda key: key.decode().rstrip("=")])
+async def test_a_root_is_no_fernet_key_unless_a_setting_says_so(form: Callable[[bytes], str | bytes]) -> None:
+    key = Fernet.generate_key()
+    old = version_one(key, {"v": 1})
+    for manager in (Manager(form(key)), Manager(ROOT, previous_keys=[form(key)])):
+        await refused(manager, old)
+        assert "legacy_payloads" not in {f.check for f in (await manager.validate_encryption_compliance()).findings}
+    assert await Manager(form(key), legacy_fernet_keys=[key]).decrypt_manufacturer_data(old) == {"v": 1}
 
 
 async def test_keys_show_themselves_nowhere(manager: Manager) -> None:

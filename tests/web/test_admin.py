@@ -62,6 +62,13 @@ async def test_an_old_second_factor_is_not_enough(
     assert (stale.status_code, stale.json()["code"]) in {(401, "MFA_REQUIRED"), (401, "TOKEN_EXPIRED")}
 
 
+async def test_a_verification_says_what_the_log_was_held_against(
+    http: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
+    told = (await http.get("/v1/admin/audit/verify", headers=admin)).json()
+    assert told["valid"] is True and told["held_against"] and "bound_from" in told
+
+
 READS = [
     "/v1/admin/manufacturers",
     "/v1/admin/events",

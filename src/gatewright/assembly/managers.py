@@ -15,7 +15,7 @@ from gatewright.clock import Clock
 from gatewright.controls import Controls
 from gatewright.encryption import ManufacturerEncryptionManager, Profiles
 from gatewright.events import FanOut
-from gatewright.monitoring import Bounds, SecurityMonitor
+from gatewright.monitoring import SecurityMonitor
 from gatewright.notify import Notifier
 from gatewright.policy import Policy
 from gatewright.rbac import ManufacturerRBACManager
@@ -53,9 +53,9 @@ def monitor(ground: Ground, facts: Callable[[], Awaitable[Mapping[str, Any]]]) -
         root_secret=settings.secret("secret_key"),
         previous_root_secrets=[key_bytes(key.get_secret_value()) for key in settings.previous_secret_keys],
         checkpoint_file=settings.checkpoint_file,
+        anchor_file=f"{settings.database_path}.anchor" if ground.store.durable else None,
         verify_every=settings.audit_verify_hours * HOUR or None,
         posture_mode=settings.posture_mode,
-        bounds=Bounds(protected=settings.trusted_proxies),
         spool_dir=settings.data_dir / "spool" if ground.store.durable else None,
         facts=facts,
     )

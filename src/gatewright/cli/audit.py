@@ -38,19 +38,29 @@ Output = Annotated[Path | None, typer.Option("--out", help="Write here instead o
 def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
     """Read the whole log again: is every entry what it was, where it was, and is none missing?
 
-    Only a checkpoint that was kept elsewhere can show that the end was cut off. Exit code 1 when it is not whole.
+    The root secret shows changes made to the database alone; only a checkpoint kept elsewhere shows that all of it was
+    put back to an older state. Prints what the log was held against. Exit code 1 on a finding.
     """
     found = run(_verify(checkpoint))
     if json:
         print_json(found)
     else:
-        verdict = "whole" if found.valid else f"NOT WHOLE from entry {found.first_bad_index} on ({found.reason})"
-        print_line(f"The audit log is {verdict}. {found.detail}")
+        print_line(f"{_verdict(found)} {found.detail}")
+        for line in found.held_against:
+            print_line(f"  held against {line}")
         print_line(
             f"{found.checked:,} of {found.size:,} entries and {found.checked_checkpoints} checkpoints "
             f"in {found.seconds:.2f} s"
         )
     raise typer.Exit(0 if found.valid else FOUND)
+
+
+def _verdict(found: AuditVerification) -> str:
+    if found.valid:
+        return "The audit log is whole."
+    if found.first_bad_index is None:
+        return f"FINDING ({found.reason})."
+    return f"The audit log is NOT WHOLE from entry {found.first_bad_index} on ({found.reason})."
 
 
 async def _verify(checkpoint: Path | None) -> AuditVerification:
@@ -67,7 +77,8 @@ def checkpoint(out: Output = None, json: Json = False) -> None:
     if json:
         _write(out, {**signed.to_dict(), "verifier_key": key})
     elif out is not None:
-        out.write_text(signed.note)
+        with _private(out) as file:
+            file.write(signed.note.encode())
         say(f"{signed.size:,} entries signed in {out}; verifier key {key}")
     else:
         sys.stdout.write(signed.note)
@@ -142,7 +153,7 @@ async def _export(out: Path | None, since: float | None, until: float | None, ma
 
     count = 0
     with ExitStack() as stack:
-        target: IO[bytes] = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
+        target: IO[bytes] = sys.stdout.buffer if out is None else stack.enter_context(_private(out))
         async with opened() as foundation:
             await foundation.monitor.flush()
             store = foundation.store
@@ -176,5 +187,13 @@ def _write(out: Path | None, value: Any) -> None:
         return
     if out.is_dir():
         raise ValidationError(f"{out}: is a directory; name a file.")
-    out.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    with _private(out) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     say(f"written to {out}")
+
+
+def _private(path: Path) -> IO[bytes]:
+    """A file to write, readable by its owner only when it is new: events hold addresses of people."""
+    import os
+
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))

@@ -11,21 +11,27 @@ from gatewright.cli.opening import opened, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from gatewright.monitoring import Finding, Proposal
+    from gatewright.monitoring import Finding, InForce, Proposal
 
 app = typer.Typer(help="Assess the posture, apply and roll back measures.", no_args_is_help=True)
 
 ProposalId = Annotated[str, typer.Argument(help="The id of a proposal, as `posture assess` shows it.")]
 
+AppliedId = Annotated[
+    str, typer.Argument(help="The id of a measure in force or of its proposal, as `posture assess` shows it.")
+]
+
 
 @app.command()
 def assess(json: Json = False) -> None:
-    """What stands against the posture now, and which measures would answer it. Exit code 1 on a finding."""
-    findings, proposals = run(_assess())
+    """List posture findings, the measures that would answer them, and the measures in force.
+
+    Exit code 1 on a finding."""
+    findings, proposals, in_force = run(_assess())
     if json:
-        print_json({"findings": findings, "proposals": proposals})
+        print_json({"findings": findings, "proposals": proposals, "in_force": in_force})
     elif not findings:
-        print_line("Nothing stands against the posture.")
+        print_line("No posture findings.")
     else:
         print_table(
             "Findings",
@@ -35,13 +41,23 @@ def assess(json: Json = False) -> None:
         if proposals:
             print_table("Proposals", ("id", "what"), [(p.proposal_id, p.summary) for p in proposals])
             print_line("Apply one with `gatewright posture apply ID`.")
+    if in_force and not json:
+        print_table(
+            "In force",
+            ("id", "what", "until", "by"),
+            [
+                (m.id, m.summary, m.until.isoformat(timespec="seconds") if m.until else "-", m.created_by)
+                for m in in_force
+            ],
+        )
+        print_line("Lift one with `gatewright posture roll-back ID`.")
     raise typer.Exit(FOUND if findings else 0)
 
 
-async def _assess() -> tuple[list[Finding], list[Proposal]]:
+async def _assess() -> tuple[list[Finding], list[Proposal], list[InForce]]:
     async with opened() as foundation:
-        findings = await foundation.monitor.assess()
-        return findings, await foundation.monitor.propose()
+        monitor = foundation.monitor
+        return await monitor.assess(), await monitor.propose(), await monitor.measures_in_force()
 
 
 @app.command("apply")
@@ -51,7 +67,7 @@ def apply_proposal(proposal_id: ProposalId, json: Json = False) -> None:
 
 
 @app.command("roll-back")
-def roll_back(proposal_id: ProposalId, json: Json = False) -> None:
+def roll_back(proposal_id: AppliedId, json: Json = False) -> None:
     """Lift what a proposal put in force; what held before holds again."""
     _show(run(_change(proposal_id, apply=False)), "lifted", json=json)
 

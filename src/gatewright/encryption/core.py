@@ -13,7 +13,7 @@ from gatewright.clock import Clock, SystemClock
 from gatewright.encryption.datakey import DataKey
 from gatewright.encryption.derivedring import DerivedKeyRing
 from gatewright.encryption.envelope import Algorithm
-from gatewright.encryption.legacy import LegacyReader, is_fernet_key
+from gatewright.encryption.legacy import LegacyReader
 from gatewright.encryption.providers import SecretProvider
 from gatewright.encryption.root import KeyWrapper, RootKey, root_key
 from gatewright.encryption.sealing import Sealer
@@ -71,8 +71,6 @@ class EncryptionCore(ABC):
         self._compress = compress
         self._cache_size = cache_size
         legacy = [legacy_fernet_keys] if isinstance(legacy_fernet_keys, str | bytes) else list(legacy_fernet_keys)
-        if isinstance(encryption_key, str | bytes) and is_fernet_key(encryption_key):
-            legacy.append(encryption_key)  # the form of key that version 1.0 had: its payloads must open
         self.legacy_keys = len(legacy)
         self._legacy = LegacyReader(legacy)
         self._opening = asyncio.Lock()

@@ -158,12 +158,15 @@ class KeyCalls(EncryptionCore):
     async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope:
         """The same data under the newest key; what the envelope says of owner, classification and field stays.
 
+        Version 1.0 authenticates no labels, so they are dropped: seal the value again to bind it to a field.
+
         Raises:
             DecryptionError: it does not open.
         """
         sealer = await self.sealer()
         opened = await self._opened(encrypted, rescue=True)
-        labels = (opened.metadata.get("classification"), opened.metadata.get("field"))
+        stated = {} if opened.legacy else opened.metadata
+        labels = (stated.get("classification"), stated.get("field"))
         envelope = sealer.seal_now(opened.data, opened.owner, labels)
         return envelope if envelope is not None else await sealer.seal(opened.data, opened.owner, labels)
 

@@ -87,14 +87,26 @@ def _made(path: Path) -> bool:
 
 
 def make_private_directory(directory: Path) -> None:
-    """Make a directory that only its owner may enter; one that exists keeps its permissions."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory that only its owner may enter, and those above it that are missing, whatever the umask; one
+    that exists keeps its permissions."""
+    for missing in [*reversed(directory.parents), directory]:
+        try:
+            missing.mkdir(mode=0o700)
+        except FileExistsError:
+            if not missing.is_dir():
+                raise
+        except OSError:
+            if not missing.is_dir():  # a read-only file system says so before it says that the directory is there
+                raise
+        else:
+            missing.chmod(0o700)
 
 
 def write_private(path: Path, text: str) -> None:
     """Write a new file that only its owner may read, never one that somebody else has put there."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, 0o600)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

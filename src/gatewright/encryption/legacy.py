@@ -1,4 +1,8 @@
-"""Payloads of version 1.0: base64 of a Fernet token over JSON. They open; nothing new is made of that kind."""
+"""Payloads of version 1.0: base64 of a Fernet token over JSON. They open; nothing new is made of that kind.
+
+Nothing authenticates the metadata of such an envelope, so whoever can write the records can write any label into
+it. Only what the token itself holds counts.
+"""
 
 from __future__ import annotations
 
@@ -43,16 +47,3 @@ class LegacyReader:
             return json.loads(self._fernet.decrypt(from_base64(payload)))
         except (InvalidToken, ValueError, RecursionError):
             raise decryption_failed() from None
-
-
-def is_fernet_key(value: object) -> bool:
-    """Whether this is a key in the form that version 1.0 was given: 44 characters of URL-safe base64."""
-    if isinstance(value, bytes):
-        value = value.decode("latin-1")
-    if not isinstance(value, str) or len(value) != 44 or not value.endswith("="):
-        return False
-    try:
-        Fernet(value)
-    except ValueError:
-        return False
-    return True

@@ -34,7 +34,7 @@ class ManufacturerEncryptionManager(KeyCalls):
         algorithm: of new envelopes: ``AES-256-GCM`` or ``ChaCha20-Poly1305``.
         store: where wrapped data keys live. Without a durable one, data keys are derived from the root.
         previous_keys: roots that may still open, newest first.
-        legacy_fernet_keys: keys of payloads of version 1.0.
+        legacy_fernet_keys: keys of payloads of version 1.0; the root is none of them unless it is named here too.
         compress: compress new envelopes; off, because lengths tell where an attacker writes part of the data.
         rotation_days: age at which data keys rotate, above 0.
         max_messages_per_key: messages under one data key, at most 2^32.
@@ -102,7 +102,7 @@ class ManufacturerEncryptionManager(KeyCalls):
             encrypted: what :meth:`encrypt_manufacturer_data` gave, or an envelope of version 1.0.
             manufacturer_id: who asks: an id, or any object with ``manufacturer_id``.
             authorized_context: the same, under the name that older callers use.
-            field: the field that the envelope must belong to.
+            field: the field that the envelope must belong to; version 1.0 envelopes belong to none.
             minimum_key_version: the oldest key version that is taken (version 1.0 counts as 0).
 
         Raises:
@@ -118,8 +118,8 @@ class ManufacturerEncryptionManager(KeyCalls):
         if opened.owner is not None or not opened.legacy:
             self._refuse_foreign(manufacturer_id, opened.owner)
             self._refuse_foreign(authorized_context, opened.owner)
-        if field is not None and opened.metadata.get("field") != field:
-            raise decryption_failed()
+        if field is not None and (opened.legacy or opened.metadata.get("field") != field):
+            raise decryption_failed()  # version 1.0 has no fields: what its metadata says of one, anybody can write
         if minimum_key_version and (opened.legacy or opened.metadata["key_version"] < minimum_key_version):
             raise decryption_failed()
         return opened.data

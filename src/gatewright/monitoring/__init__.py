@@ -6,7 +6,7 @@ from gatewright.monitoring.entries import AuditedEvent
 from gatewright.monitoring.findings import Finding
 from gatewright.monitoring.incidents import Incident
 from gatewright.monitoring.monitor import SecurityMonitor
-from gatewright.monitoring.posture import Bounds, Posture, Proposal
+from gatewright.monitoring.posture import Bounds, InForce, Posture, Proposal
 from gatewright.monitoring.proofs import (
     ConsistencyProof,
     InclusionProof,
@@ -23,6 +23,7 @@ __all__ = [
     "Checkpoint",
     "ConsistencyProof",
     "Finding",
+    "InForce",
     "Incident",
     "InclusionProof",
     "Posture",

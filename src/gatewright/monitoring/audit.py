@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -15,15 +14,15 @@ import msgspec
 from gatewright.clock import Clock
 from gatewright.errors import FieldError, StorageError, StoreUnavailableError, ValidationError
 from gatewright.events import Severity
+from gatewright.monitoring.checkpoint_file import CheckpointFile
 from gatewright.monitoring.checkpoints import Checkpoint, CheckpointSigner, read_checkpoint
 from gatewright.monitoring.entries import SEVERITIES, AuditedEvent, event_of
 from gatewright.monitoring.proofs import ConsistencyProof, InclusionProof, consistency, inclusion
 from gatewright.monitoring.verification import AuditVerification, verify_log
-from gatewright.storage.audit import AuditQuery, AuditStore, StoredCheckpoint
+from gatewright.storage.audit import AuditBinder, AuditBinding, AuditHead, AuditQuery, AuditStore, StoredCheckpoint
 from gatewright.storage.merkle import EMPTY_ROOT
 
 MOST_RESULTS = 1000
-_TAIL = 32 * 1024
 
 
 class AuditLog:
@@ -37,7 +36,9 @@ class AuditLog:
         signing_seed: 32 bytes, the key of the checkpoints; None makes one for this process.
         previous_seeds: keys whose signatures still count.
         checkpoint_file: a file, best on another machine's disk, to which every checkpoint is appended as a JSON
-            string a line, and whose newest one :meth:`verify` holds the log against.
+            string a line, and which :meth:`verify` holds the log against.
+        anchor_file: a file beside the database that keeps the first checkpoints of a log that is bound.
+        binder: checks that the root secret was there when entries were appended.
         report: called with a verification that found something.
     """
 
@@ -51,12 +52,16 @@ class AuditLog:
         signing_seed: bytes | None = None,
         previous_seeds: tuple[bytes, ...] = (),
         checkpoint_file: str | Path | None = None,
+        anchor_file: str | Path | None = None,
+        binder: AuditBinder | None = None,
         report: Callable[[AuditVerification], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._flush, self._clock, self._report = store, flush, clock, report
         self._signer = CheckpointSigner(origin, signing_seed or secrets.token_bytes(32), previous=previous_seeds)
         self._own_key = signing_seed is None
-        self._file = Path(checkpoint_file) if checkpoint_file is not None else None
+        self._file = CheckpointFile(checkpoint_file) if checkpoint_file is not None else None
+        self._anchor = CheckpointFile(anchor_file) if anchor_file is not None else None
+        self._binder = binder
         self.last_verification: AuditVerification | None = None
         """What this process found when it last read the whole log."""
 
@@ -123,12 +128,26 @@ class AuditLog:
             progress: called with entries read and their total.
         """
         await self._settle()
-        kept = [checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)] if checkpoint else []
-        if self._file is not None:
-            kept += await asyncio.to_thread(self._last_in_file)
-        keys = self._signer.verifier_keys
-        found = await verify_log(self._store, keys, kept=kept, strict=not self._own_key, progress=progress)
-        wrong_note = bool(kept) and found.reason == "signature_invalid"  # says nothing about the log
+        given = (
+            [checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)] if checkpoint else []
+        )
+        in_file = await self._in(self._file)
+        anchor = [one for one in await self._in(self._anchor) if self._signer.signed(one)]
+        found = await verify_log(
+            self._store,
+            self._signer.verifier_keys,
+            kept=[*given, *in_file[-1:]],
+            older=[*in_file[:-1], *anchor],
+            binder=self._binder,
+            strict=not self._own_key,
+            progress=progress,
+        )
+        found = msgspec.structs.replace(found, held_against=self._held_against(found, given, in_file, anchor))
+        if found.valid and found.size and self._file is not None and not in_file:
+            fault = await asyncio.to_thread(self._file.fault)
+            if fault is not None:
+                found = msgspec.structs.replace(found, valid=False, reason=fault[0], detail=fault[1])
+        wrong_note = bool(given or in_file) and found.reason == "signature_invalid"  # says nothing about the log
         if not wrong_note:
             self.last_verification = found
         if not found.valid and not wrong_note and self._report is not None:
@@ -136,10 +155,15 @@ class AuditLog:
         return found
 
     async def checkpoint(self) -> Checkpoint:
-        """Sign the log as it is now; keep the result elsewhere."""
+        """Sign the log as it is now; keep the result elsewhere.
+
+        Raises:
+            StorageError: the log is not what the root secret last bound (``AUDIT_DAMAGED``).
+        """
         await self._settle()
-        head = await self._store.audit_head()
-        signed = self._signer.sign(head.size, head.root if head.size else EMPTY_ROOT, self._clock.now())
+        head, bindings = await self._store.audit_bindings()
+        signed = self._sign(head, bindings)
+        await self._report_lost_file(head)
         await self._store.add_checkpoint(
             StoredCheckpoint(
                 size=head.size,
@@ -149,8 +173,20 @@ class AuditLog:
             )
         )
         if self._file is not None:
-            await asyncio.to_thread(self._append_to_file, signed.note)
+            await asyncio.to_thread(self._file.append, signed.note)
+        await self._drop_anchor(signed)
         return signed
+
+    async def begin_witnesses(self) -> None:
+        """Make the checkpoint file of a new log, and the anchor of one that is bound."""
+        head, bindings = await self._store.audit_bindings()
+        if self._binder is None or (head.size and not bindings):
+            return  # nothing binds the log yet
+        with contextlib.suppress(StorageError):  # verify() says what is wrong
+            signed = self._sign(head, bindings)
+            if self._file is not None and not head.size and not await asyncio.to_thread(self._file.path.exists):
+                await asyncio.to_thread(self._file.append, signed.note)
+            await self._drop_anchor(signed)
 
     async def prove(self, event_id: str, *, checkpoint: Checkpoint | str | None = None) -> InclusionProof:
         """Prove that an event is in the log: under ``checkpoint``, or under one made now.
@@ -191,32 +227,73 @@ class AuditLog:
         with contextlib.suppress(StoreUnavailableError):  # what is in the store can be read all the same
             await self._flush()
 
-    def _append_to_file(self, note: str) -> None:
-        path = self._file
-        if path is None:
-            return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(descriptor, msgspec.json.encode(note) + b"\n")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise StorageError(f"The checkpoint file {path} cannot be written: {error.strerror}.") from error
+    def _sign(self, head: AuditHead, bindings: list[AuditBinding]) -> Checkpoint:
+        """A checkpoint of the head; what is not as it was bound gets no signature."""
+        bound_from = None
+        if self._binder is not None and bindings:
+            last = bindings[-1]
+            if (last.size, last.root) != (head.size, head.root) or not self._binder.holds(last):
+                raise StorageError(
+                    "The audit log was not signed: it is not the one that this root secret last bound.",
+                    code="AUDIT_DAMAGED",
+                    recommended_action="Run `gatewright audit verify`.",
+                )
+            bound_from = bindings[0].bound_from if self._binder.holds(bindings[0]) else None
+        elif self._binder is not None and not head.size:
+            bound_from = 0
+        return self._signer.sign(
+            head.size, head.root if head.size else EMPTY_ROOT, self._clock.now(), bound_from=bound_from
+        )
 
-    def _last_in_file(self) -> list[Checkpoint]:
-        """The newest whole line of the file; a last line torn by a power cut is passed over."""
-        if self._file is None or not self._file.exists():
+    async def _report_lost_file(self, head: AuditHead) -> None:
+        """A checkpoint file that was there before is started again, but not in silence."""
+        if self._file is None or self._report is None or not await self._store.list_checkpoints(limit=1):
+            return
+        fault = await asyncio.to_thread(self._file.fault)
+        if fault is not None:
+            reason, detail = fault
+            size, root = head.size, head.root.hex()
+            await self._report(
+                AuditVerification(valid=False, size=size, root=root, checked=0, reason=reason, detail=detail)
+            )
+
+    async def _drop_anchor(self, signed: Checkpoint) -> None:
+        """Keep the first checkpoint of a bound log, and the first with an entry."""
+        if self._anchor is None or signed.bound_from is None:
+            return
+        known = [one.size for one in await self._in(self._anchor) if self._signer.signed(one)]
+        if not known or (signed.size and not max(known)):
+            await asyncio.to_thread(self._anchor.append, signed.note)
+
+    async def _in(self, file: CheckpointFile | None) -> list[Checkpoint]:
+        """The checkpoints of a file; none where it cannot be read."""
+        if file is None:
             return []
-        with self._file.open("rb") as file:
-            file.seek(max(0, self._file.stat().st_size - _TAIL))
-            lines = file.read().split(b"\n")[:-1]
-        for line in reversed(lines):
-            with contextlib.suppress(msgspec.DecodeError):
-                return [read_checkpoint(msgspec.json.decode(line, type=str))]
+        with contextlib.suppress(OSError):
+            return await asyncio.to_thread(file.read)
         return []
+
+    def _held_against(
+        self, found: AuditVerification, given: list[Checkpoint], in_file: list[Checkpoint], anchor: list[Checkpoint]
+    ) -> tuple[str, ...]:
+        """In words, what the log was compared with."""
+        if self._binder is None:
+            lines = ["no root secret: the head of the log is not bound"]
+        elif found.bound_from is None:
+            lines = ["root secret: no entry is bound yet; the next append binds the log"]
+        else:
+            lines = [f"root secret: bound from entry {found.bound_from:,} on"]
+            if found.bound_from:
+                lines[0] += ", changes made to earlier entries before then do not show"
+        if self._file is not None:
+            newest = f", the newest of {in_file[-1].size:,} entries" if in_file else ""
+            lines.append(f"checkpoint file {self._file.path}: {len(in_file):,} checkpoints{newest}")
+        if given:
+            lines.append(f"the checkpoint given: {given[0].size:,} entries")
+        if anchor:
+            lines.append(f"anchor {self._anchor.path if self._anchor else ''}")
+        lines.append(f"checkpoints compared, those in the store included: {found.checked_checkpoints:,}")
+        return tuple(lines)
 
 
 def _invalid(field: str, rule: str, *, code: str = "VALIDATION_FAILED") -> ValidationError:

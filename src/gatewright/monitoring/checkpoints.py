@@ -26,12 +26,14 @@ _MAX_NOTE = 8192
 
 
 class Checkpoint(Record, frozen=True, kw_only=True):
-    """A statement: the log ``origin`` had ``size`` entries and this root (hex). ``note`` is its signed text."""
+    """A statement: the log ``origin`` had ``size`` entries and this root (hex). ``note`` is its signed text.
+    ``bound_from`` is the size from which on the root secret bound the log then, None where it did not."""
 
     origin: str
     size: int
     root: str
     created_at: datetime | None
+    bound_from: int | None = None
     note: str
 
     def __str__(self) -> str:
@@ -56,14 +58,22 @@ class CheckpointSigner:
         self.verifier_key = verifier_key(origin, public[0])
         self.verifier_keys = tuple(verifier_key(origin, key) for key in public)
 
-    def sign(self, size: int, root: bytes, at: datetime) -> Checkpoint:
+    def sign(self, size: int, root: bytes, at: datetime, *, bound_from: int | None = None) -> Checkpoint:
         """A checkpoint of this size and root."""
         moment = at.astimezone(UTC)
         text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\ntime {moment.isoformat()}\n"
+        if bound_from is not None:
+            text += f"bound {bound_from}\n"
         raw = self._key.public_key().public_bytes_raw()
         signature = _key_id(self.origin, raw) + self._key.sign(text.encode())
         note = f"{text}\n{_DASH}{self.origin} {base64.b64encode(signature).decode()}\n"
-        return Checkpoint(origin=self.origin, size=size, root=root.hex(), created_at=moment, note=note)
+        return Checkpoint(
+            origin=self.origin, size=size, root=root.hex(), created_at=moment, bound_from=bound_from, note=note
+        )
+
+    def signed(self, checkpoint: Checkpoint) -> bool:
+        """Whether one of these keys signed the checkpoint."""
+        return signed_by(checkpoint.note, self.verifier_keys)
 
 
 def verifier_key(origin: str, key: Ed25519PublicKey) -> str:
@@ -105,11 +115,13 @@ def read_checkpoint(note: str) -> Checkpoint:
         if not size.isascii() or not size.isdigit() or len(digest) != 32 or not origin:
             raise ValueError("malformed")
         time = next((line[5:] for line in extensions if line.startswith("time ")), None)
+        bound = next((line[6:] for line in extensions if line.startswith("bound ")), None)
         return Checkpoint(
             origin=origin,
             size=int(size),
             root=digest.hex(),
             created_at=datetime.fromisoformat(time) if time else None,
+            bound_from=int(bound) if bound is not None else None,
             note=note,
         )
     except (ValueError, binascii.Error) as error:

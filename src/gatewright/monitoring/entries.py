@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gatewright.events import SecurityEvent, Severity
-from gatewright.logs import any_may_hold_secret, plain_texts, redact, redact_text
+from gatewright.logs import any_may_hold_secret, clean_kind, plain_texts, redact, redact_text
 from gatewright.records import Record
 from gatewright.storage.audit import AuditBody, AuditFields, StoredAuditEntry, decode_body, encode_body, stored_entry
 
@@ -44,21 +44,23 @@ def entry_of(event: SecurityEvent) -> StoredAuditEntry:
     moment = event.timestamp if event.timestamp.tzinfo is not None else event.timestamp.replace(tzinfo=UTC)
     at = (moment - _EPOCH) // _MICROSECOND
     severity = SEVERITIES.get(event.severity, SEVERITIES[Severity.NOTICE])
-    texts = (event.event_id, event.kind, event.manufacturer_id, event.account_id, event.ip_address, event.request_id)
+    kind = clean_kind(str(event.kind))[:_MAX_FIELD]  # it says what happened, as to a token, and is no value
+    ids = (event.manufacturer_id, event.account_id, event.ip_address, event.request_id)
+    texts = (event.event_id, *ids)
     more = (event.session_id, event.actor)
     try:
         shown = plain_texts(event.data) if type(event.data) is dict and _is_plain((*texts, *more)) else None
         if shown is not None and not any_may_hold_secret([*shown, *filter(None, texts), *filter(None, more)]):
-            fields = AuditFields(at, severity, *texts)
+            fields = AuditFields(at, severity, event.event_id, kind, *ids)
             body = encode_body(AuditBody(fields, *more, data=event.data))
             if len(body) <= MAX_BODY:
                 return stored_entry(body, fields)
         data = redact(event.data)
     except Exception as error:  # the caller's object misbehaves, and the event must be kept all the same
         data = {"unreadable": type(error).__name__}
-    event_id, kind, *others = (None if text is None else redact_text(str(text))[:_MAX_FIELD] for text in texts)
+    event_id, *others = (None if text is None else redact_text(str(text))[:_MAX_FIELD] for text in texts)
     session_id, actor = (None if text is None else redact_text(str(text))[:_MAX_FIELD] for text in more)
-    fields = AuditFields(at, severity, event_id or "", kind or "", *others)
+    fields = AuditFields(at, severity, event_id or "", kind, *others)
     body = encode_body(AuditBody(fields, session_id, actor, data))
     if len(body) > MAX_BODY:
         body = encode_body(AuditBody(fields, session_id, actor, {"left_out": f"{len(body)} bytes of data"}))

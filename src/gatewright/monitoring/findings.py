@@ -161,8 +161,8 @@ FACT_CHECKS = (
         fact="audit_intact",
         good=bool,
         severity=Severity.CRITICAL,
-        summary="The audit log is not what it was.",
-        advice="Keep the disk as it is, and compare with a checkpoint kept elsewhere: `gatewright audit verify`.",
+        summary="The last verification of the audit log failed.",
+        advice="Run `gatewright audit verify` for the reason, and keep the disk as it is until you know it.",
     ),
 )
 

@@ -12,7 +12,7 @@ from gatewright.clock import Clock
 from gatewright.controls import network_of
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import EventSink, SecurityEvent, Severity, event, new_event_id
-from gatewright.logs import redact, redact_text
+from gatewright.logs import clean_kind, redact, redact_text
 from gatewright.monitoring.correlation import Correlator
 from gatewright.monitoring.entries import SEVERITIES
 from gatewright.storage.incidents import IncidentStore, StoredIncident
@@ -93,7 +93,7 @@ class Incidents:
             StoredIncident(
                 incident_id=incident_id,
                 dedup_key=f"manual:{dedup_key or incident_id}",
-                kind=redact_text(kind),
+                kind=clean_kind(kind),
                 severity=level,
                 summary=redact_text(summary),
                 manufacturer_id=manufacturer_id,

@@ -20,7 +20,7 @@ from gatewright.events import SecurityEvent, Severity
 from gatewright.logs import get_logger
 from gatewright.monitoring.entries import entry_from, entry_of
 from gatewright.monitoring.spool import Spool
-from gatewright.storage.audit import AuditStore, StoredAuditEntry
+from gatewright.storage.audit import AuditBinder, AuditStore, StoredAuditEntry
 
 T = TypeVar("T")
 
@@ -63,6 +63,8 @@ class Intake:
         handle: called with each batch once it is kept; must not raise.
         retry: seconds before the store is tried again; doubled each time, to twenty times that.
         must_audit: decides what ``emit`` refuses rather than loses when everything is full.
+        binder: binds the head of the log to the root secret with every append.
+        rebound: called once, when the log was not what this or another process last bound.
     """
 
     def __init__(
@@ -74,7 +76,10 @@ class Intake:
         capacity: int = 50_000,
         retry: float = 0.25,
         must_audit: Callable[[SecurityEvent], bool] = must_be_audited,
+        binder: AuditBinder | None = None,
+        rebound: Callable[[], None] | None = None,
     ) -> None:
+        self._binder, self._rebound = binder, rebound
         self._store, self._spool, self._handle = store, spool, handle
         self._capacity, self._must_audit = capacity, must_audit
         self._queue: deque[_Taken] = deque()
@@ -263,7 +268,7 @@ class Intake:
         if self.store_away and now() < self._try_again and not self._closing:
             return False
         try:
-            await self._store.append_audit(entries)
+            head = await self._store.append_audit(entries, self._binder)
         except Exception as error:  # whatever it is, no event may be lost for it
             if not self.store_away:
                 _log.error("the store does not take audit events; they go to the spool", error=error)
@@ -275,6 +280,9 @@ class Intake:
             _log.info("the store takes audit events again")
         self.store_away = False
         self._retry = self._first_retry
+        if head.rebound and self._rebound is not None:
+            rebound, self._rebound = self._rebound, None
+            rebound()
         return True
 
     async def _drain(self) -> bool:

@@ -16,13 +16,14 @@ from gatewright.errors import SecurityError, StoreUnavailableError
 from gatewright.events import EventSink, SecurityEvent, Severity, event
 from gatewright.logs import get_logger
 from gatewright.monitoring.audit import AuditLog
+from gatewright.monitoring.binding import HeadBinder
 from gatewright.monitoring.correlation import RULES, Correlator, Rule
 from gatewright.monitoring.findings import Finding
 from gatewright.monitoring.folding import Folding
 from gatewright.monitoring.incidents import Incident, Incidents
 from gatewright.monitoring.intake import Intake
 from gatewright.monitoring.metrics import Metrics
-from gatewright.monitoring.posture import Bounds, Facts, Mode, Posture, PostureStore, Proposal
+from gatewright.monitoring.posture import Bounds, Facts, InForce, Mode, Posture, PostureStore, Proposal
 from gatewright.monitoring.spool import Spool
 from gatewright.monitoring.verification import AuditVerification
 from gatewright.performance import Report, timings
@@ -62,12 +63,14 @@ class SecurityMonitor:
             includes this monitor.
         controls: the measures that the domains read; share the foundation's.
         clock: the time of what the monitor does by itself.
-        root_secret: the key of the checkpoints is derived from it; made for the process when missing.
-        previous_root_secrets: roots whose checkpoints still count.
+        root_secret: the keys that sign checkpoints and bind the log are derived from it. Without it checkpoints are
+            signed by a key of this process, and nothing binds the log.
+        previous_root_secrets: roots whose checkpoints and bindings still count.
         origin: the log's name on its checkpoints.
         spool_dir: a directory where audit entries wait while the store is away; without it they wait in memory.
         spool_bytes: how much may wait there.
         checkpoint_file: see :class:`~gatewright.monitoring.audit.AuditLog`; best on another machine's disk.
+        anchor_file: where it is noted, outside the store, that the log is bound; made when it is.
         checkpoint_every: seconds between checkpoints while the log grows; one more is made at the end.
         verify_every: seconds between verifications of the whole log, which the processes of one store take in
             turn; None leaves them to people.
@@ -92,6 +95,7 @@ class SecurityMonitor:
         spool_dir: str | Path | None = None,
         spool_bytes: int = 64 * 1024 * 1024,
         checkpoint_file: str | Path | None = None,
+        anchor_file: str | Path | None = None,
         checkpoint_every: float = 600.0,
         verify_every: float | None = None,
         capacity: int = 50_000,
@@ -108,7 +112,16 @@ class SecurityMonitor:
         self._store: MonitorStore = store
         self._sink: EventSink = sink if sink is not None else self
         self.controls = controls if controls is not None else Controls(clock=self._clock)
-        self._intake = Intake(self._store, _spool(spool_dir, spool_bytes), self._handle, capacity=capacity, retry=retry)
+        binder = HeadBinder(origin, root_secret, previous_root_secrets) if root_secret is not None else None
+        self._intake = Intake(
+            self._store,
+            _spool(spool_dir, spool_bytes),
+            self._handle,
+            capacity=capacity,
+            retry=retry,
+            binder=binder,
+            rebound=self._on_rebound,
+        )
         self.audit = AuditLog(
             self._store,
             self._intake.flush,
@@ -117,6 +130,8 @@ class SecurityMonitor:
             signing_seed=_seed(root_secret) if root_secret is not None else None,
             previous_seeds=tuple(_seed(secret) for secret in previous_root_secrets),
             checkpoint_file=checkpoint_file,
+            anchor_file=anchor_file,
+            binder=binder,
             report=self._report_tampering,
         )
         shared = (self._store, self._sink, self._clock)
@@ -138,6 +153,7 @@ class SecurityMonitor:
             return
         if self._owned is not None:
             await self._owned.initialize()
+        await self._begin_witnesses()
         await self._intake.start()
         self._unsubscribe = self._store.changes.subscribe("controls", self._measures_changed)
         await self._load_measures()
@@ -291,6 +307,10 @@ class SecurityMonitor:
         """Put a proposal in force; see :meth:`~gatewright.monitoring.posture.Posture.apply`."""
         return await self.posture.apply(proposal_id, actor=actor)
 
+    async def measures_in_force(self) -> list[InForce]:
+        """The measures in force; see :meth:`~gatewright.monitoring.posture.Posture.in_force`."""
+        return await self.posture.in_force()
+
     async def roll_back(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
         """Lift what a proposal put in force; see :meth:`~gatewright.monitoring.posture.Posture.roll_back`."""
         return await self.posture.roll_back(proposal_id, actor=actor)
@@ -306,17 +326,34 @@ class SecurityMonitor:
 
     async def _report_tampering(self, found: AuditVerification) -> None:
         """The log is not what it was: the gravest incident there is, and it must not hide the finding itself."""
-        _log.error("the audit log is not what it was", index=found.first_bad_index, reason=found.reason)
-        self._tell_of_log("monitoring:audit:tampered", Severity.CRITICAL, found)
+        witness = (found.reason or "").startswith("checkpoint_file")  # what is gone is the witness, not the log
+        kind, severity = ("audit_witness_lost", Severity.HIGH) if witness else ("audit_tampered", Severity.CRITICAL)
+        _log.error("audit_verification_failed", index=found.first_bad_index, reason=found.reason)
+        self._tell_of_log("monitoring:audit:unwitnessed" if witness else "monitoring:audit:tampered", severity, found)
         with contextlib.suppress(SecurityError):
             await self.create_security_incident(
-                "audit_tampered",
-                Severity.CRITICAL,
-                f"The audit log is not what it was. {found.detail}",
-                dedup_key="audit_tampered",
+                kind,
+                severity,
+                found.detail if witness else f"The audit log is not what it was. {found.detail}",
+                dedup_key=kind,
                 first_bad_index=found.first_bad_index,
                 reason=found.reason,
             )
+
+    def _on_rebound(self) -> None:
+        """The log changed behind the service's back: read it now rather than when a verification is due."""
+        _log.error("audit_log_changed_outside_the_service")
+        self._start(self._verify_now())
+
+    async def _verify_now(self) -> None:
+        with contextlib.suppress(SecurityError):
+            await self.audit.verify()
+
+    async def _begin_witnesses(self) -> None:
+        try:
+            await self.audit.begin_witnesses()
+        except SecurityError as error:
+            _log.warning("audit_witness_not_written", error=error)
 
     def _measures_changed(self, _: str) -> None:
         self._start(self._load_measures())

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from gatewright.clock import Clock
-from gatewright.controls import Controls, Measure, MeasureKind, check_measure
+from gatewright.controls import LOOPBACK, Controls, Measure, MeasureKind, check_measure
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.logs import get_logger, redact_text
@@ -30,6 +30,8 @@ Mode = Literal["suggest", "enforce"]
 
 _log = get_logger(__name__)
 _AUTOMATIC = "posture"
+_MEASURE, _PROPOSAL = "mea_", "pro_"
+"""How ids begin; a proposal and the measure that it puts in force have the same rest."""
 
 
 class Bounds(Record, frozen=True, kw_only=True):
@@ -37,8 +39,8 @@ class Bounds(Record, frozen=True, kw_only=True):
 
     ``seconds`` is the longest time of a measure, ``active`` how many automatic measures there may be at once,
     ``detection_level`` the highest level, ``limit_factor`` the strongest tightening, ``kinds`` what may be done
-    at all. Networks that overlap ``protected`` are never blocked: name the platform's own proxies there.
-    ``respect`` is how long (seconds) a measure that a person rolled back is not put in force again.
+    at all. Networks that overlap ``protected``, or those that the controls protect, are never blocked, by
+    people neither. ``respect`` is how long (seconds) a measure that a person rolled back is not put in force again.
     """
 
     seconds: float = 86_400.0
@@ -46,8 +48,19 @@ class Bounds(Record, frozen=True, kw_only=True):
     detection_level: int = 3
     limit_factor: float = 0.25
     kinds: tuple[str, ...] = tuple(kind.value for kind in MeasureKind)
-    protected: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    protected: tuple[str, ...] = LOOPBACK
     respect: float = 86_400.0
+
+
+class InForce(Record, frozen=True, kw_only=True):
+    """A measure in force, as people see it. ``id`` is what rolls it back; ``until`` None: until then."""
+
+    id: str
+    summary: str
+    until: datetime | None
+    reason: str
+    created_at: datetime
+    created_by: str
 
 
 class PostureStore(IncidentStore, MeasureStore, Protocol):
@@ -105,6 +118,8 @@ class Posture:
         proposals = {}
         for finding in await self.assess():
             for answer in finding.answers:
+                if self._is_protected(answer.scope):
+                    continue
                 kept = await self._store.add_proposal(self._proposal(finding, answer))
                 if kept.status == "proposed":
                     proposals[kept.proposal_id] = kept
@@ -141,12 +156,34 @@ class Posture:
             raise
         return msgspec.structs.replace(changed, measure=measure)
 
+    async def in_force(self) -> list[InForce]:
+        """The measures in force, oldest first, each with the id that :meth:`roll_back` takes."""
+        measures = sorted(
+            await self._store.list_measures(now=self._clock.now()), key=lambda m: (m.created_at, m.measure_id)
+        )
+        return [
+            InForce(
+                id=measure.measure_id,
+                summary=_in_words(measure.kind, measure.scope, measure.target, measure.value),
+                until=measure.until,
+                reason=measure.reason,
+                created_at=measure.created_at,
+                created_by=measure.created_by,
+            )
+            for measure in measures
+        ]
+
     async def roll_back(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
         """Lift what a proposal put in force; what held before holds again.
+
+        Args:
+            proposal_id: of the proposal, or of the measure in force.
 
         Raises:
             ValidationError: unknown (``UNKNOWN_PROPOSAL``), or not applied (``PROPOSAL_NOT_OPEN``).
         """
+        if proposal_id.startswith(_MEASURE):
+            return await self._roll_back_measure(proposal_id, actor)
         changed = await self._store.change_proposal(
             proposal_id, expected=("applied",), status="rolled_back", at=self._clock.now(), by=actor
         )
@@ -155,13 +192,47 @@ class Posture:
         await self.lift(changed.measure.measure_id, actor=actor)
         return changed
 
+    async def _roll_back_measure(self, measure_id: str, actor: str | None) -> Proposal:
+        """Lift a measure by its own id, whether a proposal or a person put it in force."""
+        proposal = await self._store.change_proposal(
+            _PROPOSAL + measure_id.removeprefix(_MEASURE),
+            expected=("applied",),
+            status="rolled_back",
+            at=self._clock.now(),
+            by=actor,
+        )
+        lifted = await self.lift(measure_id, actor=actor)
+        if proposal is not None:
+            return proposal
+        if lifted is None:
+            raise _invalid("measure_id", "is not in force", code="UNKNOWN_PROPOSAL")
+        now = self._clock.now()
+        return StoredProposal(
+            proposal_id=measure_id,
+            finding="",
+            summary=_in_words(lifted.kind, lifted.scope, lifted.target, lifted.value),
+            status="rolled_back",
+            measure=lifted,
+            seconds=0.0,
+            created_at=lifted.created_at,
+            changed_at=now,
+            changed_by=actor,
+        )
+
     async def impose(self, measure: Measure, *, actor: str | None = None) -> None:
         """Put a measure in force without a proposal, as staff may.
 
         Raises:
-            ValidationError: see :func:`~gatewright.controls.check_measure`.
+            ValidationError: see :func:`~gatewright.controls.check_measure`; or it would block a protected network.
         """
         check_measure(measure)
+        if self._is_protected(measure.scope):
+            raise _invalid(
+                "scope",
+                f"must not block {measure.scope.partition(':')[2]}: it overlaps a protected network (loopback, "
+                "GATEWRIGHT_TRUSTED_PROXIES, GATEWRIGHT_PROTECTED_NETWORKS)",
+                code="PROTECTED_NETWORK",
+            )
         await self._store.save_measure(measure)
         self._shared.add(measure.measure_id)
         self._controls.apply(measure)
@@ -220,8 +291,7 @@ class Posture:
             return None
         value = answer.value
         if answer.kind == MeasureKind.BLOCK:
-            where, _, name = answer.scope.partition(":")
-            if where != "network" or self._is_protected(name):
+            if not answer.scope.startswith("network:") or self._is_protected(answer.scope):
                 return None
         elif answer.kind == MeasureKind.DETECTION_LEVEL and value > bounds.detection_level:
             return None
@@ -229,10 +299,16 @@ class Posture:
             value = max(value, bounds.limit_factor)
         return msgspec.structs.replace(answer, value=value, seconds=min(answer.seconds, bounds.seconds))
 
-    def _is_protected(self, network: str) -> bool:
-        wanted = ipaddress.ip_network(network)
+    def _is_protected(self, scope: str) -> bool:
+        """Whether this is the scope of a block that must not be."""
+        where, _, name = scope.partition(":")
+        if where != "network":
+            return False
+        wanted = ipaddress.ip_network(name)
         protected = (ipaddress.ip_network(text, strict=False) for text in self.bounds.protected)
-        return any(wanted.version == one.version and wanted.overlaps(one) for one in protected)
+        return self._controls.overlaps_protected(name) or any(
+            wanted.version == one.version and wanted.overlaps(one) for one in protected
+        )
 
     def _finding(self, incident: StoredIncident) -> Finding:
         return from_incident(incident, self._controls.detection_level(incident.manufacturer_id))
@@ -242,7 +318,7 @@ class Posture:
         what = f"{answer.kind}|{answer.scope}|{answer.target}|{answer.value:g}"
         number = hashlib.sha256(what.encode()).hexdigest()[:20]
         measure = Measure(
-            measure_id=f"mea_{number}",
+            measure_id=_MEASURE + number,
             kind=str(answer.kind),
             scope=answer.scope,
             target=answer.target,
@@ -254,9 +330,10 @@ class Posture:
         )
         check_measure(measure)
         return StoredProposal(
-            proposal_id=f"pro_{number}",
+            proposal_id=_PROPOSAL + number,
             finding=finding.kind,
-            summary=f"{_in_words(answer)}: {finding.summary}",
+            summary=f"{_in_words(answer.kind, answer.scope, answer.target, answer.value)}"
+            f" for {answer.seconds / 3600:g} h: {finding.summary}",
             measure=measure,
             seconds=answer.seconds,
             evidence=finding.evidence,
@@ -293,17 +370,16 @@ class Posture:
         )
 
 
-def _in_words(answer: Answer) -> str:
-    hours = f"{answer.seconds / 3600:g} h"
-    who = "everyone" if answer.scope == "*" else answer.scope.replace(":", " ", 1)
-    if answer.kind == MeasureKind.REQUIRE_MFA:
-        return f"Require MFA of {who} for {hours}"
-    if answer.kind == MeasureKind.BLOCK:
-        return f"Block {who} for {hours}"
-    if answer.kind == MeasureKind.DETECTION_LEVEL:
-        return f"Raise the detection level to {answer.value:g} for {who} for {hours}"
-    what = "every limit" if answer.target == "*" else f"the limit {answer.target}"
-    return f"Multiply {what} of {who} by {answer.value:g} for {hours}"
+def _in_words(kind: str, scope: str, target: str, value: float) -> str:
+    who = "everyone" if scope == "*" else scope.replace(":", " ", 1)
+    if kind == MeasureKind.REQUIRE_MFA:
+        return f"Require MFA of {who}"
+    if kind == MeasureKind.BLOCK:
+        return f"Block {who}"
+    if kind == MeasureKind.DETECTION_LEVEL:
+        return f"Raise the detection level to {value:g} for {who}"
+    what = "every limit" if target == "*" else f"the limit {target}"
+    return f"Multiply {what} of {who} by {value:g}"
 
 
 def _invalid(field: str, rule: str, *, code: str = "VALIDATION_FAILED") -> ValidationError:

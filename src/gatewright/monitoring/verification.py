@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from gatewright.monitoring.binding import BindingCheck, Tampered
 from gatewright.monitoring.checkpoints import Checkpoint, read_checkpoint, signed_by
 from gatewright.records import Record
-from gatewright.storage.audit import AuditHead, AuditStore
+from gatewright.storage.audit import AuditBinder, AuditHead, AuditStore
 from gatewright.storage.merkle import CACHED_LEVEL, EMPTY_ROOT, Growth
 
 _BLOCK = 1 << CACHED_LEVEL
@@ -24,8 +25,14 @@ class AuditVerification(Record, frozen=True, kw_only=True):
 
     ``first_bad_index`` is the first entry that cannot be trusted, ``reason`` one of ``entry_altered``,
     ``entry_missing``, ``tail_missing``, ``entry_unaccounted``, ``fields_altered``, ``root_mismatch``,
-    ``checkpoint_mismatch``, ``signature_invalid``. ``unverified_checkpoints`` are signed by keys that this
-    process does not know; their roots were compared all the same.
+    ``checkpoint_mismatch``, ``signature_invalid``; ``binding_mismatch`` (the root secret was not there when this
+    size and root were written), ``entries_unbound`` (entries were added without it), ``binding_removed`` (a
+    checkpoint says that the log was bound before); ``checkpoint_file_missing``, ``checkpoint_file_empty`` and
+    ``checkpoint_file_unreadable``, which say nothing about the entries.
+
+    ``unverified_checkpoints`` are signed by keys that this process does not know; their roots were compared all the
+    same. ``bound_from`` is the size from which on the root secret bound the log; None where it did not.
+    ``held_against`` lists, in words, everything that the log was compared with.
     """
 
     valid: bool
@@ -38,17 +45,11 @@ class AuditVerification(Record, frozen=True, kw_only=True):
     reason: str | None = None
     detail: str = "Every entry is in its place and unchanged."
     seconds: float = 0.0
+    bound_from: int | None = None
+    held_against: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.valid
-
-
-class Tampered(Exception):
-    """The log is not what it was; ends the reading."""
-
-    def __init__(self, index: int, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.index, self.reason, self.detail = index, reason, detail
 
 
 async def verify_log(
@@ -56,34 +57,42 @@ async def verify_log(
     keys: Sequence[str],
     *,
     kept: Sequence[Checkpoint] = (),
+    older: Sequence[Checkpoint] = (),
+    binder: AuditBinder | None = None,
     strict: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditVerification:
-    """Read every entry and compare hashes, positions, search fields, roots and checkpoints.
+    """Read every entry and compare hashes, positions, search fields, roots, bindings and checkpoints.
 
     Args:
         store: the log.
         keys: verifier keys whose signatures count.
         kept: checkpoints that were kept elsewhere; their signatures must hold.
+        older: further ones, of which those with such a signature are compared.
+        binder: checks the bindings of the head; without it they are not looked at.
         strict: whether a checkpoint in the store with another key's signature is a finding.
         progress: called with entries read and their total.
     """
     began = time.perf_counter()
     stored = [read_checkpoint(checkpoint.note) for checkpoint in await store.list_checkpoints()]
-    head = await store.audit_head()
-    reading = _Reading(store, head)
+    head, bindings = await store.audit_bindings()
+    reading = _Reading(store, head, BindingCheck(bindings, binder))
     unknown = 0
     try:
         for checkpoint in kept:
             if not signed_by(checkpoint.note, keys):
                 raise Tampered(0, "signature_invalid", "The checkpoint is not signed by a key of this log.")
+        signed = [*kept, *(checkpoint for checkpoint in older if signed_by(checkpoint.note, keys))]
+        reading.signed = [*signed, *(checkpoint for checkpoint in stored if signed_by(checkpoint.note, keys))]
+        known = {checkpoint.note for checkpoint in reading.signed}
         for checkpoint in stored:
-            if not signed_by(checkpoint.note, keys):
-                unknown += 1
-                if strict:
-                    detail = f"The stored checkpoint of {checkpoint.size} entries is not signed by a key of this log."
-                    raise Tampered(0, "signature_invalid", detail)
-        reading.expect([*stored, *kept])
+            if checkpoint.note in known:
+                continue
+            unknown += 1
+            if strict:
+                detail = f"The stored checkpoint of {checkpoint.size} entries is not signed by a key of this log."
+                raise Tampered(0, "signature_invalid", detail)
+        reading.expect([*stored, *signed])
         await reading.read(progress)
         reading.finish()
     except Tampered as finding:
@@ -94,10 +103,13 @@ async def verify_log(
 class _Reading:
     """One pass over the log, up to the size it had at the beginning."""
 
-    def __init__(self, store: AuditStore, head: AuditHead) -> None:
-        self._store, self._head = store, head
+    def __init__(self, store: AuditStore, head: AuditHead, bindings: BindingCheck) -> None:
+        self._store, self._head, self._bindings = store, head, bindings
         self._growth = Growth()
+        self.signed: list[Checkpoint] = []
+        """The checkpoints whose other statements count too."""
         self._checkpoints: list[Checkpoint] = []
+        self._sizes: set[int] = set()
         self._checked = 0
         self._trusted = 0
         """The log is known to be right up to here, by the last checkpoint that agreed."""
@@ -105,9 +117,11 @@ class _Reading:
     def expect(self, checkpoints: list[Checkpoint]) -> None:
         """Compare with these on the way."""
         self._checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.size)
+        self._sizes = {checkpoint.size for checkpoint in checkpoints} | self._bindings.sizes
         if self._checkpoints and self._checkpoints[-1].size > self._head.size:
             detail = f"A checkpoint speaks of {self._checkpoints[-1].size} entries; the log has {self._head.size}."
             raise Tampered(self._head.size, "tail_missing", detail)
+        self._bindings.expect(self._head.size)
 
     async def read(self, progress: Callable[[int, int], None] | None) -> None:
         size, loop = self._head.size, asyncio.get_running_loop()
@@ -129,13 +143,14 @@ class _Reading:
                 progress(stop, size)
 
     def finish(self) -> None:
-        """The head, and what may lie beyond it."""
+        """The head, what may lie beyond it, and what binds it."""
         head = self._head
         if self._growth.root() != head.root:
             detail = "The entries do not add up to the root of the log."
             raise Tampered(self._trusted, "root_mismatch", detail)
         if head.stored > head.size:
             raise Tampered(head.size, "entry_unaccounted", f"Entries from {head.size} on are not part of the tree.")
+        self._bindings.judge(head.size, self._trusted, self.signed)
 
     def result(self, began: float, unknown: int, finding: Tampered | None) -> AuditVerification:
         whole = AuditVerification(
@@ -146,6 +161,7 @@ class _Reading:
             checked_checkpoints=self._checked,
             unverified_checkpoints=unknown,
             seconds=time.perf_counter() - began,
+            bound_from=self._bindings.bound_from,
         )
         if finding is None:
             return whole
@@ -183,8 +199,8 @@ class _Reading:
                 raise Tampered(first, "entry_altered", detail)
 
     def _grow(self, leaves: list[bytes]) -> None:
-        """Add leaves block by block, and stop at every size that a checkpoint speaks of."""
-        growth, sizes = self._growth, {checkpoint.size for checkpoint in self._checkpoints}
+        """Add leaves block by block, and stop at every size that a checkpoint or a binding speaks of."""
+        growth, sizes = self._growth, self._sizes
         for at in range(0, len(leaves), _BLOCK):
             block = leaves[at : at + _BLOCK]
             inside = any(growth.size < size < growth.size + len(block) for size in sizes)
@@ -200,6 +216,7 @@ class _Reading:
 
     def _compare_checkpoints(self) -> None:
         size, root = self._growth.size, self._growth.root().hex()
+        self._bindings.note(size, self._growth.root())
         for checkpoint in self._checkpoints:
             if checkpoint.size != size:
                 continue

@@ -78,11 +78,31 @@ def stored_entry(body: bytes, fields: AuditFields) -> StoredAuditEntry:
 
 
 class AuditHead(Record, frozen=True, kw_only=True):
-    """The log as a whole. ``stored`` is the number of entries that are really there, which must be ``size``."""
+    """The log as a whole. ``stored`` is the number of entries that are really there, which must be ``size``.
+    ``rebound`` is set by an append that did not find the log as the last binding left it."""
 
     size: int
     root: bytes
     stored: int
+    rebound: bool = False
+
+
+class AuditBinding(Record, frozen=True, kw_only=True):
+    """A MAC over size and root of the log, made from the root secret when entries were appended. It covers the log
+    since it had ``bound_from`` entries: what came before was bound by another, or by none."""
+
+    bound_from: int
+    size: int
+    root: bytes
+    mac: bytes
+
+
+class AuditBinder(Protocol):
+    """What knows the root secret."""
+
+    def bind(self, bound_from: int, size: int, root: bytes) -> AuditBinding: ...
+
+    def holds(self, binding: AuditBinding) -> bool: ...
 
 
 class StoredCheckpoint(Record, frozen=True, kw_only=True):
@@ -112,8 +132,11 @@ class AuditQuery(Record, frozen=True, kw_only=True):
 class AuditStore(Protocol):
     """Grows, never changes: there is no operation that alters or removes an entry."""
 
-    async def append_audit(self, entries: Sequence[StoredAuditEntry]) -> AuditHead:
+    async def append_audit(self, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None = None) -> AuditHead:
         """Add entries at the next indexes and move the head along with them, all or none.
+
+        ``binder`` binds the new head in the same transaction. It renews the last binding only when that one holds
+        for the log as it was found; otherwise a further binding is added and the last one stays, as evidence.
 
         An entry whose ``event_id`` is in the log already is left out, so that a batch may be sent again when it
         is unknown whether it arrived. Safe for several processes.
@@ -121,6 +144,10 @@ class AuditStore(Protocol):
         ...
 
     async def audit_head(self) -> AuditHead: ...
+
+    async def audit_bindings(self) -> tuple[AuditHead, list[AuditBinding]]:
+        """The head and all bindings, oldest first, read at one moment."""
+        ...
 
     async def read_audit(self, start: int, limit: int) -> list[StoredAuditEntry]:
         """Entries with an index of ``start`` or above, in order."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewright.errors import RateLimitExceededError
+from gatewright.access import PLATFORM_ACCESS
+from gatewright.errors import AuthenticationError, RateLimitExceededError
 from gatewright.policy import Policy
 from gatewright.storage.throttle import Rate
 from gatewright.web.network_limit import LIMIT, exceeded, limit_fields
@@ -30,6 +31,8 @@ class Limiter:
         self._sink = foundation.sink
         self._clock = foundation.clock
         self._rbac = foundation.rbac
+        self._auth = foundation.auth
+        self._recent_mfa = foundation.settings.recent_mfa_seconds
         self._go_by(foundation.policy)
 
     def _go_by(self, policy: Policy) -> None:
@@ -48,14 +51,9 @@ class Limiter:
         """
         caller = state.caller
         owner = None if caller is None else caller.manufacturer_id
-        block = self._controls.blocked_by(state.client.ip_address, manufacturer_id=owner)
-        if block is not None:
-            wait = MINUTE if block.until is None else (block.until - self._clock.now()).total_seconds()
-            raise RateLimitExceededError(
-                "Requests from here are refused for a while.", code="BLOCKED", retry_after=max(1.0, wait)
-            )
         if rule.name == "probe":
             return
+        await self._refuse_blocked(state, rule)
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         if caller is None:
@@ -72,6 +70,30 @@ class Limiter:
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         return self._actions.get(LIMIT, self._default)
+
+    async def _refuse_blocked(self, state: RequestState, rule: RouteRule) -> None:
+        """Refuse who is blocked by a measure, all but staff who may lift it."""
+        owner = None if state.caller is None else state.caller.manufacturer_id
+        block = self._controls.blocked_by(state.client.ip_address, manufacturer_id=owner)
+        if block is None or await self._may_lift(state, rule):
+            return
+        wait = MINUTE if block.until is None else (block.until - self._clock.now()).total_seconds()
+        raise RateLimitExceededError(
+            "Requests from your network are temporarily blocked.", code="BLOCKED", retry_after=max(1.0, wait)
+        )
+
+    async def _may_lift(self, state: RequestState, rule: RouteRule) -> bool:
+        """Whether this is a call of the staff with a second factor that is not old: an admin who was blocked with the
+        network can lift the block. Signing in and showing a factor stay blocked, or others there could guess."""
+        if not rule.recent_mfa or rule.permission not in PLATFORM_ACCESS or state.session_id is None:
+            return False
+        if not await self._rbac.has_permission(state.caller, rule.permission):
+            return False
+        try:
+            await self._auth.require_recent_mfa(state.session_id, max_age=self._recent_mfa)
+        except AuthenticationError:
+            return False
+        return True
 
     async def _count(self, state: RequestState, name: str, key: str, rate: Rate, owner: str | None) -> None:
         factor = self._controls.limit_factor(name, owner)

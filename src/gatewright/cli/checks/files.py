@@ -9,25 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gatewright.cli.checks.result import Check, finding, ok
-from gatewright.settings import Settings
+from gatewright.secret_files import exposure
+from gatewright.settings import Settings, secret_paths
 
 LEAST_FREE = 256 * 1024 * 1024
 """Bytes of free disk below which the store may soon have to refuse writes."""
 
-_FILE_VARIABLES = (
-    *("GATEWRIGHT_SECRET_KEY_FILE", "GATEWRIGHT_ENCRYPTION_KEY_FILE", "GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS_FILE"),
-    *("GATEWRIGHT_LEGACY_FERNET_KEYS_FILE", "GATEWRIGHT_SMTP_PASSWORD_FILE"),
-)
-
 
 def check_files(settings: Settings) -> Iterator[Check]:
     """The key files, the data directory and everything in it, and the disk."""
-    secret = [Path(os.environ[name]) for name in _FILE_VARIABLES if name in os.environ]
-    if "GATEWRIGHT_SECRETS_DIR" in os.environ:
-        directory = Path(os.environ["GATEWRIGHT_SECRETS_DIR"])
-        secret += [directory, *sorted(directory.glob("gatewright_*"))]
+    secret = [path for _, path in secret_paths()]
     kept = _kept_files(settings)
-    open_ones = [check for path in [*secret, *kept] if (check := check_private(path)) is not None]
+    open_ones = [check for path in secret if (check := check_secret(path)) is not None]
+    open_ones += [check for path in kept if (check := check_private(path)) is not None]
     yield from open_ones
     if not open_ones:
         count = len(secret) + len(kept)
@@ -44,6 +38,15 @@ def _kept_files(settings: Settings) -> list[Path]:
         if path is not None and path.exists() and path.resolve().parent != settings.data_dir.resolve():
             found.append(path)
     return found
+
+
+def check_secret(path: Path) -> Check | None:
+    """A finding when production would refuse to start on this key file or directory, or it is not there."""
+    try:
+        fault = exposure(path)
+    except OSError as error:
+        return finding("files", f"{path}: {error.strerror}", "Give the path of a file that this user may read.")
+    return finding("files", *fault) if fault is not None else check_private(path)
 
 
 def check_private(path: Path) -> Check | None:

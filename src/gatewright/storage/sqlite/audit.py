@@ -9,11 +9,19 @@ from typing import Any
 
 import msgspec
 
-from gatewright.storage.audit import AuditHead, AuditQuery, StoredAuditEntry, StoredCheckpoint
+from gatewright.storage.audit import (
+    AuditBinder,
+    AuditBinding,
+    AuditHead,
+    AuditQuery,
+    StoredAuditEntry,
+    StoredCheckpoint,
+)
 from gatewright.storage.merkle import Growth
 from gatewright.storage.sqlite.base import SqliteBase
 
 _COLUMNS = "idx, event_id, at, kind, severity, manufacturer_id, account_id, ip_address, request_id, body, leaf_hash"
+_BINDING = "bound_from, size, root, mac"
 _HASH = 32
 
 # The columns as the array at the beginning of the body; comparing texts is a third of the cost of parsing JSON.
@@ -27,11 +35,14 @@ SELECT idx FROM audit_entries WHERE idx >= ? AND idx < ? AND instr(body, CAST('{
 class SqliteAudit(SqliteBase):
     """The AuditStore slice."""
 
-    async def append_audit(self, entries: Sequence[StoredAuditEntry]) -> AuditHead:
-        return await self.engine.write(lambda connection: _append(connection, entries))
+    async def append_audit(self, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None = None) -> AuditHead:
+        return await self.engine.write(lambda connection: _append(connection, entries, binder))
 
     async def audit_head(self) -> AuditHead:
         return await self.engine.read(_head)
+
+    async def audit_bindings(self) -> tuple[AuditHead, list[AuditBinding]]:
+        return await self.engine.read(_bound_head)
 
     async def read_audit(self, start: int, limit: int) -> list[StoredAuditEntry]:
         sql = f"SELECT {_COLUMNS} FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?"  # noqa: S608 - constant
@@ -76,9 +87,11 @@ class SqliteAudit(SqliteBase):
         ]
 
 
-def _append(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) -> AuditHead:
-    size, peaks = connection.execute("SELECT size, peaks FROM audit_head").fetchone()
-    growth = Growth(size, (peaks[at : at + _HASH] for at in range(0, len(peaks), _HASH)))
+def _append(
+    connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None
+) -> AuditHead:
+    growth = _growth(*connection.execute("SELECT size, peaks FROM audit_head").fetchone())
+    before = growth.size, growth.root()
     known = _known(connection, entries)
     rows = []
     for entry in entries:
@@ -94,7 +107,25 @@ def _append(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry])
     # A subtree that stands there already can only be left of a tampered head; the newest wins, verify() tells.
     connection.executemany("INSERT OR REPLACE INTO audit_nodes (level, idx, hash) VALUES (?, ?, ?)", growth.finished)
     connection.execute("UPDATE audit_head SET size = ?, peaks = ?", (growth.size, b"".join(growth.peaks)))
-    return AuditHead(size=growth.size, root=growth.root(), stored=growth.size)
+    head = AuditHead(size=growth.size, root=growth.root(), stored=growth.size)
+    if rows and binder is not None and _bind(connection, binder, *before, head):
+        return msgspec.structs.replace(head, rebound=True)
+    return head
+
+
+def _bind(connection: sqlite3.Connection, binder: AuditBinder, size: int, root: bytes, head: AuditHead) -> bool:
+    """Bind ``head``, which continues ``size`` and ``root``; True when the last binding was not one of these."""
+    row = connection.execute(f"SELECT id, {_BINDING} FROM audit_bindings ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608 - constant
+    last = None if row is None else _binding(*row[1:])
+    if last is not None and (last.size, last.root) == (size, root) and binder.holds(last):
+        new = binder.bind(last.bound_from, head.size, head.root)
+        sql = "UPDATE audit_bindings SET size = ?, root = ?, mac = ? WHERE id = ?"
+        connection.execute(sql, (new.size, new.root, new.mac, row[0]))
+        return False
+    new = binder.bind(size, head.size, head.root)
+    sql = f"INSERT INTO audit_bindings ({_BINDING}) VALUES (?, ?, ?, ?)"  # noqa: S608 - constant
+    connection.execute(sql, (new.bound_from, new.size, new.root, new.mac))
+    return last is not None
 
 
 def _known(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) -> set[str]:
@@ -106,8 +137,27 @@ def _known(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) 
 def _head(connection: sqlite3.Connection) -> AuditHead:
     sql = "SELECT size, peaks, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries) FROM audit_head"
     size, peaks, stored = connection.execute(sql).fetchone()
-    growth = Growth(size, (peaks[at : at + _HASH] for at in range(0, len(peaks), _HASH)))
-    return AuditHead(size=size, root=growth.root(), stored=stored)
+    return AuditHead(size=size, root=_growth(size, peaks).root(), stored=stored)
+
+
+def _bound_head(connection: sqlite3.Connection) -> tuple[AuditHead, list[AuditBinding]]:
+    # One statement, so that no append comes in between.
+    sql = """
+    SELECT h.size, h.peaks, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries), b.bound_from, b.size, b.root, b.mac
+    FROM audit_head AS h LEFT JOIN audit_bindings AS b ORDER BY b.id
+    """
+    rows = connection.execute(sql).fetchall()
+    size, peaks, stored = rows[0][:3]
+    head = AuditHead(size=size, root=_growth(size, peaks).root(), stored=stored)
+    return head, [_binding(*row[3:]) for row in rows if row[3] is not None]
+
+
+def _growth(size: int, peaks: bytes) -> Growth:
+    return Growth(size, (peaks[at : at + _HASH] for at in range(0, len(peaks), _HASH)))
+
+
+def _binding(bound_from: int, size: int, root: bytes, mac: bytes) -> AuditBinding:
+    return AuditBinding(bound_from=bound_from, size=size, root=root, mac=mac)
 
 
 def _conditions(query: AuditQuery) -> tuple[str, list[Any]]:

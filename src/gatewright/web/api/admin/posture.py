@@ -26,8 +26,9 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/posture")
     async def posture(admin: PostureReader) -> Response:
-        """Findings about this installation, each with its remedy."""
-        return answer(page(list(await monitor.assess()), None))
+        """Findings about this installation, each with its remedy, and the measures in force, each with its id."""
+        findings = page(list(await monitor.assess()), None)
+        return answer({**findings, "in_force": await monitor.measures_in_force()})
 
     @api.get("/posture/proposals")
     async def proposals(admin: PostureReader) -> Response:
@@ -41,5 +42,5 @@ def add(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/posture/{measure_id}/roll-back")
     async def roll_back_measure(measure_id: str, admin: PostureApplier) -> Response:
-        """Lift a measure."""
+        """Lift a measure, by its own id or that of its proposal."""
         return answer(await monitor.roll_back(measure_id, actor=admin.account_id))
