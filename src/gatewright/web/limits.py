@@ -62,7 +62,8 @@ class Limiter:
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         if caller is None:
-            network = network_of(state.client.ip_address) if state.client.ip_address else "unknown"
+            # Clients without a known address share one allowance, so that being unknown gains nothing.
+            network = network_of(state.client.ip_address or "") or "unknown"
             await self._count(state, "anonymous_request", f"http:network:{network}", self._anonymous(), None)
             return
         # The stored tier, which permissions go by as well: that of the token is as old as the token.

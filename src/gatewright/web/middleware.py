@@ -54,7 +54,7 @@ class GatewrightMiddleware:
         self._rules = rules or PathRules()
         settings = foundation.settings
         self._max_body = settings.max_body_bytes
-        self._clients = ClientReader(settings.trusted_proxies)
+        self._clients = ClientReader(settings.trusted_proxies, header=settings.client_ip_header)
         self._authenticator = Authenticator(foundation.auth)
         self._limiter = Limiter(foundation)
         treatments = Treatments(
