@@ -10,7 +10,13 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from gatewright.errors import AuthenticationError, InsufficientPermissionsError, SecurityError, StoreUnavailableError
+from gatewright.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InsufficientPermissionsError,
+    SecurityError,
+    StoreUnavailableError,
+)
 from gatewright.events import Severity, event
 from gatewright.logs import bind_request, get_logger
 from gatewright.rbac import ManufacturerContext
@@ -20,9 +26,10 @@ from gatewright.web.body import declared_once, read_body, replay, understand
 from gatewright.web.client import ClientReader
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
+from gatewright.web.paths import check_path, shown_path
 from gatewright.web.problems import Problem, render
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
-from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
+from gatewright.web.rules import UNDECLARED, RouteRule, RuleSource, Scope
 from gatewright.web.treatment import Treatments
 
 if TYPE_CHECKING:
@@ -44,14 +51,22 @@ class GatewrightMiddleware:
     Args:
         app: the ASGI application.
         foundation: an opened :class:`~gatewright.foundation.SecurityFoundation`.
-        rules: which route asks for what; without it every route is open and inspected. For FastAPI use
+        rules: which route asks for what, such as :class:`~gatewright.web.PathRules`. For FastAPI use
             :func:`gatewright.web.install`, which reads the rules off the routes' own dependencies.
+
+    Raises:
+        ConfigurationError: there are no rules.
     """
 
     def __init__(self, app: App, foundation: SecurityFoundation, rules: RuleSource | None = None) -> None:
         self._app = app
         self._foundation = foundation
-        self._rules = rules or PathRules()
+        if rules is None:
+            raise ConfigurationError(
+                "GatewrightMiddleware has no rules, and a route that is not declared must not be open. Pass"
+                " rules=PathRules([...]), or rules=PathRules(default=RouteRule()) to inspect every route and open it."
+            )
+        self._rules = rules
         settings = foundation.settings
         self._max_body = settings.max_body_bytes
         self._clients = ClientReader(settings.trusted_proxies, header=settings.client_ip_header)
@@ -78,7 +93,9 @@ class GatewrightMiddleware:
         scope[KEY] = state
         with bind_request(state.request_id):
             try:
+                check_path(scope)
                 rule = self._rules.resolve(scope)
+                state.route = rule.name
                 admitted = await self._admit(scope, receive, state, rule)
             except (SecurityError, Problem) as error:
                 await self._refuse(scope, send, state, error, started)
@@ -93,6 +110,13 @@ class GatewrightMiddleware:
         if rule.auth != "none":
             await self._authenticator.authenticate(state, required=rule.auth == "required")
         await self._limiter.check(state, rule)
+        if rule is UNDECLARED:
+            raise Problem(
+                403,
+                "ROUTE_NOT_DECLARED",
+                "This method and path are not declared, and what is not declared is refused. Check the URL; whoever"
+                " runs the service declares routes in its PathRules.",
+            )
         await self._authorize(state, rule)
         body: Any = None
         if scope["type"] == "http" and (scope["method"] not in BODILESS or _announces_body(scope)):
@@ -217,7 +241,8 @@ class GatewrightMiddleware:
                 ip_address=state.client.ip_address,
                 request_id=state.request_id,
                 method=scope.get("method", "WEBSOCKET"),
-                path=scope["path"][:200],
+                path=shown_path(scope["path"]),
+                route=state.route,
                 status=status,
                 code=code,
                 by=state.by,
