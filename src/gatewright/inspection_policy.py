@@ -160,6 +160,8 @@ def exclusion_faults(exclusion: Exclusion) -> Iterator[Fault]:
 def _route_faults(key: tuple[str, ...], route: str) -> Iterator[Fault]:
     if _ROUTE.fullmatch(route) is None:
         yield key, "must be a path pattern, with or without a method", 'write "POST /products/{id}" or "/products/*"'
+    elif route.count("*") - route.endswith("*") > 1:
+        yield key, "may have one * at its end and one before", "use {name} for one segment; more * take long to match"
 
 
 def method_and_path(route: str) -> tuple[str, str]:

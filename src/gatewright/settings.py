@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8000"
     account_pages_url: str | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    client_ip_header: str = Field(
+        "X-Forwarded-For", pattern="^[A-Za-z0-9-]{1,64}$", description="the one header in which they name the client"
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824)
     max_header_bytes: int = Field(65_536, ge=4096, le=1_048_576)
     max_header_count: int = Field(100, ge=20, le=1_000)

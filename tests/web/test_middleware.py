@@ -220,7 +220,7 @@ async def test_a_route_that_the_middleware_did_not_check_does_not_run(
     async def bulk(caller: Annotated[ManufacturerContext, Depends(requires("bulk_operations"))]) -> None:
         return None
 
-    outer = GatewrightMiddleware(own, foundation, PathRules())
+    outer = GatewrightMiddleware(own, foundation, PathRules(default=RouteRule()))
     transport = httpx.ASGITransport(outer, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.post("/bulk", headers=owner["headers"])
@@ -241,6 +241,9 @@ async def test_rules_by_path_protect_any_application(foundation: SecurityFoundat
         assert (await client.post("/products/1/x", content=b"a")).status_code == 401
         assert (await client.post("/products/1/x", content=b"a", headers=owner["headers"])).status_code == 403
         assert (await client.post("/products/1/x", content=b"a", headers=rich["headers"])).content == b"a"
+        assert (await client.post("/other", content=b"b")).status_code == 403
+    opened = GatewrightMiddleware(plain, foundation, PathRules(default=RouteRule()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(opened), base_url="http://test") as client:
         assert (await client.post("/other", content=b"b")).content == b"b"
 
 

@@ -356,7 +356,7 @@ def test_without_anything_special_nothing_is_made_for_a_request(foundation: Secu
 @pytest.mark.parametrize("path", ["/export/a", "/export/a\nb", "/export/\n", "/export/a\r\n/b"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_rule_by_path_holds_for_any_character_and_for_head(method: str, path: str) -> None:
-    rules = PathRules([("GET", "/export/*", RouteRule(auth="required"))])
+    rules = PathRules([("GET", "/export/*", RouteRule(auth="required"))], default=RouteRule())
     assert rules.resolve({"method": method, "path": path}).auth == "required"
     assert rules.resolve({"method": "POST", "path": path}).auth == "optional"
     policy = InspectionPolicy(routes=(RouteInspection(route="GET /export/*", mode="off"),))

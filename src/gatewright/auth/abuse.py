@@ -75,7 +75,7 @@ class SignInThrottle:
         if device_id is not None:
             await self._take(f"login:device:{device_id}", self.limits.device, client, "device")
             return
-        network = network_of(client.ip_address) if client and client.ip_address else None
+        network = _source_of(client)
         if network is not None:
             await self._take(f"login:network:{network}", self.limits.network, client, "network")
 
@@ -101,7 +101,7 @@ class SignInThrottle:
         Args:
             account_key: keyed hash of the address that was tried, known or not.
         """
-        network = network_of(client.ip_address) if client and client.ip_address else None
+        network = _source_of(client)
         if network is not None:
             cost = max(0, self.limits.failure_cost - 1)
             await self._throttle.throttle(f"login:network:{network}", self._tightened(self.limits.network), cost=cost)
@@ -109,7 +109,7 @@ class SignInThrottle:
 
     async def notice(self, client: ClientInfo | None, account_key: str) -> None:
         """Look whether an attempt that failed, or that a closed door refused, is one of many."""
-        network = network_of(client.ip_address) if client and client.ip_address else None
+        network = _source_of(client)
         if network is None or not self._is_news(network, account_key):
             return
         await self._count(f"stuffing:network:{network}", account_key, self.limits.stuffing_accounts, network, client)
@@ -164,3 +164,9 @@ class SignInThrottle:
     def _tightened(self, rate: Rate) -> Rate:
         factor = self._controls.limit_factor("login")
         return rate if factor >= 1 else Rate(limit=max(1, int(rate.limit * factor)), period=rate.period)
+
+
+def _source_of(client: ClientInfo | None) -> str | None:
+    """The network that an attempt counts for. Clients without a known address share one, called ``unknown``; a call
+    of the library that names no client has none."""
+    return None if client is None else network_of(client.ip_address or "") or "unknown"

@@ -1,21 +1,34 @@
-"""The address a request comes from, behind proxies that are trusted, read from the right.
+"""Client address behind trusted proxies.
 
-Anyone may write anything on the left of ``X-Forwarded-For``; only what a trusted proxy added on the right is
-worth something. So one goes from the peer leftwards as long as the hops are trusted, and the first that is
-not is the client. RFC 7239 for ``Forwarded``.
+One header counts: the one that the platform's own proxy writes. Every other forwarding header is text from a
+stranger. Clients can write anything on the left of a list header, so the list is read from the right: from the peer
+leftwards for as long as the hops are trusted proxies, and the first one that is not is the client.
+
+A trusted proxy that does not name its client in a readable way leaves the client unknown. Taking the proxy's own
+address instead would let one client spend the allowance of all of them, and get the proxy blocked. A missing header
+is no exception: a client can ask some proxies to drop it (``Connection: X-Forwarded-For``, CVE-2022-31813).
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from gatewright.errors import ConfigurationError
 
+DEFAULT_HEADER = "X-Forwarded-For"
+
 MAX_HEADER = 4_096
-"""Characters of a forwarding header that are read; the right end counts, so the left is cut."""
+"""Characters of a list header that are read, from the right."""
 
 MAX_HOPS = 32
+"""Hops that are followed. A longer chain of trusted proxies leaves the client unknown."""
+
+UNREADABLE = "unknown"
+"""A hop that names no address (RFC 7239 §6.2)."""
+
+_PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]{1,64})")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -25,13 +38,16 @@ class TrustedProxies:
     """Finds the client's address.
 
     Args:
-        networks: addresses and CIDR networks of the proxies that are trusted; none: the peer is the client.
+        networks: addresses and CIDR networks of the trusted proxies; with none, the peer is the client.
+        header: the header that these proxies write. ``X-Forwarded-For`` and ``Forwarded`` (RFC 7239) are lists;
+            any other header holds exactly one address, such as ``X-Real-IP`` or ``CF-Connecting-IP``.
 
     Raises:
-        ConfigurationError: one of them is no address or network.
+        ConfigurationError: one of the networks is not an address or network.
     """
 
-    def __init__(self, networks: Iterable[str] = ()) -> None:
+    def __init__(self, networks: Iterable[str] = (), *, header: str = DEFAULT_HEADER) -> None:
+        self.header = header.lower()
         self._networks: list[Network] = []
         for text in networks:
             try:
@@ -50,41 +66,39 @@ class TrustedProxies:
             found.version == network.version and found in network for network in self._networks
         )
 
-    def client_address(
-        self, peer: str | None, *, forwarded: Iterable[str] = (), x_forwarded_for: Iterable[str] = ()
-    ) -> str | None:
-        """The client's address: the first from the right that is no trusted proxy.
-
-        A hop that names no address ends the way: the proxy that wrote it is the nearest that is known. Where a
-        proxy sends both headers, ``Forwarded`` counts.
+    def client_address(self, peer: str | None, values: Iterable[str] = ()) -> str | None:
+        """The client's address in its shortest form, or None where it is unknown.
 
         Args:
             peer: the address of the connection.
-            forwarded, x_forwarded_for: the values of these headers, in the order in which they came.
+            values: the values of :attr:`header`, in the order in which they came.
         """
-        if peer is None or not self._networks or not self.trusts(peer):
-            return _plain(peer)
-        hops = _forwarded_hops(forwarded) or _list_hops(x_forwarded_for)
-        nearest = peer
-        for hop in reversed(hops[-MAX_HOPS:]):
-            address = _hop_address(hop)
-            if address is None:
+        found = _address(peer) if peer else None
+        if found is None or not self.trusts(str(found)):
+            return None if found is None else str(found)
+        nearest: str | None = None
+        for count, hop in enumerate(self._hops(list(values))):
+            nearest = _hop_address(hop) if count < MAX_HOPS else None
+            if nearest is None or not self.trusts(nearest):
                 break
-            nearest = address
-            if not self.trusts(address):
-                break
-        return _plain(nearest)
+        return nearest
 
-
-def _plain(address: str | None) -> str | None:
-    """IPv4 in IPv6 clothes (``::ffff:192.0.2.1``) as IPv4; anything that is no address as it is."""
-    found = _address(address) if address else None
-    return str(found) if found is not None else address
+    def _hops(self, values: list[str]) -> Iterator[str]:
+        """What the header names, the nearest hop first."""
+        if self.header == "x-forwarded-for":
+            hops = reversed(_joined(values).split(","))
+            yield from (hop for hop in hops if hop.strip(" \t"))
+        elif self.header == "forwarded":
+            elements = _from_the_right(_joined(values), ",")
+            yield from (_for_of(element) for element in elements if element.strip(" \t"))
+        elif values:
+            yield values[0] if len(values) == 1 else UNREADABLE
 
 
 def _address(text: str) -> Address | None:
+    """An address without its zone; IPv4 mapped into IPv6 (``::ffff:192.0.2.1``) as IPv4."""
     try:
-        found = ipaddress.ip_address(text.split("%", 1)[0])
+        found = ipaddress.ip_address(text.partition("%")[0] if ":" in text else text)
     except ValueError:
         return None
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
@@ -94,30 +108,63 @@ def _address(text: str) -> Address | None:
 
 def _hop_address(text: str) -> str | None:
     """The address of ``192.0.2.1``, ``192.0.2.1:80``, ``[2001:db8::1]:80`` or ``2001:db8::1``."""
-    hop = text.strip().strip('"').strip()
+    hop, port = text.strip(" \t"), ""
     if hop.startswith("["):
-        hop = hop[1:].partition("]")[0]
+        hop, bracket, port = hop[1:].partition("]")
+        if not bracket or ":" not in hop:
+            return None
     elif hop.count(":") == 1:
-        hop = hop.partition(":")[0]
+        hop, colon, port = hop.partition(":")
+        port = colon + port
+    if port and _PORT.fullmatch(port) is None:
+        return None
     found = _address(hop)
-    return str(found) if found is not None else None
+    return None if found is None else str(found)
 
 
-def _list_hops(values: Iterable[str]) -> list[str]:
-    joined = ",".join(values)[-MAX_HEADER:]
-    return [hop for hop in joined.split(",") if hop.strip()]
+def _joined(values: list[str]) -> str:
+    """The lines of a list header as one list; a hop that does not fit into the bounds is unreadable."""
+    joined = ",".join(values)
+    if len(joined) > MAX_HEADER:
+        joined = f"{UNREADABLE},{joined[-MAX_HEADER:].partition(',')[2]}"
+    return joined
 
 
-def _forwarded_hops(values: Iterable[str]) -> list[str]:
-    """The ``for`` of each element; an element without one is a hop that names no address.
+def _for_of(element: str) -> str:
+    """The one ``for`` of an element of ``Forwarded``."""
+    found: str | None = None
+    for pair in _from_the_right(element, ";"):
+        if not pair.strip(" \t"):
+            continue
+        name, equals, value = pair.partition("=")
+        value = value.strip(" \t")
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = value[1:-1]
+        elif '"' in value:
+            return UNREADABLE
+        if name.strip(" \t").lower() == "for":
+            if found is not None:
+                return UNREADABLE
+            found = value
+        elif not equals:
+            return UNREADABLE
+    return found or UNREADABLE
 
-    Quotes are not minded when splitting: an address holds no comma, and a quote that a client left open must
-    not swallow what the proxy added behind it.
+
+def _from_the_right(text: str, separator: str) -> Iterator[str]:
+    """The parts of ``text`` between separators outside quoted strings, the last first.
+
+    Read from the right, a quotation mark that a client left open on the left cannot swallow what the proxy added.
+    What the proxy copied into quotes (``host="a, for=192.0.2.1"``) is not a hop.
     """
-    joined = ",".join(values)[-MAX_HEADER:]
-    hops = []
-    for element in joined.split(","):
-        if element.strip():
-            pairs = (pair.partition("=") for pair in element.split(";"))
-            hops.append(next((value.strip() for name, _, value in pairs if name.strip().lower() == "for"), "unknown"))
-    return hops
+    end, quoted = len(text), False
+    for place in range(len(text) - 1, -1, -1):
+        char = text[place]
+        if char == '"':
+            before = text[:place]
+            if (len(before) - len(before.rstrip("\\"))) % 2 == 0:
+                quoted = not quoted
+        elif char == separator and not quoted:
+            yield text[place + 1 : end]
+            end = place
+    yield text[:end]

@@ -125,7 +125,7 @@ class Quotas:
         self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str = ""
     ) -> list[UsageResult]:
         """As :meth:`take`; raises QuotaExceededError for the resource that is refused, and takes none."""
-        results = await self.take(manufacturer, amounts)
+        results = await self.take(manufacturer, amounts, operation_context)
         for result in results:
             if not result.allowed:
                 raise self._exceeded(manufacturer, result, operation_context)

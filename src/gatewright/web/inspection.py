@@ -195,6 +195,7 @@ class Inspector:
                 request_id=state.request_id,
                 method=scope.get("method", "WEBSOCKET"),
                 path=scope["path"][:200],
+                route=state.route,
                 risk_score=round(found.risk_score, 3),
                 confidence=round(found.confidence, 3),
                 truncated=found.truncated,

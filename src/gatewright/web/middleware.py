@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.errors import (
     AuthorizationError,
+    ConfigurationError,
     InsufficientPermissionsError,
     MFARequiredError,
     SecurityError,
@@ -29,10 +30,11 @@ from gatewright.web.header_bounds import HeaderBounds
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
 from gatewright.web.network_limit import NetworkLimit
-from gatewright.web.problems import render
+from gatewright.web.paths import check_path, shown_path
+from gatewright.web.problems import Problem, render
 from gatewright.web.repeats import Repeats
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
-from gatewright.web.rules import PathRules, RouteRule, RuleSource, Scope
+from gatewright.web.rules import UNDECLARED, RouteRule, RuleSource, Scope
 from gatewright.web.security_headers import missing_from
 from gatewright.web.treatment import Treatments
 
@@ -55,9 +57,12 @@ class GatewrightMiddleware:
     Args:
         app: the ASGI application.
         foundation: an opened :class:`~gatewright.foundation.SecurityFoundation`.
-        rules: which route asks for what; without it every route is open and inspected. For FastAPI use
+        rules: which route asks for what, such as :class:`~gatewright.web.PathRules`. For FastAPI use
             :func:`gatewright.web.install`, which reads the rules off the routes' own dependencies.
         idempotency: whether a POST with an ``Idempotency-Key`` that is sent again gets its first answer.
+
+    Raises:
+        ConfigurationError: there are no rules.
     """
 
     def __init__(
@@ -71,10 +76,15 @@ class GatewrightMiddleware:
         self._repeats = Repeats(app, foundation=foundation) if idempotency else None
         self._app: App = self._repeats or app
         self._foundation = foundation
-        self._rules = rules or PathRules()
+        if rules is None:
+            raise ConfigurationError(
+                "GatewrightMiddleware has no rules, and a route that is not declared must not be open. Pass"
+                " rules=PathRules([...]), or rules=PathRules(default=RouteRule()) to inspect every route and open it."
+            )
+        self._rules = rules
         settings = foundation.settings
         self._max_body = settings.max_body_bytes
-        self._clients = ClientReader(settings.trusted_proxies)
+        self._clients = ClientReader(settings.trusted_proxies, header=settings.client_ip_header)
         self._authenticator = Authenticator(foundation.auth)
         self._limiter = Limiter(foundation)
         self._network = NetworkLimit(foundation, self._limiter.anonymous_rate)
@@ -102,7 +112,9 @@ class GatewrightMiddleware:
         with bind_request(state.request_id):
             try:
                 self._headers.check(scope, fields)
+                check_path(scope)
                 rule = self._rules.resolve(scope)
+                state.route = rule.name
                 admitted = await self._admit(scope, receive, state, rule)
             except SecurityError as error:
                 await self._refuse(scope, send, state, await self._network.charged(state, error), started)
@@ -116,6 +128,13 @@ class GatewrightMiddleware:
             raise StoreUnavailableError("Events cannot be kept at the moment.", code="AUDIT_UNAVAILABLE", retry_after=5)
         await self._network.identify(state, rule, self._authenticate)
         await self._limiter.check(state, rule)
+        if rule is UNDECLARED:
+            raise Problem(
+                403,
+                "ROUTE_NOT_DECLARED",
+                "This method and path are not declared, and what is not declared is refused. Check the URL; whoever"
+                " runs the service declares routes in its PathRules.",
+            )
         await self._authorize(state, rule)
         body: Any = None
         if scope["type"] == "http" and (scope["method"] not in BODILESS or _announces_body(scope)):
@@ -273,7 +292,8 @@ class GatewrightMiddleware:
                 ip_address=state.client.ip_address,
                 request_id=state.request_id,
                 method=scope.get("method", "WEBSOCKET"),
-                path=scope["path"][:200],
+                path=shown_path(scope["path"]),
+                route=state.route,
                 status=status,
                 code=code,
                 by=state.by,

@@ -34,8 +34,8 @@ class RequestState:
     ``caller`` is None for an anonymous request. ``fields`` are the headers, the first of each name.
     ``permissions`` is None where the caller has all that its tier and role give, or the ceiling of an API key, which
     is then ``key``.
-    ``rule`` is what the middleware checked before the application ran. ``repeated`` is an answer that was given
-    before: nothing is taken for it.
+    ``rule`` is what the middleware checked before the application ran, ``route`` its name.
+    ``repeated`` is an answer that was given before: nothing is taken for it.
     """
 
     request_id: str
@@ -52,6 +52,7 @@ class RequestState:
     taken_at: datetime | None = None
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     rule: RouteRule | None = None
+    route: str | None = None
     repeated: bool = False
     charged: bool = False
     not_run: bool = False

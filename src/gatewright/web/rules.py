@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, get_args
+
+from msgspec.structs import replace
 
 from gatewright.errors import ConfigurationError
 from gatewright.inspection_policy import Exclusion, Mode, ThreatName, exclusion_faults
 from gatewright.records import Record
-
-Scope = MutableMapping[str, Any]
-"""An ASGI scope."""
+from gatewright.web.paths import (
+    LONGEST_REMEMBERED,
+    WEBSOCKET,
+    Scope as Scope,
+    check_template,
+    is_for,
+    method_of,
+    operation,
+    path_pattern,
+    route_path,
+)
 
 SECRET_FIELDS = frozenset({"password", "new_password", "current_password"})
 """Fields whose values are compared, never interpreted: a good password may well look like an attack. No code or token
@@ -79,73 +88,154 @@ class RuleSource(Protocol):
     def resolve(self, scope: Scope) -> RouteRule: ...
 
 
+UNDECLARED = RouteRule(auth="none", inspection="off")
+"""The rule of a request that no rule covers: it is counted, and then refused."""
+
+
 class PathRules:
     """Rules by method and path pattern, for any ASGI application; the first that fits decides.
 
+    Patterns are those of Starlette, and match as its router does: below ``root_path``, decoded, by case, and with or
+    without the trailing slash as written. A request that no rule covers is refused: 403 ``ROUTE_NOT_DECLARED``.
+
     Args:
-        rules: (method or ``*``, pattern, rule); in a pattern ``{name}`` stands for one segment and a last
-            ``*`` for the rest: ``("POST", "/products/{id}/images/*", RouteRule(permission="upload_products"))``.
-        default: the rule of every other request.
+        rules: (method, pattern, rule); in a pattern ``{name}`` stands for one segment, ``{id:int}`` and
+            ``{rest:path}`` for what Starlette takes them for, and a last ``*`` for the rest:
+            ``("POST", "/products/{id}/images/*", RouteRule(permission="upload_products"))``. The method ``*`` is any,
+            ``WEBSOCKET`` a WebSocket, and GET covers HEAD. A rule without a name gets ``POST /products/{id}/images/*``.
+        default: the rule of every other request, in place of the refusal.
+
+    Raises:
+        ConfigurationError: a pattern can never match, or would take long to.
     """
 
-    def __init__(self, rules: Iterable[tuple[str, str, RouteRule]] = (), default: RouteRule = DEFAULT) -> None:
-        self._rules = [(method.upper(), path_pattern(path), rule) for method, path, rule in rules]
+    def __init__(self, rules: Iterable[tuple[str, str, RouteRule]] = (), default: RouteRule = UNDECLARED) -> None:
+        self._rules = []
+        for method, path, rule in rules:
+            check_template(path)
+            named = rule if rule.name is not None else replace(rule, name=operation(method.upper(), path))
+            self._rules.append((method.upper(), path_pattern(path), named))
         self._default = default
 
     def resolve(self, scope: Scope) -> RouteRule:
-        method, path = scope.get("method", "GET"), scope["path"]
+        method, path = method_of(scope), route_path(scope)
         for wanted, pattern, rule in self._rules:
             if is_for(wanted, method) and pattern.fullmatch(path):
                 return rule
         return self._default
 
 
-def is_for(wanted: str, method: str) -> bool:
-    """Whether a rule for the method ``wanted``, or ``*``, is one for ``method``; HEAD is GET (RFC 9110 §9.3.2)."""
-    return wanted in ("*", method) or (method == "HEAD" and wanted == "GET")
-
-
-def path_pattern(path: str) -> re.Pattern[str]:
-    """The expression for a path in which ``{name}`` stands for one segment and ``*`` for anything, line feeds too."""
-    parts = re.split(r"(\{\w+\}|\*)", path)
-    words = (".*" if p == "*" else "[^/]+" if p.startswith("{") else re.escape(p) for p in parts)
-    return re.compile("".join(words), re.DOTALL)
-
-
 class RouterRules:
     """Rules read off the dependencies of a Starlette or FastAPI application's own routes.
 
-    Matching is the router's own, so the middleware and the application cannot disagree about which route a
-    path means. Results are remembered for up to ``size`` paths.
+    Matching is the router's own, so the middleware and the application cannot disagree about which route a path
+    means. A rule without a name gets the method and template of its route, ``POST /products/{id}``. Results are
+    remembered for up to ``size`` requests by all that routing looked at; where that was more than type, method, path
+    and root path, as the header of a Host route, the router is asked each time.
     """
 
     def __init__(self, app: Any, default: RouteRule = DEFAULT, *, size: int = 4096) -> None:
         self._app = app
         self._default = default
         self._size = size
-        self._known: OrderedDict[tuple[str, str], RouteRule] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str, str], RouteRule] = OrderedDict()
+        self._of_routes: dict[tuple[int, str], tuple[Any, RouteRule]] = {}
 
     def resolve(self, scope: Scope) -> RouteRule:
-        key = (scope.get("method", ""), scope["path"])
+        key = (scope["type"], scope.get("method", ""), scope["path"], scope.get("root_path", ""))
         rule = self._known.get(key)
         if rule is None:
-            rule = self._find(self._app.routes, scope) or self._default
+            seen = _WatchedScope(scope, set())
+            rule = self._find(self._app.routes, seen)
+            if seen.beyond or len(key[2]) > LONGEST_REMEMBERED:
+                return rule
             self._known[key] = rule
             if len(self._known) > self._size:
                 self._known.popitem(last=False)
         return rule
 
-    def _find(self, routes: Sequence[Any], scope: Scope) -> RouteRule | None:
+    def _find(self, routes: Sequence[Any], scope: _WatchedScope, prefix: str = "") -> RouteRule:
         from starlette.routing import Match
 
-        for route in routes:
-            match, child = route.matches(scope)
+        for candidate in routes:
+            match, child = candidate.matches(scope)
             if match == Match.FULL:
+                route = getattr(candidate, "starlette_route", None) or candidate
                 inner = inner_routes(route)
                 if inner:
-                    return self._find(inner, {**scope, **child})
-                return rule_of(route)
-        return None
+                    return self._find(inner, scope.below(child), prefix + _mounted_at(route))
+                return self._named(route, scope, prefix)
+        return self._default
+
+    def _named(self, route: Any, scope: Scope, prefix: str) -> RouteRule:
+        """The rule of a route; the same one each time."""
+        template = prefix + (getattr(route, "path_format", None) or "")
+        if scope["type"] == "websocket":
+            template = operation(WEBSOCKET, template)
+        elif getattr(route, "methods", None):
+            template = operation(scope["method"], template)
+        kept = self._of_routes.get((id(route), template))
+        if kept is None:
+            rule = rule_of(route) or self._default
+            named = replace(rule, name=template) if rule.name is None and template else rule
+            kept = self._of_routes[id(route), template] = (route, named)
+        return kept[1]
+
+
+_ROUTED_BY = frozenset({"type", "method", "path", "root_path"})
+_ROUTED_BY |= {"path_params", "app_root_path", "endpoint", "route", "router", "fastapi"}  # made from these on the way
+
+
+class _WatchedScope(dict[str, Any]):
+    """A copy of a scope that notices in ``beyond`` what routing reads of it, besides what rules are remembered by.
+
+    It holds only what may be read freely, so that such a read costs no more than one of a dictionary.
+    """
+
+    def __init__(self, scope: Mapping[str, Any], beyond: set[str]) -> None:
+        super().__init__((name, scope[name]) for name in _ROUTED_BY if name in scope)
+        self.beyond = beyond
+        self._scope = scope
+
+    def below(self, child: Mapping[str, Any]) -> _WatchedScope:
+        """The scope of the routes of a mount."""
+        return _WatchedScope({**self._scope, **dict(super().items()), **child}, self.beyond)
+
+    def __missing__(self, name: str) -> Any:
+        self.beyond.add(name)
+        return self._scope[name]
+
+    def __contains__(self, name: object) -> bool:
+        if name not in _ROUTED_BY:
+            self.beyond.add(str(name))
+        return super().__contains__(name) or name in self._scope
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name in _ROUTED_BY:
+            return super().get(name, default)
+        return self[name] if name in self else default  # noqa: SIM401 - get() is this method
+
+    def _all(self) -> None:
+        """Become the whole scope, for whoever goes through it or copies it."""
+        self.beyond.add("*")
+        for name in self._scope:
+            self.setdefault(name, self._scope[name])
+
+    def __iter__(self) -> Iterator[str]:
+        self._all()
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        self._all()
+        return super().keys()
+
+    def items(self) -> Any:
+        self._all()
+        return super().items()
+
+    def values(self) -> Any:
+        self._all()
+        return super().values()
 
 
 def inner_routes(route: Any) -> Sequence[Any]:
@@ -153,6 +243,12 @@ def inner_routes(route: Any) -> Sequence[Any]:
     if hasattr(route, "effective_candidates"):
         return [*route.effective_candidates(), *route.effective_low_priority_routes()]
     return getattr(route, "routes", None) or ()
+
+
+def _mounted_at(route: Any) -> str:
+    """The template of a mount's own path; nothing for a host or an included router."""
+    template: str = getattr(route, "path_format", None) or ""
+    return template.removesuffix("/{path}")
 
 
 def rule_of(route: Any) -> RouteRule | None:

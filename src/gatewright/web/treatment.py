@@ -26,7 +26,8 @@ from gatewright.inspection_policy import (
 )
 from gatewright.threats import Inspection, ThreatDetectionResult
 from gatewright.threats.walk import Walk
-from gatewright.web.rules import RouteRule, Scope, is_for, path_pattern
+from gatewright.web.paths import LONGEST_REMEMBERED, is_for, method_of, path_pattern, route_path
+from gatewright.web.rules import RouteRule, Scope
 
 KNOWN_PATHS = 4_096
 """Paths whose treatment is remembered."""
@@ -135,11 +136,13 @@ class Treatments:
         mode = rule.inspection or self._mode()
         if not (self._routes or self._exclusions or rule.threats or rule.exclusions):
             return self._plain[mode]
-        key = (scope.get("method", "GET"), scope["path"])
+        key = (method_of(scope), route_path(scope))
         known = self._known.get(key)
         if known is not None and known[0] is rule and known[1] == mode and self._clock.timestamp() <= known[2].ends_at:
             return known[2]
         treatment = self._make(rule, mode, *key)
+        if len(key[1]) > LONGEST_REMEMBERED:
+            return treatment
         self._known[key] = (rule, mode, treatment)
         if len(self._known) > KNOWN_PATHS:
             self._known.popitem(last=False)
