@@ -16,6 +16,7 @@ from gatewright.settings import Settings
 from gatewright.web import GatewrightMiddleware
 from gatewright.web.body_timeout import receive_within
 from gatewright.web.problems import Problem
+from gatewright.web.rules import PathRules, RouteRule
 from tests.web.conftest import Join
 
 Headers = list[tuple[bytes, bytes]]
@@ -123,7 +124,7 @@ async def _post(foundation: SecurityFoundation, chunks: list[bytes], *, then_sta
         "client": ("192.0.2.1", 1),
         "http_version": "1.1",
     }
-    await asyncio.wait_for(GatewrightMiddleware(echo, foundation)(scope, receive, send), 20)
+    await asyncio.wait_for(GatewrightMiddleware(echo, foundation, PathRules(default=RouteRule()))(scope, receive, send), 20)
     return sent
 
 

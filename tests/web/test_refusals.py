@@ -132,7 +132,7 @@ async def test_a_good_client_keeps_working_beside_an_attacker(
     """Same network: tokens go on, new ones of the same service too; so do keys that were accepted before."""
     who = await join("professional")
     made = await foundation.auth.create_api_key(
-        who["manufacturer_id"], "server", permissions=["upload_products"], expires_at=None
+        who["manufacturer_id"], "server", permissions=["upload_products"], account_id=who["account_id"]
     )
     key = {"x-api-key": made.key}
     assert (await http.get("/v1/usage", headers=key)).status_code == 200

@@ -166,7 +166,7 @@ async def test_a_retry_gets_its_first_answer_when_the_quota_is_gone(
     assert (new.status_code, new.json()["code"]) == (429, "QUOTA_EXCEEDED")
     other = await post(http, who, {"a": 2}, path="/paid")
     assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
-    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 5
+    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 50
 
 
 async def test_a_kept_answer_is_no_way_around_the_quota(
@@ -223,7 +223,9 @@ async def test_no_other_credential_finds_an_answer(
     again = await foundation.auth.authenticate_manufacturer(who["email"], PASSWORD)
     await foundation.rbac.update_manufacturer_tier(who["manufacturer_id"], "professional", reason="test")
     keys = [
-        await foundation.auth.create_api_key(who["manufacturer_id"], name, permissions=["export_data"], expires_at=None)
+        await foundation.auth.create_api_key(
+            who["manufacturer_id"], name, permissions=["export_data"], account_id=who["account_id"]
+        )
         for name in ("one", "two")
     ]
     credentials = [
@@ -249,7 +251,7 @@ async def test_of_many_retries_at_the_end_of_the_quota_each_is_answered(
     made = [a.json()["made"] for a in answers if a.status_code == 201]
     assert made and len(set(made)) == 1
     assert (await post(http, who, {}, path="/paid")).json()["made"] == made[0]
-    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 5
+    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 50
 
 
 async def test_a_long_answer_goes_out_and_is_not_kept(app: FastAPI, http: httpx.AsyncClient, join: Join) -> None:

@@ -113,7 +113,7 @@ async def test_sessions_are_listed_and_ended(http: httpx.AsyncClient, join: Join
 
 
 async def test_one_manufacturer_reaches_nothing_of_another(http: httpx.AsyncClient, join: Join) -> None:
-    mine, other = await join(), await join()
+    mine, other = await join(recent_mfa=True), await join()
     await http.delete(f"/v1/sessions/{other['session_id']}", headers=mine["headers"])
     assert (await http.get("/v1/me", headers=other["headers"])).status_code == 200
     for path in ("/v1/devices/dev_x", "/v1/api-keys/key_x"):
