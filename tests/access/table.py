@@ -209,26 +209,36 @@ def expected(call: Call, caller: Caller) -> tuple[int, str] | str:
 
 
 def matrix() -> str:
-    """The table as Markdown: calls down, kinds of callers across."""
-    shown = [c for c in CALLERS if c.out is None]
+    """The table as Markdown: calls down, kinds of callers across, those that are treated alike in one column."""
     refused = ", ".join(c.name for c in CALLERS if c.out is not None)
-    head = ["call", "needs", *(c.name for c in shown)]
-    rows = [_row(head), _row(["---"] * len(head))]
-    for call in CALLS:
-        needs = "nothing" if call.needs == OPEN else call.needs if call.needs == ANYBODY else f"`{call.needs}`"
-        cells = [_cell(expected(call, caller)) for caller in shown]
-        rows.append(_row([f"`{call.route}`", needs + (", step-up" if call.step_up else ""), *cells]))
-    note = (
-        "`yes`: the call is made. `no`: 403, the permission is missing. `person`: 403, API keys cannot make this call. "
-        f"`step up`: 401, show a second factor first.\n\nRefused with 401 or 403 wherever credentials are asked for: "
-        f"{refused}."
+    asked = [call for call in CALLS if call.needs != OPEN]
+    asked = [call for call in asked if "forward-auth" not in call.route or call.route == "GET /v1/forward-auth"]
+    columns: dict[tuple[str, ...], list[str]] = {}
+    for caller in CALLERS:
+        if caller.out is None:
+            columns.setdefault(tuple(_cell(expected(call, caller)) for call in asked), []).append(caller.name)
+    rows = [_row(["call", "needs", *("; ".join(names) for names in columns.values())])]
+    rows.append(_row(["---", "---", *[":-:"] * len(columns)]))
+    for number, call in enumerate(asked):
+        route = call.route.replace("GET /v1/forward-auth", "* /v1/forward-auth")
+        needs = ANYBODY if call.needs == ANYBODY else f"`{call.needs}`"
+        cells = [column[number] for column in columns]
+        rows.append(_row([f"`{route}`", needs + (", step-up" if call.step_up else ""), *cells]))
+    legend = (
+        "`✓` the call is made. `–` 403, the permission is missing. `people` 403, API keys cannot make this call. "
+        "`step-up` 401, show a second factor first. `*` any method, here and on any path below."
     )
-    return "\n".join(rows) + "\n\n" + note
+    everybody = ", ".join(f"`{call.route}`" for call in CALLS if call.needs == OPEN)
+    return (
+        "\n".join([*rows, "", legend])
+        + f"\n\nRefused with 401 or 403 wherever credentials are asked for: {refused}."
+        + f"\n\nAsked for no credentials: {everybody}."
+    )
 
 
 def _cell(outcome: tuple[int, str] | str) -> str:
-    words = {"CREDENTIAL_NOT_ALLOWED": "person", "INSUFFICIENT_PERMISSIONS": "no", "MFA_REQUIRED": "step up"}
-    return "yes" if isinstance(outcome, str) else words[outcome[1]]
+    words = {"CREDENTIAL_NOT_ALLOWED": "people", "INSUFFICIENT_PERMISSIONS": "–", "MFA_REQUIRED": "step-up"}
+    return "✓" if isinstance(outcome, str) else words[outcome[1]]
 
 
 def _row(cells: list[str]) -> str:

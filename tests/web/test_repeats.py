@@ -251,7 +251,7 @@ async def test_of_many_retries_at_the_end_of_the_quota_each_is_answered(
     made = [a.json()["made"] for a in answers if a.status_code == 201]
     assert made and len(set(made)) == 1
     assert (await post(http, who, {}, path="/paid")).json()["made"] == made[0]
-    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 50
+    assert await foundation.rbac.get_current_usage(who["manufacturer_id"], "data_exports") == 5
 
 
 async def test_a_long_answer_goes_out_and_is_not_kept(app: FastAPI, http: httpx.AsyncClient, join: Join) -> None:
