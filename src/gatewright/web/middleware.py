@@ -16,7 +16,7 @@ from gatewright.logs import bind_request, get_logger
 from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
-from gatewright.web.body import declared_once, read_body, replay, understand
+from gatewright.web.body import declared_once, headers_for, plain_body, read_body, replay, understand
 from gatewright.web.client import ClientReader
 from gatewright.web.inspection import Inspector
 from gatewright.web.limits import Limiter
@@ -34,8 +34,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = get_logger("gatewright.web")
-
-BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class GatewrightMiddleware:
@@ -95,18 +93,27 @@ class GatewrightMiddleware:
         await self._limiter.check(state, rule)
         await self._authorize(state, rule)
         body: Any = None
-        if scope["type"] == "http" and (scope["method"] not in BODILESS or _announces_body(scope)):
+        if scope["type"] == "http":
             raw = await read_body(receive, state.header(b"content-length"), rule.max_body or self._max_body)
             if raw is None:
                 return None
             if raw:
-                declared_once(scope["headers"])
-                body = understand(raw, state.header(b"content-type"), state.header(b"content-encoding"))
+                raw, body = await self._understand(scope, raw, state, rule)
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
         await self._take(state, rule)
         state.rule = rule
         return receive
+
+    async def _understand(self, scope: Scope, raw: bytes, state: RequestState, rule: RouteRule) -> tuple[bytes, Any]:
+        """The body to hand on, which may be another than was sent, and the value to inspect."""
+        declared_once(scope["headers"])
+        content_type, encoding = state.header(b"content-type"), state.header(b"content-encoding")
+        plain = await plain_body(raw, content_type, encoding, rule.max_body or self._max_body)
+        if plain is not raw:
+            scope["headers"] = headers_for(scope["headers"], plain)
+            state.fields = first_fields(scope)
+        return plain, understand(plain, content_type)
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
         caller = state.caller
@@ -236,8 +243,3 @@ def require_platform_role(caller: ManufacturerContext, role: str) -> None:
         "This call is for the platform's staff.",
         context={"manufacturer_id": caller.manufacturer_id, "permission": role, "operation_context": "admin"},
     )
-
-
-def _announces_body(scope: Scope) -> bool:
-    """Whether a request of a method that has no body brings one all the same."""
-    return any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in scope["headers"])
