@@ -223,7 +223,8 @@ async def test_health_needs_nobody(http: httpx.AsyncClient) -> None:
         ),
         ({"content": b'{"email": "\xff"}', "headers": {"content-type": "application/json"}}, 400, "INVALID_ENCODING"),
         ({"content": b'{"email": ', "headers": {"content-type": "application/json"}}, 400, "INVALID_JSON"),
-        ({"content": b"\x1f\x8b", "headers": {"content-encoding": "gzip"}}, 415, "ENCODING_NOT_SUPPORTED"),
+        ({"content": b"\x1f\x8b", "headers": {"content-encoding": "gzip"}}, 400, "INVALID_COMPRESSION"),
+        ({"content": b"\x1f\x9d", "headers": {"content-encoding": "compress"}}, 415, "ENCODING_NOT_SUPPORTED"),
         ({"json": {**REGISTRATION, "company_name": "<script>alert(1)</script>"}}, 403, "THREAT_DETECTED"),
     ],
 )

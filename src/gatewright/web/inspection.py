@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote
@@ -13,7 +12,8 @@ from gatewright.errors import SecurityThreatDetectedError
 from gatewright.events import EventSink, Severity, event
 from gatewright.inspection_policy import Exclusion
 from gatewright.threats import Inspection, ThreatDetectionResult
-from gatewright.web.body import MAX_FIELDS, collect
+from gatewright.web.forms import MAX_FIELDS, collect
+from gatewright.web.headers import TARGETS_ASKED_ABOUT, HeaderReader, Key, is_secret
 from gatewright.web.problems import Problem
 from gatewright.web.request import RequestState
 from gatewright.web.rules import SECRET_FIELDS, RouteRule, Scope
@@ -21,27 +21,6 @@ from gatewright.web.treatment import Treatment, Treatments
 
 if TYPE_CHECKING:
     from gatewright.threats import ManufacturerSecurityValidator
-
-INSPECTED_HEADERS = frozenset(
-    {
-        b"user-agent",
-        b"referer",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-api-version",
-        b"accept-language",
-        b"origin",
-        b"content-type",
-    }
-)
-TARGETS_ASKED_ABOUT = frozenset({b"x-original-uri", b"x-original-url", b"x-forwarded-uri"})
-"""Where a proxy that asks whether to let a request pass names its target: nginx, its ingress, Traefik."""
-FROM_A_PAGE = frozenset({b"origin", b"referer"})
-ADDRESS = re.compile(r"\Ahttps?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)")
-"""Scheme, host and port of a page. Browsers name it with every call; that it lies on this machine or in a
-private network is no attack, whatever the same address would be as a value."""
-MEMORY = 4_096
-"""Header values found harmless that are remembered: a client sends the same ones with every request."""
 
 MANY = 100
 """Findings in one value after which the detector stops; what is refused may then stand behind what is not."""
@@ -72,7 +51,7 @@ class Inspector:
         self._sink = sink
         self._controls = controls
         self._treatments = treatments
-        self._harmless: OrderedDict[tuple[int, str], None] = OrderedDict()
+        self._headers = HeaderReader()
         self._judged_by: object = None
 
     async def inspect(self, scope: Scope, body: Any, rule: RouteRule, state: RequestState) -> None:
@@ -91,7 +70,7 @@ class Inspector:
             self.forget()
         owner = None if state.caller is None else state.caller.manufacturer_id
         level = self._controls.detection_level(owner, rule.name)
-        value = self._gather(scope, body, rule, level)
+        value, headers = self._gather(scope, body, rule, level)
         if not value:
             return
         found = await self._validator.inspect(
@@ -101,7 +80,7 @@ class Inspector:
         )
         if not found.threat_detected and not found.truncated:
             if self._validator.detector is detector:
-                self._remember(value.get("headers", {}), level)
+                self._headers.remember(headers, level)
             return
         refused = treatment.refuses(found)
         if not refused and treatment.blocks and len(found.findings) >= MANY:
@@ -127,7 +106,8 @@ class Inspector:
                     return found
         return None
 
-    def _gather(self, scope: Scope, body: Any, rule: RouteRule, level: int) -> dict[str, Any]:
+    def _gather(self, scope: Scope, body: Any, rule: RouteRule, level: int) -> tuple[dict[str, Any], list[Key]]:
+        """What is inspected, and the headers to remember when it is harmless."""
         paths, pairs = [scope["path"]], _query(scope.get("query_string") or b"")
         if b"%25" in (scope.get("raw_path") or b""):
             paths.append(unquote(paths[0]))
@@ -138,35 +118,16 @@ class Inspector:
         value: dict[str, Any] = {"path": paths[0] if len(paths) == 1 else paths}
         if pairs:
             value["query"] = collect(pairs)
-        headers = self._headers(scope, level)
+        headers, new = self._headers.read(scope["headers"], level)
         if headers:
             value["headers"] = headers
         if body is not None:
             value["body"] = without(body, rule.exclude)
-        return value
-
-    def _headers(self, scope: Scope, level: int) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for name, raw in scope["headers"]:
-            if name in INSPECTED_HEADERS:
-                text = raw.decode("latin-1")
-                if name in FROM_A_PAGE:
-                    text = ADDRESS.sub("", text)
-                if text and (level, text) not in self._harmless:
-                    key = name.decode("latin-1")
-                    found[key] = f"{found[key]}, {text}" if key in found else text
-        return found
-
-    def _remember(self, headers: Mapping[str, str], level: int) -> None:
-        for text in headers.values():
-            if len(text) <= 512:
-                self._harmless[level, text] = None
-        while len(self._harmless) > MEMORY:
-            self._harmless.popitem(last=False)
+        return value, new
 
     def forget(self, _: str = "") -> None:
         """Drop the memory: the detector, or its level, is another."""
-        self._harmless.clear()
+        self._headers.forget()
 
     def _report(
         self, found: Inspection, scope: Scope, state: RequestState, treatment: Treatment, *, refused: bool
@@ -212,7 +173,7 @@ def _told(finding: ThreatDetectionResult, mode: str, exclusion: Exclusion | None
         "confidence": round(finding.confidence, 3),
         "path": finding.path,
         "patterns": list(finding.detected_patterns)[:8],
-        "evidence": str(finding.evidence)[:300],
+        "evidence": "[redacted]" if is_secret(finding.path) else str(finding.evidence)[:300],
         "mode": mode,
     }
     if place := _PLACE.fullmatch(finding.path):

@@ -23,7 +23,7 @@ from gatewright.logs import bind_request, get_logger
 from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
-from gatewright.web.body import declared_once, read_body, replay, understand
+from gatewright.web.body import declared_once, headers_for, plain_body, read_body, replay, understand
 from gatewright.web.body_timeout import receive_within
 from gatewright.web.client import ClientReader
 from gatewright.web.header_bounds import HeaderBounds
@@ -47,8 +47,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = get_logger("gatewright.web")
-
-BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class GatewrightMiddleware:
@@ -137,14 +135,13 @@ class GatewrightMiddleware:
             )
         await self._authorize(state, rule)
         body: Any = None
-        if scope["type"] == "http" and (scope["method"] not in BODILESS or _announces_body(scope)):
+        if scope["type"] == "http":
             timed = receive_within(self._body_timeout, scope, receive)
             raw = await read_body(timed, state.header(b"content-length"), rule.max_body or self._max_body)
             if raw is None:
                 return None
             if raw:
-                declared_once(scope["headers"])
-                body = understand(raw, state.header(b"content-type"), state.header(b"content-encoding"))
+                raw, body = await self._understand(scope, raw, state, rule)
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
         if self._repeats is not None:
@@ -159,6 +156,16 @@ class GatewrightMiddleware:
 
     async def _authenticate(self, state: RequestState, rule: RouteRule) -> None:
         await self._authenticator.authenticate(state, required=rule.auth == "required")
+
+    async def _understand(self, scope: Scope, raw: bytes, state: RequestState, rule: RouteRule) -> tuple[bytes, Any]:
+        """The body to hand on, which may be another than was sent, and the value to inspect."""
+        declared_once(scope["headers"])
+        content_type, encoding = state.header(b"content-type"), state.header(b"content-encoding")
+        plain = await plain_body(raw, content_type, encoding, rule.max_body or self._max_body)
+        if plain is not raw:
+            scope["headers"] = headers_for(scope["headers"], plain)
+            state.fields = first_fields(scope)
+        return plain, understand(plain, content_type)
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
         """Credential kind, role and permission first: nobody is asked to step up for what they may not do anyway."""
@@ -310,8 +317,3 @@ def _wrong_credentials(wanted: str) -> AuthorizationError:
     else:
         sentence = "This call takes an API key, not a session."
     return AuthorizationError(sentence, code="CREDENTIAL_NOT_ALLOWED")
-
-
-def _announces_body(scope: Scope) -> bool:
-    """Whether a request of a method that has no body brings one all the same."""
-    return any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in scope["headers"])

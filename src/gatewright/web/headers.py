@@ -1,0 +1,206 @@
+"""Request headers for inspection: all of them but opaque ones, cookies value by value.
+
+What was found harmless is remembered, since a client sends the same headers with every request: for such a one,
+inspection is one look-up in a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gatewright.web.authenticate import SESSION_COOKIE
+from gatewright.web.forms import collect
+
+Key = bytes | tuple[bytes, ...]
+
+OPAQUE = frozenset(
+    {
+        # credentials, and tokens that are compared
+        b"authorization",
+        b"proxy-authorization",
+        b"x-api-key",
+        b"x-device-token",
+        b"x-csrf-token",
+        b"x-xsrf-token",
+        b"dpop",
+        b"idempotency-key",
+        # signatures and digests
+        b"signature",
+        b"signature-input",
+        b"stripe-signature",
+        b"webhook-signature",
+        b"x-hub-signature",
+        b"x-hub-signature-256",
+        b"content-digest",
+        b"repr-digest",
+        b"digest",
+        b"content-md5",
+        # validators and dates
+        b"if-match",
+        b"if-none-match",
+        b"if-range",
+        b"if-modified-since",
+        b"if-unmodified-since",
+        b"date",
+        # ids of requests and traces
+        b"traceparent",
+        b"tracestate",
+        b"b3",
+        b"x-b3-traceid",
+        b"x-b3-spanid",
+        b"x-b3-parentspanid",
+        b"x-b3-sampled",
+        b"x-request-id",
+        b"x-correlation-id",
+        b"x-amzn-trace-id",
+        b"x-cloud-trace-context",
+        b"sentry-trace",
+        b"cf-ray",
+        # the connection
+        b"connection",
+        b"content-length",
+        b"host",
+        b"keep-alive",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"sec-websocket-extensions",
+    }
+)
+"""Headers that are compared, counted or passed along, never interpreted. Only where the value has their form: see
+:data:`_TOKENS`. ``${jndi:...}`` in ``Authorization`` or ``traceparent`` is aimed at the log and is inspected."""
+
+CREDENTIALS = frozenset(
+    {"authorization", "proxy-authorization", "x-api-key", "x-device-token", "x-csrf-token", "x-xsrf-token", "dpop"}
+)
+"""Headers whose values no event shows."""
+
+TARGETS_ASKED_ABOUT = frozenset({b"x-original-uri", b"x-original-url", b"x-forwarded-uri"})
+"""Where a proxy that asks whether to let a request pass names its target: nginx, its ingress, Traefik. They are
+inspected as path and query."""
+
+_FROM_A_PAGE = frozenset({b"origin", b"referer"})
+_ADDRESS = re.compile(r"\Ahttps?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)")
+"""Scheme, host and port of a page. Browsers name it with every call; that it lies on this machine or in a
+private network is no attack, whatever the same address would be as a value."""
+
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_WORD = _LETTERS + b"-"
+_NAME = _WORD + b"_"
+_TOKENS = _LETTERS + b' -._~+/=:;,"@*?'
+_OWN_COOKIES = SESSION_COOKIE.encode()
+_SECRET_PATHS = tuple(
+    f"$.headers{step}"
+    for name in (*sorted(CREDENTIALS), "cookie")
+    for step in ([f"['{name}']", f".{name}"] if name != "cookie" else [f".cookie['{SESSION_COOKIE}"])
+)
+_FLAT_OBJECT = re.compile(rb"\{(?:[A-Za-z]++:(?:%27[A-Za-z0-9=+/-]*+%27|[A-Za-z0-9]++)(?:%2C)?+)*+\}")
+"""Words, numbers and quoted tokens as Cookiebot writes them, ``{stamp:%27q5==%27%2Cnecessary:true}``: to a model it
+resembles a template, and no attack can be written in it."""
+_ESCAPE = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
+
+MEMORY = 4_096
+"""Values found harmless that are remembered for each detection level."""
+
+MAX_REMEMBERED = 2_048
+"""Bytes of the longest value that is remembered."""
+
+
+class HeaderReader:
+    """Picks what is to be inspected of a request's headers, without what was found harmless before."""
+
+    def __init__(self) -> None:
+        self._harmless: dict[int, OrderedDict[Key, None]] = {}
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]], level: int) -> tuple[dict[str, Any], list[Key]]:
+        """The values to inspect by header, and what to :meth:`remember` when they are harmless.
+
+        Args:
+            headers: of the request, names in lower case.
+            level: detection level; what passed at one level is inspected again at a higher one.
+        """
+        known: Mapping[Key, None] = self._harmless.get(level, {})
+        found: dict[str, Any] = {}
+        new: list[Key] = []
+        for name, raw in _one_of_each(headers):
+            if name == b"cookie":
+                self._read_cookies(raw, known, found, new)
+            elif name in _FROM_A_PAGE:
+                if (name, raw) not in known:
+                    new.append((name, raw))
+                    if text := _ADDRESS.sub("", raw.decode("latin-1")):
+                        found[name.decode("latin-1")] = text
+            elif raw in known or not raw.translate(None, _WORD) or name in TARGETS_ASKED_ABOUT:
+                continue
+            elif not (name in OPAQUE and _is_token(raw)):
+                new.append(raw)
+                found[name.decode("latin-1")] = raw.decode("latin-1")
+        return found, new
+
+    def _read_cookies(self, raw: bytes, known: Mapping[Key, None], found: dict[str, Any], new: list[Key]) -> None:
+        """Each cookie by its name, as frameworks read it; without our own, which is a secret."""
+        if (b"cookie", raw) in known:
+            return
+        pairs: list[tuple[str, str]] = []
+        for cookie in raw.split(b";"):
+            name, equals, value = (part.strip() for part in cookie.partition(b"="))
+            if not equals:
+                name, value = b"", name
+            key = (b"cookie", name, value)
+            ordinary = not name.translate(None, _NAME) and (
+                not value.translate(None, _WORD) or _FLAT_OBJECT.fullmatch(value) is not None
+            )
+            own = name.startswith(_OWN_COOKIES) and _is_token(value)
+            if not ordinary and not own and key not in known:
+                pairs.append((name.decode("latin-1"), _unquoted(value.decode("latin-1"))))
+                new.append(key)
+        if pairs:
+            found["cookie"] = collect(pairs)
+        new.append((b"cookie", raw))
+
+    def remember(self, keys: Iterable[Key], level: int) -> None:
+        """Keep values that were inspected and found harmless."""
+        known = self._harmless.setdefault(level, OrderedDict())
+        for key in keys:
+            if len(key if isinstance(key, bytes) else b"".join(key)) <= MAX_REMEMBERED:
+                known[key] = None
+        while len(known) > MEMORY:
+            known.popitem(last=False)
+
+    def forget(self) -> None:
+        """Drop the memory: the detector, or its level, is another."""
+        self._harmless.clear()
+
+
+def is_secret(path: str) -> bool:
+    """Whether a finding's path leads to a credential, which an event must not show."""
+    return path.startswith(_SECRET_PATHS)
+
+
+def _one_of_each(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """Headers with the lines of one name joined (RFC 9110 §5.3), so that no attack is split between harmless lines."""
+    listed = list(headers)
+    if len({name for name, _ in listed}) == len(listed):
+        return listed
+    joined: dict[bytes, bytes] = {}
+    for name, raw in listed:
+        separator = b"; " if name == b"cookie" else b", "
+        joined[name] = joined[name] + separator + raw if name in joined else raw
+    return joined.items()
+
+
+def _is_token(raw: bytes) -> bool:
+    """Whether a value is a credential, an id or the like: no quote, bracket or escape, no way up a path."""
+    return not raw.translate(None, _TOKENS) and b".." not in raw
+
+
+def _unquoted(value: str) -> str:
+    """A cookie's value as Python's frameworks read it: in quotes, with octal escapes."""
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)) if escape[1] else escape[2], value[1:-1])
