@@ -67,7 +67,11 @@ class AttemptStore(Protocol):
     """Counts attempts, each step atomic across processes."""
 
     async def reserve_attempt(self, door: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
-        """Note one attempt as being checked, if the door lets it through. A locked or busy door writes nothing."""
+        """Note one attempt as being checked, if the door lets it through.
+
+        A locked or busy door writes nothing, except when the clock was set back since it was locked: the lock is
+        then cut to its configured length from now.
+        """
         ...
 
     async def settle_attempt(
@@ -92,18 +96,20 @@ DISTINCT_LIMIT = 1_000
 
 
 PENDING_SECONDS = 60.0
-"""After so long without a word, an attempt that was being checked counts as failed."""
+"""Seconds after which an attempt that was never settled is dropped. Nobody was told its outcome, since answers
+wait for the settlement, so it is a failure of ours and not a guess."""
 
 
 def reserve(state: DoorState | None, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState | None]:
     """The decision for a stored state, and the state to store (None: leave it as it is)."""
     known = _aged(state or DoorState(), policy, now)
     if known.locked_until > now:
-        return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), None
+        bounded = known if state is not None and known.locked_until < state.locked_until else None
+        return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), bounded
     if known.failures >= policy.limit:
         return _lock(known, policy, now)
     over = known.failures - policy.free
-    wait = min(known.last_at, now) + policy.first_delay * 2.0**over - now if over >= 0 else 0.0
+    wait = known.last_at + policy.first_delay * 2.0**over - now if over >= 0 else 0.0
     if wait > 0:
         pressed = replace(known, refused=known.refused + 1)
         if pressed.failures + pressed.refused >= policy.limit:
@@ -133,10 +139,9 @@ def settle(
 
 
 def _aged(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
-    if state.pending and not 0 <= now - state.pending_at < PENDING_SECONDS:
-        state = replace(
-            state, failures=state.failures + state.pending, pending=0, last_at=max(state.last_at, state.pending_at)
-        )
+    state = _without_future(state, policy, now)
+    if state.pending and now - state.pending_at >= PENDING_SECONDS:
+        state = replace(state, pending=0)
     last = max(state.last_at, state.locked_until)
     if state.locks and now - last > policy.lock_memory:
         return DoorState(pending=state.pending, pending_at=state.pending_at)
@@ -145,8 +150,24 @@ def _aged(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
     return state
 
 
+def _without_future(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
+    """The state with no time that lies ahead of a clock that was set back: a lock ends after its configured length
+    from now at the latest, and delays and memories begin now."""
+    return replace(
+        state,
+        last_at=min(state.last_at, now),
+        pending_at=min(state.pending_at, now),
+        locked_until=min(state.locked_until, now + _lock_seconds(policy, max(0, state.locks - 1))),
+    )
+
+
+def _lock_seconds(policy: AttemptPolicy, locks: int) -> float:
+    """How long a door is locked after ``locks`` earlier locks."""
+    return min(policy.lock * 2.0 ** min(locks, 30), policy.longest_lock)
+
+
 def _lock(state: DoorState, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState]:
-    seconds = min(policy.lock * 2.0 ** min(state.locks, 30), policy.longest_lock)
+    seconds = _lock_seconds(policy, state.locks)
     decision = AttemptDecision(
         allowed=False, locked=True, newly_locked=True, failures=state.failures, retry_after=seconds
     )
