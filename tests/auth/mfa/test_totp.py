@@ -72,7 +72,24 @@ def test_a_step_at_or_below_the_last_one_is_a_replay() -> None:
         assert match.replayed is replayed
 
 
-@pytest.mark.parametrize("code", ["", "12345", "1234567", "12345a", "١٢٣٤٥٦", "①②③④⑤⑥", "12 345", "123.456", "+12345", None, 123456, b"123456", ["1"]])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "",
+        "12345",
+        "1234567",
+        "12345a",
+        "١٢٣٤٥٦",
+        "①②③④⑤⑥",
+        "12 345",
+        "123.456",
+        "+12345",
+        None,
+        123456,
+        b"123456",
+        ["1"],
+    ],
+)
 def test_what_is_no_six_digits_is_no_code(code: object) -> None:
     assert normalize_totp(code) is None
 

@@ -62,7 +62,9 @@ PATHS: list[Callable[[World, str], Awaitable[None]]] = [verify, complete, authen
 
 @pytest.mark.parametrize("typed", TYPED)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
-async def test_a_typed_code_is_accepted_on_every_path(path: Callable[[World, str], Awaitable[None]], typed: str) -> None:
+async def test_a_typed_code_is_accepted_on_every_path(
+    path: Callable[[World, str], Awaitable[None]], typed: str
+) -> None:
     async with world() as here:
         enrolment = await here.enrolled()
         await path(here, TYPED[typed](here.code(enrolment.secret)))
