@@ -149,9 +149,12 @@ async def test_delays_and_doubling_survive_a_clock_that_steps_back_and_forth(sto
         await store.reserve_attempt("d", POLICY, now=NOW)
         await store.settle_attempt("d", POLICY, "wrong", now=NOW)
     back = NOW - HOUR
-    assert (await store.reserve_attempt("d", POLICY, now=back)).retry_after <= POLICY.first_delay
-    assert (await store.reserve_attempt("d", POLICY, now=back + timedelta(seconds=1))).allowed
-    await store.settle_attempt("d", POLICY, "neither", now=back)
+    a_little = await store.reserve_attempt("d", POLICY, now=NOW - timedelta(seconds=30))
+    assert not a_little.allowed and a_little.retry_after <= POLICY.first_delay
+    assert (await store.reserve_attempt("d", POLICY, now=back)).allowed
+    await store.settle_attempt("d", POLICY, "wrong", now=back)
+    assert (await store.reserve_attempt("d", POLICY, now=back)).retry_after == 2 * POLICY.first_delay
+    await store.clear_attempts("d")
     at = await _locked(store)
     ahead = await store.reserve_attempt("d", POLICY, now=at + timedelta(hours=2))
     assert ahead.allowed, "a lock whose end has passed is over"
