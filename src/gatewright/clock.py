@@ -65,3 +65,11 @@ class ManualClock:
     def set(self, moment: datetime) -> None:
         """Jump the wall time, as a machine's clock may; the monotonic time stays."""
         self._now = moment.astimezone(UTC)
+
+
+def to_utc(moment: datetime) -> datetime | None:
+    """An aware time in UTC; None for one whose UTC falls outside the years 1 to 9999."""
+    try:
+        return moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return None

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
-from gatewright.clock import Clock, SystemClock
+from gatewright.clock import Clock, SystemClock, to_utc
 from gatewright.errors import FieldError, ValidationError
 from gatewright.records import Record
 
@@ -253,8 +253,8 @@ def check_measure(measure: Measure) -> None:
         fault = ("value", "must be above 0 and at most 1")
     if fault is None and measure.kind == MeasureKind.DETECTION_LEVEL and measure.value not in range(1, 5):
         fault = ("value", f"must be a level from 1 to {HIGHEST_LEVEL}")
-    if fault is None and measure.until is not None and measure.until.tzinfo is None:
-        fault = ("until", "must be an aware time")
+    if fault is None and measure.until is not None and (measure.until.tzinfo is None or to_utc(measure.until) is None):
+        fault = ("until", "must have a time zone and fall between the years 1 and 9999 in UTC")
     if fault is not None:
         error = FieldError(field=fault[0], error_type="INVALID_MEASURE", message=f"{fault[0]} {fault[1]}.")
         raise ValidationError(f"This measure cannot be applied: {error.message}", errors=[error])
@@ -262,23 +262,21 @@ def check_measure(measure: Measure) -> None:
 
 def network_of(ip_address: str) -> str | None:
     """The network that counts as one source: /24 of IPv4, /64 of IPv6; None for what is no address."""
-    try:
-        address = ipaddress.ip_address(ip_address)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    prefix = 24 if address.version == 4 else 64
-    return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
+    networks = networks_of(ip_address)
+    return networks[0] if networks else None
 
 
 def networks_of(ip_address: str) -> tuple[str, ...]:
-    """The networks that a limit counts an address in, the narrowest first: /24 of IPv4; /64 and /48 of IPv6.
+    """The networks that limits are counted for, narrowest first; empty for what is not an address.
 
-    Whoever has one /64 often has the whole /48. Empty for what is no address.
+    The /24 of an IPv4 address (mapped ones too); the /64 and the /48 of an IPv6 address, since whoever is assigned
+    a /48 has 65,536 networks of /64 to change between.
     """
-    network = network_of(ip_address)
-    if network is None:
+    try:
+        address = ipaddress.ip_address(ip_address)
+    except ValueError:
         return ()
-    found = ipaddress.ip_network(network)
-    return (network,) if found.version == 4 else (network, str(found.supernet(new_prefix=48)))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    prefixes = (24,) if address.version == 4 else (64, 48)
+    return tuple(str(ipaddress.ip_network(f"{address}/{prefix}", strict=False)) for prefix in prefixes)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gatewright.logs import current_request_id
 from gatewright.records import Record
 
 getrandbits = random.getrandbits
@@ -66,7 +67,10 @@ def event(
     actor: str | None = None,
     **data: Any,
 ) -> SecurityEvent:
-    """Make an event of ``kind`` (``source:subject:action``); further keywords become its ``data``."""
+    """Make an event of ``kind`` (``source:subject:action``); further keywords become its ``data``.
+
+    Without ``request_id``, an event that is made while a request is served has the id of that request.
+    """
     return SecurityEvent(
         kind=kind,
         event_id=new_event_id(),
@@ -76,7 +80,7 @@ def event(
         account_id=account_id,
         session_id=session_id,
         ip_address=ip_address,
-        request_id=request_id,
+        request_id=request_id or current_request_id(),
         actor=actor,
         data=data,
     )

@@ -104,14 +104,78 @@ async def test_pressing_on_locks(store: Store) -> None:
     assert decisions[-1].locked and decisions[-1].retry_after == POLICY.lock
 
 
-async def test_attempts_of_a_process_that_died_count_as_failed(store: Store) -> None:
+async def test_attempts_of_a_process_that_died_are_no_guesses(store: Store) -> None:
+    """Nobody was told how they ended: the answer waits for the settlement."""
     for _ in range(POLICY.free):
         await store.reserve_attempt("d", POLICY, now=NOW)
-    later = NOW + timedelta(seconds=61)
-    after = await store.reserve_attempt("d", POLICY, now=later)
-    assert (after.allowed, after.failures) == (True, POLICY.free)
-    await store.settle_attempt("d", POLICY, "wrong", now=later)
-    assert (await store.reserve_attempt("d", POLICY, now=later)).retry_after == 2.0
+    assert (await store.reserve_attempt("d", POLICY, now=NOW + timedelta(seconds=59))).busy
+    after = await store.reserve_attempt("d", POLICY, now=NOW + timedelta(seconds=61))
+    assert (after.allowed, after.failures) == (True, 0)
+
+
+async def _locked(store: Store, policy: AttemptPolicy = POLICY, *, locks: int = 1) -> datetime:
+    """Lock the door ``d`` so many times; the moment of the last one."""
+    now = NOW
+    for number in range(locks):
+        for _ in range(2 * policy.limit):
+            decision = await store.reserve_attempt("d", policy, now=now)
+            if decision.allowed:
+                decision = await store.settle_attempt("d", policy, "wrong", now=now)
+            if decision.locked:
+                break
+        assert decision.locked
+        if number + 1 < locks:
+            now += timedelta(seconds=decision.retry_after)
+    return now
+
+
+@pytest.mark.parametrize("hours", [1 / 60, 1, 3, 27, 24 * 400])
+@pytest.mark.parametrize("locks", [1, 3, 9])
+async def test_a_lock_never_outlasts_its_length_when_the_clock_steps_back(
+    store: Store, hours: float, locks: int
+) -> None:
+    at = await _locked(store, locks=locks)
+    length = min(POLICY.lock * 2 ** (locks - 1), POLICY.longest_lock)
+    back = at - timedelta(hours=hours)
+    refused = await store.reserve_attempt("d", POLICY, now=back)
+    assert refused.locked and refused.retry_after <= length
+    later = await store.reserve_attempt("d", POLICY, now=back + timedelta(seconds=length / 2))
+    assert later.retry_after <= length / 2, "the cut lock runs down"
+    assert (await store.reserve_attempt("d", POLICY, now=back + timedelta(seconds=length + 1))).allowed
+
+
+async def test_delays_and_doubling_survive_a_clock_that_steps_back_and_forth(store: Store) -> None:
+    for _ in range(POLICY.free):
+        await store.reserve_attempt("d", POLICY, now=NOW)
+        await store.settle_attempt("d", POLICY, "wrong", now=NOW)
+    back = NOW - HOUR
+    a_little = await store.reserve_attempt("d", POLICY, now=NOW - timedelta(seconds=30))
+    assert not a_little.allowed and a_little.retry_after <= POLICY.first_delay
+    assert (await store.reserve_attempt("d", POLICY, now=back)).allowed
+    await store.settle_attempt("d", POLICY, "wrong", now=back)
+    assert (await store.reserve_attempt("d", POLICY, now=back)).retry_after == 2 * POLICY.first_delay
+    await store.clear_attempts("d")
+    at = await _locked(store)
+    ahead = await store.reserve_attempt("d", POLICY, now=at + timedelta(hours=2))
+    assert ahead.allowed, "a lock whose end has passed is over"
+    await store.settle_attempt("d", POLICY, "neither", now=at + timedelta(hours=2))
+    for _ in range(2 * POLICY.limit):
+        decision = await store.reserve_attempt("d", POLICY, now=at)
+        if decision.allowed:
+            decision = await store.settle_attempt("d", POLICY, "wrong", now=at)
+        if decision.locked:
+            break
+    assert decision.retry_after == 2 * POLICY.lock, "the second lock is twice as long, whatever the clock did"
+
+
+async def test_a_secret_does_not_live_longer_because_the_clock_stepped_back(store: Store) -> None:
+    await store.put_one_time(secret())
+    ahead, back = NOW - timedelta(seconds=59), NOW - HOUR
+    assert await store.get_one_time("reset", "k", now=ahead) is not None, "another host's clock may be ahead"
+    assert await store.get_one_time("reset", "k", now=back) is None
+    assert await store.attempt_one_time("reset", "k", now=back, limit=5) is None
+    assert await store.take_one_time("reset", "k", now=back) is None
+    assert await store.take_one_time("reset", "k", now=ahead) is not None
 
 
 @given(st.lists(st.tuples(st.floats(0, 40), st.sampled_from(["right", "wrong", "neither"])), max_size=120))

@@ -10,12 +10,15 @@ from collections import OrderedDict
 
 from gatewright.auth.records import ClientInfo
 from gatewright.clock import Clock, SystemClock
-from gatewright.controls import Controls, network_of
+from gatewright.controls import Controls, networks_of
 from gatewright.errors import RateLimitExceededError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.attempts import AttemptStore
 from gatewright.storage.throttle import Rate, Throttle
+
+WIDER = 4
+"""How many times the rate of a network the /48 around an IPv6 network gets; a site or a carrier shares it."""
 
 NOTICED = 20_000
 """Pairs of network and account that are remembered as counted."""
@@ -75,19 +78,20 @@ class SignInThrottle:
         if device_id is not None:
             await self._take(f"login:device:{device_id}", self.limits.device, client, "device")
             return
-        network = _source_of(client)
-        if network is not None:
-            await self._take(f"login:network:{network}", self.limits.network, client, "network")
+        for network, rate in self._networks(client):
+            await self._take(f"login:network:{network}", rate, client, "network")
 
-    async def admit_to_hashing(
-        self, client: ClientInfo | None, account_key: str, *, device_id: str | None = None
-    ) -> None:
+    async def admit_to_hashing(self, client: ClientInfo | None, account_key: str, *, known: bool = False) -> None:
         """Count a password that is about to be checked: of this account, and of everyone together.
 
-        What a locked door refused does not count here; a trusted device is not held up.
+        What a locked door refused does not count here.
+
+        Args:
+            known: it comes from a network that the account has used; strangers do not use up its limits.
         """
-        if device_id is None:
-            await self._take(f"login:account:{account_key}", self.limits.account, client, "account")
+        kind = "known" if known else "account"
+        await self._take(f"login:{kind}:{account_key}", self.limits.account, client, "account")
+        if not known:
             await self._take("login:everyone", self.limits.everyone, client, "everyone")
 
     async def admit_mail(self, purpose: str, key: str) -> bool:
@@ -101,19 +105,33 @@ class SignInThrottle:
         Args:
             account_key: keyed hash of the address that was tried, known or not.
         """
-        network = _source_of(client)
-        if network is not None:
-            cost = max(0, self.limits.failure_cost - 1)
-            await self._throttle.throttle(f"login:network:{network}", self._tightened(self.limits.network), cost=cost)
-            await self.notice(client, account_key)
+        cost = max(0, self.limits.failure_cost - 1)
+        for network, rate in self._networks(client):
+            await self._throttle.throttle(f"login:network:{network}", self._tightened(rate), cost=cost)
+        await self.notice(client, account_key)
 
     async def notice(self, client: ClientInfo | None, account_key: str) -> None:
         """Look whether an attempt that failed, or that a closed door refused, is one of many."""
-        network = _source_of(client)
-        if network is None or not self._is_news(network, account_key):
+        networks = [network for network, _ in self._networks(client)]
+        if not networks or not self._is_news(networks[0], account_key):
             return
-        await self._count(f"stuffing:network:{network}", account_key, self.limits.stuffing_accounts, network, client)
+        for network in networks:
+            topic = f"stuffing:network:{network}"
+            await self._count(topic, account_key, self.limits.stuffing_accounts, network, client)
+        network = networks[-1]
         await self._count(f"stuffing:account:{account_key}", network, self.limits.stuffing_networks, None, client)
+
+    def _networks(self, client: ClientInfo | None) -> list[tuple[str, Rate]]:
+        """The client's networks with their rates: the narrow one, and the wider one that IPv6 has.
+
+        Clients without a known address count together, so that being unknown escapes no limit; None is a call of the
+        application's own.
+        """
+        if client is None:
+            return []
+        found = networks_of(client.ip_address or "") or ("unknown",)
+        wide = Rate(limit=self.limits.network.limit * WIDER, period=self.limits.network.period)
+        return list(zip(found, (self.limits.network, wide), strict=False))
 
     def _is_news(self, network: str, account_key: str) -> bool:
         """Whether this pair was not counted lately: repeating an attempt must not become a load on the store."""
@@ -164,9 +182,3 @@ class SignInThrottle:
     def _tightened(self, rate: Rate) -> Rate:
         factor = self._controls.limit_factor("login")
         return rate if factor >= 1 else Rate(limit=max(1, int(rate.limit * factor)), period=rate.period)
-
-
-def _source_of(client: ClientInfo | None) -> str | None:
-    """The network that an attempt counts for. Clients without a known address share one, called ``unknown``; a call
-    of the library that names no client has none."""
-    return None if client is None else network_of(client.ip_address or "") or "unknown"

@@ -18,6 +18,7 @@ from gatewright.auth.mfa.enrolment import SessionEnder
 from gatewright.auth.mfa.vouching import FactorVouching
 from gatewright.auth.outbox import Outbox
 from gatewright.auth.passkeys import Passkeys
+from gatewright.auth.password_doors import PasswordDoors, network_policy
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy, minimum_length
 from gatewright.auth.passwords.breached import BreachedPasswords
 from gatewright.auth.people import People
@@ -124,7 +125,13 @@ class Access:
             sink=sink,
             clock=clock,
         )
-        self._password_doors = self._doors(options.password_attempts)
+        self._password_doors = PasswordDoors(
+            self._doors(options.password_attempts),
+            self._doors(network_policy(options.password_attempts)),
+            store,
+            self._keyed("doors"),
+            clock=clock,
+        )
         self._second_factors(controls, sessions)
         self._ways_in(issuer)
         self._accounts(sessions, strict)
@@ -270,8 +277,9 @@ class Access:
             await self.outbox.post(
                 visitor.email,
                 "Sign-in to your account is locked for a while",
-                f"There were too many failed attempts. The account opens again in {minutes} minutes; your trusted"
-                " devices work on. If it was not you, consider a new password and a second factor.",
+                f"There were too many failed attempts to sign in. Sign-in from where they came opens again in {minutes}"
+                " minutes. Your trusted devices, and other networks that you have signed in from before, are not"
+                " affected. If it was not you, choose a new password and turn on a second factor.",
                 kind="account_locked",
             )
 

@@ -17,7 +17,7 @@ from gatewright.auth.bounds import bounded_text
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.people import Person
 from gatewright.auth.records import ApiKeyInfo, ClientInfo
-from gatewright.clock import Clock, SystemClock
+from gatewright.clock import Clock, SystemClock, to_utc
 from gatewright.errors import (
     AuthorizationError,
     FieldError,
@@ -327,11 +327,13 @@ class ApiKeys:
         if expires_at is None:
             return None
         if not isinstance(expires_at, datetime):
-            raise ValidationError("expires_at is a time.", code="INVALID_EXPIRY")
-        aware = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
-        if aware <= self._clock.now():
-            raise ValidationError("expires_at must be in the future.", code="INVALID_EXPIRY")
-        return aware.astimezone(UTC)
+            raise _bad_expiry("expires_at must be a datetime, such as 2027-01-31T00:00:00Z.")
+        moment = to_utc(expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC))
+        if moment is None:
+            raise _bad_expiry("expires_at must fall between the years 1 and 9999 in UTC.")
+        if moment <= self._clock.now():
+            raise _bad_expiry("expires_at must be in the future.")
+        return moment
 
     def _new(self, **fields: Any) -> tuple[str, StoredApiKey]:
         key_id, secret, key = new_key()
@@ -381,6 +383,11 @@ class ApiKeys:
                 **{"key_id": stored.key_id if stored else None, **data},
             )
         )
+
+
+def _bad_expiry(message: str) -> ValidationError:
+    error = FieldError(field="expires_at", error_type="INVALID_EXPIRY", message=message)
+    return ValidationError(message, errors=[error], code="INVALID_EXPIRY")
 
 
 def _checked_name(name: object) -> str:

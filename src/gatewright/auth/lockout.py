@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from gatewright.auth.uninterrupted import uninterrupted
 from gatewright.clock import Clock, SystemClock
-from gatewright.errors import AccountLockedError, RateLimitExceededError, StoreUnavailableError
+from gatewright.errors import AccountLockedError, RateLimitExceededError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.attempts import AttemptDecision, AttemptPolicy, AttemptStore, Outcome
@@ -36,10 +37,14 @@ class Visitor(Record, frozen=True, kw_only=True):
 
 
 class Attempt:
-    """One attempt that was let through. Set ``outcome`` before it ends; unset, it counts as wrong."""
+    """One attempt that was let through. Set ``outcome`` once the secret was checked.
+
+    Unset, it is not counted: whatever failed, was cancelled or timed out before was a failure of ours, and nobody
+    learned anything about the secret.
+    """
 
     def __init__(self) -> None:
-        self.outcome: Outcome = "wrong"
+        self.outcome: Outcome = "neither"
 
 
 LockListener = Callable[[Visitor, float], Awaitable[None]]
@@ -85,13 +90,13 @@ class Doors:
             attempt = Attempt()
             try:
                 yield attempt
-            except (StoreUnavailableError, RateLimitExceededError):
-                attempt.outcome = "neither"  # nothing was checked: another limit, a full hashing pool, no store
-                raise
             finally:
-                settled = await self._store.settle_attempt(door, self.policy, attempt.outcome, now=self._clock.now())
-                if settled.newly_locked:
-                    await self._tell(settled, door, visitor)
+                await uninterrupted(self._settle(door, attempt.outcome, visitor))
+
+    async def _settle(self, door: str, outcome: Outcome, visitor: Visitor) -> None:
+        settled = await self._store.settle_attempt(door, self.policy, outcome, now=self._clock.now())
+        if settled.newly_locked:
+            await self._tell(settled, door, visitor)
 
     async def _reserve(self, door: str) -> AttemptDecision:
         """Reserve an attempt, after waiting for those that other processes are checking."""

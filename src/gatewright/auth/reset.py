@@ -12,10 +12,11 @@ from gatewright.auth.bounds import bounded_text
 from gatewright.auth.challenges import Challenges
 from gatewright.auth.devices import TrustedDevices
 from gatewright.auth.keyed import KeyedHash
-from gatewright.auth.lockout import Doors, Visitor
+from gatewright.auth.lockout import Visitor
 from gatewright.auth.mfa.enrolment import SessionEnder
 from gatewright.auth.mfa.factors import SecondFactors
 from gatewright.auth.outbox import Outbox
+from gatewright.auth.password_doors import PasswordDoors
 from gatewright.auth.passwords import MAX_PASSWORD_LENGTH, PasswordHashing, PasswordPolicy
 from gatewright.auth.people import People, Person
 from gatewright.auth.records import ClientInfo
@@ -48,7 +49,7 @@ class Passwords:
         people: People,
         hashing: PasswordHashing,
         policy: PasswordPolicy,
-        doors: Doors,
+        doors: PasswordDoors,
         throttle: SignInThrottle,
         factors: SecondFactors,
         devices: TrustedDevices,
@@ -133,7 +134,7 @@ class Passwords:
         if await self._challenges.take(RESET, token) is None:
             raise _invalid_token()
         await self._replace(person, new_hash, reason="password reset", keep=None)
-        await self._doors.clear(self._door(person))
+        await self._doors.clear(self._keyed.of("account", person.account.email_key), client)
         self._emit("auth:password:reset", Severity.NOTICE, person, client)
         await self._tell(person, "Your password was reset.")
 
@@ -158,7 +159,7 @@ class Passwords:
         """
         given = bounded_text(current_password, MAX_PASSWORD_LENGTH)
         visitor = Visitor(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
-        async with self._doors.attempt(f"change:account:{person.account_id}", visitor) as attempt:
+        async with self._doors.account.attempt(f"change:account:{person.account_id}", visitor) as attempt:
             check = await self._hashing.verify(person.account.password_hash, given)
             attempt.outcome = "right" if check.right else "wrong"
         if not check.right:
@@ -216,9 +217,6 @@ class Passwords:
             f"{sentence} Other devices were signed out. If this was not you, reset your password now and contact us.",
             kind="password_changed",
         )
-
-    def _door(self, person: Person) -> str:
-        return f"password:account:{self._keyed.of('account', person.account.email_key)}"
 
     def _emit(
         self, kind: str, severity: Severity, person: Person | None, client: ClientInfo | None, **data: Any

@@ -11,18 +11,25 @@ from gatewright.auth.bounds import bounded_text
 from gatewright.auth.challenges import Challenges
 from gatewright.auth.devices import TrustedDevices
 from gatewright.auth.keyed import KeyedHash
-from gatewright.auth.lockout import Doors, Visitor
+from gatewright.auth.lockout import Visitor
 from gatewright.auth.mfa.codes import new_code
 from gatewright.auth.mfa.factors import SecondFactors
 from gatewright.auth.mfa.vouching import FactorVouching
 from gatewright.auth.outbox import Outbox
 from gatewright.auth.passkeys import PasskeyChallenge, Passkeys
+from gatewright.auth.password_doors import PasswordDoors, WayIn
 from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing
 from gatewright.auth.people import People, Person
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, Factor
 from gatewright.business import canonical_email
 from gatewright.clock import Clock, SystemClock
-from gatewright.errors import AccountLockedError, InvalidCredentialsError, MFARequiredError, RateLimitExceededError
+from gatewright.errors import (
+    AccountLockedError,
+    InvalidCredentialsError,
+    MFARequiredError,
+    RateLimitExceededError,
+    StoreUnavailableError,
+)
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.factors import StoredDevice
 from gatewright.storage.onetime import OneTimeSecret
@@ -53,7 +60,7 @@ class SignIn:
     """The ways in. Parts are made by whoever composes the manager.
 
     Args:
-        doors: of passwords; each address has one, known or not, and each trusted device.
+        doors: of passwords, for known addresses and unknown ones.
     """
 
     def __init__(
@@ -62,7 +69,7 @@ class SignIn:
         store: TenantStore,
         people: People,
         hashing: PasswordHashing,
-        doors: Doors,
+        doors: PasswordDoors,
         throttle: SignInThrottle,
         factors: SecondFactors,
         devices: TrustedDevices,
@@ -109,7 +116,8 @@ class SignIn:
         person = await self._people.by_address(canonical_email(address))
         device = await self._trusted(person, client)
         await self._throttle.admit(client, device_id=device.device_id if device else None)
-        right = await self._check_password(person, given, account_key, device, client)
+        way = await self._doors.way_in(person, account_key, device, client)
+        right = await self._check_password(person, given, account_key, way, client)
         if person is None or not right or not person.active:
             await self._failed(person, account_key, client)
             raise InvalidCredentialsError("The e-mail address or password is not right.")
@@ -191,24 +199,30 @@ class SignIn:
         person: Person | None,
         password: str,
         account_key: str,
-        device: StoredDevice | None,
+        way: WayIn,
         client: ClientInfo | None,
     ) -> bool:
-        device_id = device.device_id if device else None
-        door = f"password:device:{device_id}" if device_id else f"password:account:{account_key}"
         stored = person.account.password_hash if person else None
         try:
-            async with self._doors.attempt(door, _visitor(person, client)) as attempt:
-                await self._throttle.admit_to_hashing(client, account_key, device_id=device_id)
-                check = await self._hashing.verify(stored, password)
+            async with self._doors.attempt(way, _visitor(person, client)) as attempt:
+                if way.device is None:
+                    await self._throttle.admit_to_hashing(client, account_key, known=way.trusted)
+                check = await self._hashing.verify(stored, password, trusted=way.trusted)
                 attempt.outcome = "right" if check.right else "wrong"
         except (AccountLockedError, RateLimitExceededError):
             await self._throttle.notice(client, account_key)
             raise
         if person is not None and check.needs_rehash:
-            await self._store.update_account(person.account_id, password_hash=await self._hashing.hash(password))
-            self._emit("auth:password:rehashed", Severity.INFO, person, client)
+            await self._rehash(person, password, client, trusted=way.trusted)
         return check.right
+
+    async def _rehash(self, person: Person, password: str, client: ClientInfo | None, *, trusted: bool) -> None:
+        try:
+            new_hash = await self._hashing.hash(password, trusted=trusted)
+        except StoreUnavailableError:
+            return  # the password was right; the next sign-in tries again
+        await self._store.update_account(person.account_id, password_hash=new_hash)
+        self._emit("auth:password:rehashed", Severity.INFO, person, client)
 
     async def _failed(
         self, person: Person | None, account_key: str, client: ClientInfo | None, *, method: str = "password"

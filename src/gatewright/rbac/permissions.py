@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from gatewright.clock import Clock
-from gatewright.errors import InsufficientPermissionsError, ValidationError
+from gatewright.clock import Clock, to_utc
+from gatewright.errors import FieldError, InsufficientPermissionsError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.rbac.names import plain
 from gatewright.rbac.records import PermissionResult
@@ -190,10 +190,8 @@ class Permissions:
                 f"No permission is called {name!r}; the policy has {', '.join(known)}.",
                 code="UNKNOWN_PERMISSION",
             )
-        end = now + until if isinstance(until, timedelta) else until
-        endless = end is None and effect == "restrict"  # what is taken away may stay away; what is given must end
-        if not endless and (not isinstance(end, datetime) or end.tzinfo is None or end <= now):
-            raise ValidationError("`until` must be a time to come, with its time zone.", code="INVALID_UNTIL")
+        endless = until is None and effect == "restrict"  # what is taken away may stay away; what is given must end
+        end = None if endless else _end_of(until, now)
         if not reason or not reason.strip():
             raise ValidationError("Give a `reason`; it is kept in the audit log.", code="MISSING_REASON")
         named = id_of(manufacturer_id)
@@ -262,3 +260,17 @@ def _sentence(result: PermissionResult) -> str:
         return f"This person's role does not include {result.permission}; the account's owner can change the role."
     needed = f"; it comes with the tier {result.required_tier}" if result.required_tier else ""
     return f"The tier {result.tier} does not include {result.permission}{needed}."
+
+
+def _end_of(until: object, now: datetime) -> datetime:
+    """The end of a grant in UTC, from a time or a span; raises ValidationError for what no grant can end at."""
+    try:
+        end = now + until if isinstance(until, timedelta) else until
+    except OverflowError:
+        end = None
+    moment = to_utc(end) if isinstance(end, datetime) and end.tzinfo is not None else None
+    if moment is None or moment <= now:
+        message = "until must be in the future, have a time zone and fall before the year 10000 in UTC."
+        error = FieldError(field="until", error_type="INVALID_UNTIL", message=message)
+        raise ValidationError(message, errors=[error], code="INVALID_UNTIL")
+    return moment

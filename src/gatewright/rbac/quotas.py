@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gatewright.clock import Clock
+from gatewright.clock import Clock, to_utc
 from gatewright.controls import Controls
 from gatewright.errors import QuotaExceededError, UnknownResourceError, ValidationError
 from gatewright.events import EventSink, Severity, event
@@ -163,10 +163,11 @@ class Quotas:
         """Give units back to the cycle in which they were taken; what is used of that cycle now."""
         name, manufacturer_id, units = self._resource(resource), id_of(manufacturer), amount_of(amount)
         now = self._clock.now()
-        if taken_at is not None and (taken_at.tzinfo is None or taken_at > now):
+        taken = now if taken_at is None else to_utc(taken_at)
+        if taken is None or (taken_at is not None and (taken_at.tzinfo is None or taken_at > now)):
             raise ValidationError("`taken_at` must be a past time with its time zone.", code="INVALID_TIME")
         standing, tier = await self._standings.admitted(manufacturer)
-        back = self._bound(manufacturer_id, standing, tier, name, units, (taken_at or now).astimezone(UTC))
+        back = self._bound(manufacturer_id, standing, tier, name, units, taken)
         return await self._store.refund_usage(manufacturer_id, back.take, now)
 
     async def overview(self, manufacturer: Any) -> list[UsageResult]:

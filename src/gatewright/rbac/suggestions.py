@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gatewright.clock import Clock
+from gatewright.clock import Clock, to_utc
 from gatewright.errors import ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.rbac.insights.analytics import DAY, HISTORY_DAYS, UsageAnalytics, analyse, daily_series
@@ -261,7 +261,9 @@ class Suggestions:
 
     async def digest(self, since: datetime | None = None) -> list[StoredAdjustment]:
         """What was suggested, applied and ended since then (a week ago), newest first, for the platform's team."""
-        since = (since or self._clock.now() - timedelta(days=7)).astimezone(UTC)
+        since = to_utc(since) if since else self._clock.now() - timedelta(days=7)
+        if since is None:
+            raise ValidationError("since must fall between the years 1 and 9999 in UTC.", code="INVALID_TIME")
         return [a for a in await self._store.list_adjustments() if a.changed_at >= since]
 
     def _tell(self, kind: str, adjustment: StoredAdjustment, author: str | None) -> None:

@@ -23,7 +23,8 @@ class AttemptPolicy(Record, frozen=True, kw_only=True):
 
     The first ``free`` failures cost no wait; then each doubles it, from ``first_delay``. At ``limit`` the door
     is locked for ``lock``, twice as long each time up to ``longest_lock``. Failures are forgotten after
-    ``memory`` without an attempt, the number of locks after ``lock_memory``.
+    ``memory`` without an attempt, the number of locks after ``lock_memory``. Once a door has been locked,
+    ``relock`` failures lock it again (None: ``limit``).
     """
 
     free: int = 5
@@ -33,6 +34,11 @@ class AttemptPolicy(Record, frozen=True, kw_only=True):
     longest_lock: float = 86_400.0
     memory: float = 3_600.0
     lock_memory: float = 86_400.0 * 2
+    relock: int | None = None
+
+    def limit_after(self, locks: int) -> int:
+        """How many failures lock a door that was locked so many times before."""
+        return self.limit if self.relock is None or not locks else min(self.relock, self.limit)
 
 
 class DoorState(Record, frozen=True, kw_only=True):
@@ -67,7 +73,11 @@ class AttemptStore(Protocol):
     """Counts attempts, each step atomic across processes."""
 
     async def reserve_attempt(self, door: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
-        """Note one attempt as being checked, if the door lets it through. A locked or busy door writes nothing."""
+        """Note one attempt as being checked, if the door lets it through.
+
+        A locked or busy door writes nothing, except when the clock was set back since it was locked: the lock is
+        then cut to its configured length from now.
+        """
         ...
 
     async def settle_attempt(
@@ -91,26 +101,33 @@ class AttemptStore(Protocol):
 DISTINCT_LIMIT = 1_000
 
 
+CLOCK_SKEW = 60.0
+"""Seconds by which the clocks of hosts that share a store may differ."""
+
 PENDING_SECONDS = 60.0
-"""After so long without a word, an attempt that was being checked counts as failed."""
+"""Seconds after which an attempt that was never settled is dropped. Nobody was told its outcome, since answers
+wait for the settlement, so it is a failure of ours and not a guess."""
 
 
 def reserve(state: DoorState | None, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState | None]:
     """The decision for a stored state, and the state to store (None: leave it as it is)."""
     known = _aged(state or DoorState(), policy, now)
     if known.locked_until > now:
-        return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), None
-    if known.failures >= policy.limit:
+        bounded = known if state is not None and known.locked_until < state.locked_until else None
+        return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), bounded
+    limit = policy.limit_after(known.locks)
+    free = min(policy.free, limit)
+    if known.failures >= limit:
         return _lock(known, policy, now)
-    over = known.failures - policy.free
-    wait = min(known.last_at, now) + policy.first_delay * 2.0**over - now if over >= 0 else 0.0
+    over = known.failures - free
+    wait = known.last_at + policy.first_delay * 2.0**over - now if over >= 0 else 0.0
     if wait > 0:
         pressed = replace(known, refused=known.refused + 1)
-        if pressed.failures + pressed.refused >= policy.limit:
+        if pressed.failures + pressed.refused >= limit:
             return _lock(pressed, policy, now)
         return AttemptDecision(allowed=False, failures=known.failures, retry_after=wait), pressed
     # Each of those that are being checked may fail: no more at once than could all fail without a wait.
-    if known.pending and (over >= 0 or known.failures + known.pending >= policy.free):
+    if known.pending and (over >= 0 or known.failures + known.pending >= free):
         return AttemptDecision(allowed=False, busy=True, failures=known.failures), None
     taken = replace(known, pending=known.pending + 1, pending_at=now)
     return AttemptDecision(allowed=True, failures=taken.failures), taken
@@ -127,26 +144,45 @@ def settle(
     if outcome == "neither":
         return AttemptDecision(allowed=True, failures=ended.failures), ended
     failed = replace(ended, failures=ended.failures + 1, last_at=now)
-    if failed.failures >= policy.limit and failed.locked_until <= now:
+    if failed.failures >= policy.limit_after(failed.locks) and failed.locked_until <= now:
         return _lock(failed, policy, now)
     return AttemptDecision(allowed=True, failures=failed.failures), failed
 
 
 def _aged(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
-    if state.pending and not 0 <= now - state.pending_at < PENDING_SECONDS:
-        state = replace(
-            state, failures=state.failures + state.pending, pending=0, last_at=max(state.last_at, state.pending_at)
-        )
+    state = _without_future(state, policy, now)
+    if state.pending and now - state.pending_at >= PENDING_SECONDS:
+        state = replace(state, pending=0)
     last = max(state.last_at, state.locked_until)
     if state.locks and now - last > policy.lock_memory:
         return DoorState(pending=state.pending, pending_at=state.pending_at)
-    if (state.locked_until and state.locked_until <= now) or now - last > policy.memory:
+    if (state.locked_until and state.locked_until <= now) or now - last >= policy.memory:
         return replace(state, failures=0, refused=0, locked_until=0.0, last_at=last if state.locks else 0.0)
     return state
 
 
+def _without_future(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
+    """The state with no time that lies ahead of a clock that was set back.
+
+    A lock ends after its configured length from now at the latest. A failure that lies further ahead than clocks of
+    hosts may differ is taken for one whose delay has been waited out.
+    """
+    longest_delay = policy.first_delay * 2.0 ** max(0, policy.limit - policy.free)
+    return replace(
+        state,
+        last_at=min(state.last_at, now) if state.last_at <= now + CLOCK_SKEW else now - longest_delay,
+        pending_at=min(state.pending_at, now),
+        locked_until=min(state.locked_until, now + _lock_seconds(policy, max(0, state.locks - 1))),
+    )
+
+
+def _lock_seconds(policy: AttemptPolicy, locks: int) -> float:
+    """How long a door is locked after ``locks`` earlier locks."""
+    return min(policy.lock * 2.0 ** min(locks, 30), policy.longest_lock)
+
+
 def _lock(state: DoorState, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState]:
-    seconds = min(policy.lock * 2.0 ** min(state.locks, 30), policy.longest_lock)
+    seconds = _lock_seconds(policy, state.locks)
     decision = AttemptDecision(
         allowed=False, locked=True, newly_locked=True, failures=state.failures, retry_after=seconds
     )

@@ -26,6 +26,11 @@ class OneTimeSecret(Record, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+CLOCK_SKEW = 60.0
+"""Seconds by which a secret may have been made in the future (on a host whose clock is ahead). Beyond that the
+clock was set back, and the secret would live longer than it should: it counts as expired."""
+
+
 class OneTimeStore(Protocol):
     """Keeps secrets until they succeed or expire."""
 

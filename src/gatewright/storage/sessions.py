@@ -109,6 +109,11 @@ class SessionStore(Protocol):
         """Those that are alive, newest first."""
         ...
 
+    async def has_used_network(self, account_id: str, network: str, *, since: datetime) -> bool:
+        """Whether a session of the account was signed in from this network and last used since then; one that has
+        ended counts as long as it is kept."""
+        ...
+
     async def touch_sessions(self, touches: Mapping[str, tuple[int, datetime]]) -> None:
         """Add to ``activity_count`` and move ``last_activity`` up, for many sessions at once."""
         ...

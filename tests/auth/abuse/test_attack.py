@@ -10,7 +10,7 @@ from gatewright.auth import ClientInfo
 from gatewright.auth.passwords import PasswordCheck, PasswordHashing
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
 from tests.auth.access import EMAIL, PASSWORD, World, world
-from tests.auth.identity import CHROME, HOME
+from tests.auth.identity import CHROME, ELSEWHERE, HOME
 from tests.auth.mfa.test_devices import on
 
 ATTEMPTS, ADDRESSES, AT_ONCE = 10_000, 50, 200
@@ -21,9 +21,9 @@ def count_checks(hashing: PasswordHashing) -> list[str]:
     checked: list[str] = []
     verify = hashing.verify
 
-    async def counted(password_hash: str | None, password: str) -> PasswordCheck:
+    async def counted(password_hash: str | None, password: str, *, trusted: bool = False) -> PasswordCheck:
         checked.append(password)
-        return await verify(password_hash, password)
+        return await verify(password_hash, password, trusted=trusted)
 
     hashing.verify = counted  # type: ignore[method-assign] # counts, and does the same
     return checked
@@ -56,8 +56,10 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
         assert len(outcomes) == ATTEMPTS
         assert "auth:account:locked" in here.sink.kinds()
         with pytest.raises(AccountLockedError) as caught:
-            await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)
+            await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=ELSEWHERE)
         assert caught.value.retry_after > 0
+        at_home = await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)
+        assert at_home.status == "mfa_required", "a network that the account has used keeps a door of its own"
         await here.auth.access.outbox.drain()
         assert [m.kind for m in here.mailbox.messages].count("account_locked") == 1
 

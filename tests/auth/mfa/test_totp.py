@@ -16,9 +16,9 @@ from hypothesis import given, strategies as st
 from gatewright.auth.mfa.totp import (
     STEP_SECONDS,
     code_of,
-    is_totp_shaped,
     match_totp,
     new_totp_secret,
+    normalize_totp,
     provisioning_uri,
     qr_code,
     step_of,
@@ -72,9 +72,26 @@ def test_a_step_at_or_below_the_last_one_is_a_replay() -> None:
         assert match.replayed is replayed
 
 
-@pytest.mark.parametrize("code", ["", "12345", "1234567", "12345a", "١٢٣٤٥٦", "12 345", None, 123456, b"123456", ["1"]])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "",
+        "12345",
+        "1234567",
+        "12345a",
+        "١٢٣٤٥٦",
+        "①②③④⑤⑥",
+        "12 345",
+        "123.456",
+        "+12345",
+        None,
+        123456,
+        b"123456",
+        ["1"],
+    ],
+)
 def test_what_is_no_six_digits_is_no_code(code: object) -> None:
-    assert not is_totp_shaped(code)
+    assert normalize_totp(code) is None
 
 
 def test_secrets_have_160_bits_and_differ() -> None:

@@ -98,6 +98,64 @@ async def test_the_breach_check_is_asked_last() -> None:
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        ("joe@lens.example", ("joe@lens.example", "Lens Ltd")),
+        ("JOE@Lens.Example", ("joe@lens.example",)),
+        ("joelensexample", ("joe@lens.example",)),
+        ("joe.lens.ex1!!", ("joe@lens.ex",)),
+        ("ann@bbc.co.uk", ("ann@bbc.co.uk",)),
+        ("suneyelab123", ("a@b.example", "Sun Eye Lab")),
+        ("Sun-Eye-Lab-2026!", ("Sun Eye Lab",)),
+        ("2026_SunEyeLab", ("Sun Eye Lab",)),
+        ("5un3y3l4b-123", ("Sun Eye Lab",)),
+        ("baleyenus2026", ("Sun Eye Lab",)),
+        ("labeyesun123", ("Sun Eye Lab",)),
+        ("S.E.L.-2026!", ("Sun Eye Lab",)),
+        ("selselsel123", ("Sun Eye Lab",)),
+        ("müllerglas2026", ("Müller Glas",)),
+        ("muller-glas-1", ("Müller Glas",)),
+        ("Mueller-Glas1", ("Müller Glas",)),
+        ("société-zoé-1", ("Societe Zoe",)),
+        ("3mco-3mco-3mco", ("3M Co",)),
+    ],
+)
+async def test_short_words_of_the_address_or_company_make_no_password(
+    policy: PasswordPolicy, password: str, words: tuple[str, ...]
+) -> None:
+    assert [error.error_type for error in await policy.check(password, words=words)] == ["PASSWORD_CONTEXT"]
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "the sun rises over quiet harbors",
+        "lab-rabbit-umbrella-42",
+        "eye of the purple hurricane",
+        "7391-8842-lab-55301",
+        "xk9sun-qv27-tdw",
+        "seldom-marching-otters",
+        "lens cap on a wooden shelf",
+    ],
+)
+async def test_a_phrase_that_only_contains_a_short_word_is_accepted(policy: PasswordPolicy, password: str) -> None:
+    assert await policy.check(password, words=("joe@lens.example", "Sun Eye Lab")) == []
+
+
+async def test_the_own_address_is_no_password_on_any_path() -> None:
+    async with world(register=False) as here:
+        data = {**OWNER, "email": "joe@lens.example", "company_name": "Sun Eye Lab"}
+        for password in ("joe@lens.example", "suneyelab123"):
+            with pytest.raises(ValidationError) as caught:
+                await here.auth.register_manufacturer({**data, "password": password})
+            assert [e.error_type for e in caught.value.errors] == ["PASSWORD_CONTEXT"]
+        await here.auth.register_manufacturer(data)
+        with pytest.raises(ValidationError) as caught:
+            await here.auth.change_password("mfr_acme", OWNER["password"], "joe@lens.example")
+        assert caught.value.code == "PASSWORD_CONTEXT"
+
+
 @given(st.text(max_size=300))
 def test_the_rules_take_any_text(text: str) -> None:
     assert is_common(text) in (True, False)

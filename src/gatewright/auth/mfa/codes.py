@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 
 from gatewright.auth.keyed import KeyedHash
+from gatewright.auth.mfa.totp import DASHES
 
 CODE_COUNT = 10
 CODE_LENGTH = 8
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 """Letters and digits that are not taken for one another."""
+
+_DASHES = str.maketrans(dict.fromkeys(DASHES))
 
 
 def new_code() -> str:
@@ -32,7 +35,7 @@ def normalise_backup_code(code: object) -> str | None:
     """The code as it was made, from what a person typed (case, spaces, hyphens); None for what is no code."""
     if not isinstance(code, str) or len(code) > 2 * CODE_LENGTH + 4:
         return None
-    plain = "".join(code.split()).replace("-", "").upper()
+    plain = "".join(code.split()).translate(_DASHES).upper()
     return plain if len(plain) == CODE_LENGTH and plain.isascii() and plain.isalnum() else None
 
 

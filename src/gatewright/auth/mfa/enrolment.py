@@ -12,9 +12,9 @@ from gatewright.auth.mfa.codes import hash_code, new_backup_codes
 from gatewright.auth.mfa.factors import SecondFactors
 from gatewright.auth.mfa.totp import (
     STEP_SECONDS,
-    is_totp_shaped,
     match_totp,
     new_totp_secret,
+    normalize_totp,
     provisioning_uri,
     qr_code,
 )
@@ -168,7 +168,7 @@ class Enrolment:
         if await self._factors.enabled(person.account_id) or isinstance(proof, Mapping):
             return await self._factors.prove(person, proof, client=client, challenge=challenge)
         # Not confirmed yet: a code of the enrolment that waits is as good, and nothing was protected by it.
-        if is_totp_shaped(proof):
+        if normalize_totp(proof) is not None:
             verdict = await self._factors.verify_totp(person, proof, client=client, waiting=True)
         else:
             verdict = await self._factors.verify_backup_code(person, proof, client=client)
@@ -176,12 +176,13 @@ class Enrolment:
 
     async def _drift(self, person: Person, code: object) -> int | None:
         """By how many seconds the clock is off, for an enrolment that waits: it protects nothing yet."""
-        if not is_totp_shaped(code):
+        plain = normalize_totp(code)
+        if plain is None:
             return None
         for totp in await self._store.list_totp(person.account_id):
             if not totp.active:
                 now = self._clock.timestamp()
-                match = match_totp(self._factors.unseal(totp), str(code), now=now, last_step=totp.last_step)
+                match = match_totp(self._factors.unseal(totp), plain, now=now, last_step=totp.last_step)
                 return None if match.drift is None else match.drift * STEP_SECONDS
         return None
 

@@ -10,7 +10,7 @@ from gatewright.auth.devices import TrustedDevices
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.lockout import Doors, Visitor
 from gatewright.auth.mfa.codes import hash_code, normalise_backup_code
-from gatewright.auth.mfa.totp import is_totp_shaped, match_totp
+from gatewright.auth.mfa.totp import match_totp, normalize_totp
 from gatewright.auth.people import Person
 from gatewright.auth.records import ClientInfo, Factor
 from gatewright.clock import Clock, SystemClock
@@ -128,10 +128,11 @@ class SecondFactors:
             RateLimitExceededError, AccountLockedError: too many wrong codes.
         """
         enrolled = [totp for totp in await self._store.list_totp(person.account_id) if totp.active or waiting]
-        if not enrolled or not is_totp_shaped(code):
+        plain = normalize_totp(code)
+        if not enrolled or plain is None:
             return "wrong"
         async with self._doors.attempt(await self._door(person, client), _visitor(person, client)) as attempt:
-            verdict = await self._check_totp(person, enrolled, str(code), client)
+            verdict = await self._check_totp(person, enrolled, plain, client)
             attempt.outcome = _OUTCOMES[verdict]
         self._report(verdict, Factor.TOTP, person, client)
         return verdict
@@ -203,13 +204,12 @@ class SecondFactors:
         if secret is not None and "mailed" in secret.data and not await self.enabled(person.account_id):
             right = await self.verify_mailed_code(person, proof, secret)
             return Factor.EMAIL_CODE if right == "accepted" else None
-        code = proof.strip() if isinstance(proof, str) else proof
-        if is_totp_shaped(code):
-            right = await self.verify_totp(person, code, client=client, waiting=False)
+        if normalize_totp(proof) is not None:
+            right = await self.verify_totp(person, proof, client=client, waiting=False)
             return Factor.TOTP if right == "accepted" else None
         if not await self.enabled(person.account_id):
             return None
-        right = await self.verify_backup_code(person, code, client=client)
+        right = await self.verify_backup_code(person, proof, client=client)
         return Factor.BACKUP_CODE if right == "accepted" else None
 
     def hash_mailed_code(self, person: Person, code: str) -> str:

@@ -16,6 +16,16 @@ DIGITS = 6
 TOLERANCE = 1
 """Steps either side of now that are accepted."""
 
+MAX_TYPED = 32
+"""Characters of a typed code that are read at all."""
+
+DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212\uff0d"
+"""What people and apps put between groups of digits: hyphens, dashes, the minus sign, the full-width hyphen."""
+
+_TYPED = str.maketrans(
+    {**dict.fromkeys(DASHES), **{chr(0xFF10 + digit): str(digit) for digit in range(10)}},
+)
+
 HINT_STEPS = 20
 """Steps either side of now within which a code shows that the clock of the phone is wrong."""
 
@@ -46,9 +56,16 @@ def code_of(secret: str, step: int, *, digits: int = DIGITS, digest: Callable[..
     return pyotp.HOTP(secret, digits=digits, digest=digest).at(step)
 
 
-def is_totp_shaped(code: object) -> bool:
-    """Whether it could be a code at all: six ASCII digits. Anything else is no guess."""
-    return isinstance(code, str) and len(code) == DIGITS and code.isascii() and code.isdecimal()
+def normalize_totp(code: object) -> str | None:
+    """The six digits of a code as people type or paste it; None for anything else, which is not a guess.
+
+    Whitespace and dashes between the digits are dropped and full-width digits are read as what they are. Digits
+    of other scripts are refused: no authenticator app shows them. At most ``MAX_TYPED`` characters are read.
+    """
+    if not isinstance(code, str) or len(code) > MAX_TYPED:
+        return None
+    plain = "".join(code.split()).translate(_TYPED)
+    return plain if len(plain) == DIGITS and plain.isascii() and plain.isdecimal() else None
 
 
 def match_totp(secret: str, code: str, *, now: float, last_step: int) -> TotpMatch:

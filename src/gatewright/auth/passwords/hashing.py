@@ -12,12 +12,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from argon2 import PasswordHasher, Type
-from argon2.exceptions import Argon2Error, InvalidHashError
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
 
 from gatewright.errors import StoreUnavailableError
 from gatewright.records import Record
 
 T = TypeVar("T")
+
+TRUSTED_SHARE = 4
+"""One thread in so many, and as many of the places in the queue, are kept for trusted callers; one at least."""
+
+_UNREADABLE = "Decoding failed"
+"""What libargon2 says of a stored hash that is not one: no password fits it."""
 
 MAX_PASSWORD_LENGTH = 256
 """Characters that are taken at all: bounded before any work is spent."""
@@ -45,6 +51,9 @@ class PasswordHashing:
         parameters: of new hashes; older hashes verify with their own.
         threads: how many hashes run at once; the number of cores by default.
         queue_limit: how many may wait or run at once, before memory or patience runs out.
+
+    Trusted callers have a lane of their own with a bounded share of both, so a flood of strangers neither delays
+    nor refuses them.
     """
 
     def __init__(
@@ -59,28 +68,38 @@ class PasswordHashing:
             salt_len=16,
             type=Type.ID,
         )
-        self._threads = threads or os.cpu_count() or 1
-        self._limit = queue_limit
-        self._pool: ThreadPoolExecutor | None = None
-        self._busy = 0
-        self._lock = threading.Lock()
+        count = threads or os.cpu_count() or 1
+        self._everyone = _Lane("gatewright-hashing", count, queue_limit)
+        self._trusted = _Lane(
+            "gatewright-hashing-trusted", max(1, count // TRUSTED_SHARE), max(1, queue_limit // TRUSTED_SHARE)
+        )
         self._decoy: str | None = None
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, trusted: bool = False) -> str:
         """The Argon2id hash of a password, normalised.
 
-        Raises:
-            StoreUnavailableError: too many wait already (code ``HASHING_BUSY``).
-        """
-        return await self._run(lambda: self._hasher.hash(normalise_password(password)))
+        Args:
+            trusted: use the lane that strangers cannot fill.
 
-    async def verify(self, password_hash: str | None, password: str) -> PasswordCheck:
+        Raises:
+            StoreUnavailableError: too many wait already (code ``HASHING_BUSY``), or memory or threads ran out
+                (code ``HASHING_UNAVAILABLE``).
+        """
+        lane = self._trusted if trusted else self._everyone
+        return await lane.run(lambda: self._hasher.hash(normalise_password(password)))
+
+    async def verify(self, password_hash: str | None, password: str, *, trusted: bool = False) -> PasswordCheck:
         """Check a password. Without a hash (nobody is known there) the same work is done for nothing.
 
+        Args:
+            trusted: use the lane that strangers cannot fill.
+
         Raises:
-            StoreUnavailableError: too many wait already (code ``HASHING_BUSY``).
+            StoreUnavailableError: nothing was checked: too many wait already (code ``HASHING_BUSY``), or memory or
+                threads ran out (code ``HASHING_UNAVAILABLE``).
         """
-        return await self._run(lambda: self._verify(password_hash, password))
+        lane = self._trusted if trusted else self._everyone
+        return await lane.run(lambda: self._verify(password_hash, password))
 
     def warm(self) -> None:
         """Make the hash that stands in for nobody, so that the first unknown address costs what all others do."""
@@ -89,13 +108,12 @@ class PasswordHashing:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run other short work of passwords (a look-up in a long list) in the same bounded pool."""
-        return await self._run(work)
+        return await self._everyone.run(work)
 
     def close(self) -> None:
         """Let what runs end, and take nothing more."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+        self._everyone.close()
+        self._trusted.close()
 
     def _verify(self, password_hash: str | None, password: str) -> PasswordCheck:
         if password_hash is None:
@@ -103,26 +121,62 @@ class PasswordHashing:
         stored = password_hash or self._decoy or ""
         try:
             right = self._hasher.verify(stored, normalise_password(password)) and password_hash is not None
-        except (Argon2Error, InvalidHashError):
+        except (VerifyMismatchError, InvalidHashError):
+            return PasswordCheck(right=False)
+        except VerificationError as error:
+            if str(error) != _UNREADABLE:
+                raise
             return PasswordCheck(right=False)
         return PasswordCheck(right=right, needs_rehash=right and self._hasher.check_needs_rehash(stored))
 
-    async def _run(self, work: Callable[[], T]) -> T:
+
+class _Lane:
+    """Threads with a bounded queue; they start with the first work."""
+
+    def __init__(self, name: str, threads: int, limit: int) -> None:
+        self._name = name
+        self._threads = threads
+        self._limit = limit
+        self._pool: ThreadPoolExecutor | None = None
+        self._busy = 0
+        self._lock = threading.Lock()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of ``work``; raises StoreUnavailableError when it could not be done."""
         with self._lock:
             if self._busy >= self._limit:
                 raise StoreUnavailableError(
                     "Too many passwords are being checked at once.", code="HASHING_BUSY", retry_after=1
                 )
-            self._busy += 1
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="gatewright-hashing")
-            future = self._pool.submit(work)
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
+            try:
+                future = self._pool.submit(work)
+            except RuntimeError as error:  # no thread could be started
+                raise _unavailable() from error
+            self._busy += 1
         future.add_done_callback(self._finished)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except (MemoryError, HashingError, VerificationError) as error:
+            raise _unavailable() from error
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
     def _finished(self, _: Future[T]) -> None:
         with self._lock:
             self._busy -= 1
+
+
+def _unavailable() -> StoreUnavailableError:
+    return StoreUnavailableError(
+        "Passwords cannot be checked now: the service is out of memory or threads.",
+        code="HASHING_UNAVAILABLE",
+        retry_after=5,
+    )
 
 
 def normalise_password(password: str) -> bytes:

@@ -20,7 +20,11 @@ BreachCheck = Callable[[str], Awaitable[bool]]
 """Whether a password is known from a breach."""
 
 _LEET = str.maketrans("0134578@$!+", "oleastbasit")
-_WORD = re.compile(r"[^\W_]{4,}")
+_WORD = re.compile(r"[^\W_]+")
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th"})
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
+_MAX_CONTEXT = 320
+_MAX_PIECES = 96
 
 
 def minimum_length(setting: int | None, *, mfa_required: bool, alone: bool) -> int:
@@ -74,18 +78,58 @@ class PasswordPolicy:
 
 
 def made_of(password: str, words: Iterable[str]) -> bool:
-    """Whether hardly a letter is left of the password once the words, digits and punctuation are taken out."""
-    folded = password.casefold()
-    found = {word for text in words for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())}
-    joined = {"".join(_WORD.findall(text.casefold())) for text in words}
-    for spelling in (folded, folded.translate(_LEET)):
-        left, hit = spelling, False
-        for word in sorted(found | joined, key=len, reverse=True):
-            if len(word) >= 4 and word in left:
-                left, hit = left.replace(word, " "), True
-        if hit and sum(character.isalpha() for character in left) < 4:
-            return True
+    """Whether a password is built from ``words``: an e-mail address, a company name, or their words and initials.
+
+    Letter case, digits, punctuation, accents, leetspeak and reversal are ignored. Up to three letters of the
+    person's own do not make it a password; a phrase that only contains one of the words is fine.
+    """
+    pieces = _pieces(words)
+    if not pieces:
+        return False
+    digits = sum(character.isdigit() for character in password)
+    plain = unicodedata.normalize("NFKC", password).casefold()
+    for spelling in {_letters(plain), _letters(plain.translate(_LEET))}:
+        for text in (spelling, spelling[::-1]):
+            if _is_covered(text, pieces, digits):
+                return True
     return False
+
+
+def _pieces(words: Iterable[str]) -> list[str]:
+    """Words, their initials and whole texts run together, as letters only; at least two letters each."""
+    found: dict[str, None] = {}
+    for text in words:
+        folded = unicodedata.normalize("NFKC", text[:_MAX_CONTEXT]).casefold()
+        for spelling in (folded, folded.translate(_UMLAUTS)):
+            parts = _WORD.findall(spelling)
+            whole = ["".join(part[0] for part in parts), "".join(parts)] if len(parts) > 1 else []
+            for piece in (*whole, *parts):
+                found[_letters(piece)] = None
+                found[_letters(piece.translate(_LEET))] = None
+    return [piece for piece in found if len(piece) >= 2][:_MAX_PIECES]
+
+
+def _letters(text: str) -> str:
+    """The letters of a text without accents."""
+    decomposed = unicodedata.normalize("NFKD", text).translate(_LETTERS)
+    return "".join(character for character in decomposed if character.isalpha())
+
+
+def _is_covered(text: str, pieces: list[str], digits: int) -> bool:
+    """Whether the pieces leave fewer than four letters of ``text``, and are more than a short word by chance."""
+    best = [0] * (len(text) + 1)  # best[n]: letters of text[:n] that pieces can cover
+    longest = 0
+    for end in range(1, len(text) + 1):
+        best[end] = best[end - 1]
+        for piece in pieces:
+            if text.endswith(piece, 0, end):
+                longest = max(longest, len(piece))
+                best[end] = max(best[end], best[end - len(piece)] + len(piece))
+    covered = best[-1]
+    left = len(text) - covered
+    if not covered or left >= 4:
+        return False
+    return longest >= 4 or (covered >= 3 * left and (covered >= 6 or digits <= 8))
 
 
 def is_run(password: str) -> bool:

@@ -15,6 +15,9 @@ MAX_TEXT = 512
 
 MAX_ROLES = 32
 
+CLOCK_SKEW = 60.0
+"""Seconds by which the clock of the host that issued a token may be ahead of ours. ``exp`` has no leeway."""
+
 _LARGEST_TIME = 253_402_300_799
 """The last second that a datetime can hold."""
 
@@ -89,7 +92,9 @@ def issued_milliseconds(claims: Mapping[str, Any]) -> int:
 
 
 def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: float) -> None:
-    """Raise unless these are the claims of a token of ours that is valid now; there is no leeway.
+    """Raise unless these are the claims of a token of ours that is valid now.
+
+    ``nbf`` and ``iat`` may be up to ``CLOCK_SKEW`` seconds ahead; ``exp`` has no leeway.
 
     Raises:
         TokenExpiredError: ``exp`` has passed.
@@ -114,7 +119,7 @@ def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: 
         raise invalid("its jti is not one of ours") from None
     if now >= claims["exp"]:
         raise expired()
-    if claims["nbf"] > now:
+    if max(claims["nbf"], claims["iat"]) > now + CLOCK_SKEW:
         raise invalid("it is not valid yet")
 
 

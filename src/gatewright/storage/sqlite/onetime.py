@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from gatewright.storage.onetime import OneTimeSecret
+from gatewright.storage.onetime import CLOCK_SKEW, OneTimeSecret
 from gatewright.storage.sqlite.base import SqliteBase
 
 _FIELDS = "key, purpose, subject, data, attempts, created_at, expires_at"
-_LIVE = "purpose = ? AND key = ? AND expires_at > ?"
+_LIVE = "purpose = ? AND key = ? AND expires_at > ? AND created_at <= ?"
 
 
 class SqliteOneTime(SqliteBase):
@@ -42,17 +42,17 @@ class SqliteOneTime(SqliteBase):
 
     async def get_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
         sql = f"SELECT {_FIELDS} FROM one_time_secrets WHERE {_LIVE}"  # noqa: S608 - constant
-        row = await self.engine.read(lambda c: c.execute(sql, (purpose, key, now.timestamp())).fetchone())
+        row = await self.engine.read(lambda c: c.execute(sql, (purpose, key, *_around(now))).fetchone())
         return _secret(row)
 
     async def attempt_one_time(self, purpose: str, key: str, *, now: datetime, limit: int) -> OneTimeSecret | None:
         sql = f"UPDATE one_time_secrets SET attempts = attempts + 1 WHERE {_LIVE} AND attempts < ? RETURNING {_FIELDS}"  # noqa: S608 - constant
-        values = (purpose, key, now.timestamp(), limit)
+        values = (purpose, key, *_around(now), limit)
         return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
 
     async def take_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
         sql = f"DELETE FROM one_time_secrets WHERE {_LIVE} RETURNING {_FIELDS}"  # noqa: S608 - constant
-        values = (purpose, key, now.timestamp())
+        values = (purpose, key, *_around(now))
         return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
 
     async def drop_one_time(self, purpose: str, subject: str) -> int:
@@ -70,6 +70,12 @@ class SqliteOneTime(SqliteBase):
         sql = "UPDATE one_time_secrets SET data = ? WHERE purpose = ? AND key = ? AND data = ?"
         values = (_json(data), purpose, key, _json(expected))
         return await self.engine.write(lambda c: c.execute(sql, values).rowcount == 1)
+
+
+def _around(now: datetime) -> tuple[float, float]:
+    """The earliest end and the latest beginning of a secret that is alive now."""
+    moment = now.timestamp()
+    return moment, moment + CLOCK_SKEW
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -61,6 +61,11 @@ class SqliteSessions(SqliteBase):
         values = {"key": manufacturer_id, "now": now.timestamp(), "limit": limit}
         return await self.engine.read(lambda c: [_session(row) for row in c.execute(sql, values)])
 
+    async def has_used_network(self, account_id: str, network: str, *, since: datetime) -> bool:
+        sql = "SELECT 1 FROM sessions WHERE account_id = ? AND network = ? AND last_activity >= ? LIMIT 1"
+        values = (account_id, network, since.timestamp())
+        return await self.engine.read(lambda c: c.execute(sql, values).fetchone() is not None)
+
     async def touch_sessions(self, touches: Mapping[str, tuple[int, datetime]]) -> None:
         rows = [(count, at.timestamp(), session_id) for session_id, (count, at) in touches.items()]
         sql = (
