@@ -83,6 +83,7 @@ async def test_nothing_is_left_under_the_old_keys_and_everything_still_works(tmp
                     "password": PASSWORD,
                     "company_name": f"Maker {number}",
                     "manufacturer_id": f"m{number}",
+                    "tier": "professional",
                     "website": f"https://maker{number}.example.com",
                 }
             )

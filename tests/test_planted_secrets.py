@@ -16,6 +16,7 @@ import httpx
 import pyotp
 import pytest
 
+from gatewright.web.demo.seed import read_credentials
 from tests.support.outbox import message_for
 from tests.support.server import DemoServer
 
@@ -93,6 +94,7 @@ class Story:
         self._join()
         self._mistakes()
         self._second_factor()
+        self._upgrade()
         self._keys()
         self._attacks()
         self._reset()
@@ -170,6 +172,10 @@ class Story:
         self._codes(enrolment["backup_codes"])
         self.call(400, "POST", "/v1/mfa/totp/confirm", {"code": "000000"})
         self.call(200, "POST", "/v1/mfa/totp/confirm", {"code": pyotp.TOTP(secret).now()})
+        self.call(202, "POST", "/v1/mfa/confirmations")
+        mail = message_for(self._server.data, EMAIL, kind="factor_confirmation")
+        token = self._planted.add("confirmation token", mail["token"])
+        self.call(204, "POST", "/v1/mfa/confirmations/redeem", {"token": token})
         challenge = self._sign_in()
         body = {
             "challenge_id": challenge["challenge_id"],
@@ -188,6 +194,19 @@ class Story:
         for code in codes:
             self._planted.add(f"backup code {code}", code)
         self.backup = codes
+
+    def _upgrade(self) -> None:
+        """The platform's admin moves the company to a tier that has API keys."""
+        company = self.call(200, "GET", "/v1/me")["manufacturer_id"]
+        token, self.token = self.token, None
+        admin = read_credentials(self._server.data / "demo.env")
+        login = {"email": admin.admin_email, "password": admin.admin_password}
+        code = pyotp.TOTP(admin.admin_totp_secret).now()
+        answer = self.call(200, "POST", "/v1/auth/login", {**login, "mfa_code": code})
+        self.token = answer["access_token"]
+        body = {"tier": "professional", "reason": "signed contract"}
+        self.call(200, "PUT", f"/v1/admin/manufacturers/{company}/tier", body)
+        self.token = token
 
     def _keys(self) -> None:
         made = self.call(201, "POST", "/v1/api-keys", {"name": "server", "permissions": ["upload_products"]})

@@ -284,6 +284,7 @@ def test_everything_of_a_manufacturer_is_exported(
     async def use(foundation: Any) -> str:
         signed_in = await foundation.auth.authenticate_manufacturer("one@one.example", PASSWORD)
         owner = signed_in.manufacturer.account_id
+        await foundation.rbac.update_manufacturer_tier("one", "professional", reason="keys need api_access")
         await foundation.auth.setup_mfa("one", account_id=owner)
         made = await foundation.auth.create_api_key(
             "one", "shop", permissions=["upload_products"], expires_at=None, account_id=owner

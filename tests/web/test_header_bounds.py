@@ -124,7 +124,9 @@ async def _post(foundation: SecurityFoundation, chunks: list[bytes], *, then_sta
         "client": ("192.0.2.1", 1),
         "http_version": "1.1",
     }
-    await asyncio.wait_for(GatewrightMiddleware(echo, foundation, PathRules(default=RouteRule()))(scope, receive, send), 20)
+    await asyncio.wait_for(
+        GatewrightMiddleware(echo, foundation, PathRules(default=RouteRule()))(scope, receive, send), 20
+    )
     return sent
 
 
