@@ -6,6 +6,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+CLOCK_SKEW = 60.0
+"""Seconds by which the clocks of hosts may differ. What is dated further ahead than that was dated by a wrong clock."""
+
 
 class Clock(Protocol):
     """What the domains ask for the time."""

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec.structs import replace
 
+from gatewright.clock import CLOCK_SKEW
 from gatewright.records import Record
 
 Outcome = Literal["right", "wrong", "neither"]
@@ -100,9 +101,6 @@ class AttemptStore(Protocol):
 
 DISTINCT_LIMIT = 1_000
 
-
-CLOCK_SKEW = 60.0
-"""Seconds by which the clocks of hosts that share a store may differ."""
 
 PENDING_SECONDS = 60.0
 """Seconds after which an attempt that was never settled is dropped. Nobody was told its outcome, since answers

@@ -26,13 +26,12 @@ class OneTimeSecret(Record, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-CLOCK_SKEW = 60.0
-"""Seconds by which a secret may have been made in the future (on a host whose clock is ahead). Beyond that the
-clock was set back, and the secret would live longer than it should: it counts as expired."""
-
-
 class OneTimeStore(Protocol):
-    """Keeps secrets until they succeed or expire."""
+    """Keeps secrets until they succeed or expire.
+
+    A secret that was made more than ``CLOCK_SKEW`` seconds in the future counts as expired: the clock was set back,
+    and it would live longer than it should.
+    """
 
     async def put_one_time(self, secret: OneTimeSecret) -> None:
         """Keep a secret; expired ones are cleared away in passing."""

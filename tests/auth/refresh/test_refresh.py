@@ -142,6 +142,27 @@ async def test_any_other_second_use_ends_it(
     assert told.severity == "high" and told.session_id == first.session_id
 
 
+async def test_one_machine_on_two_networks_at_once_is_refused_like_a_thief(
+    auth: ManufacturerAuthManager, clock: ManualClock
+) -> None:
+    """A dual-stack machine refreshes over IPv4, and a second later over IPv6: the session ends.
+
+    It looks exactly like a stolen token: a user agent is copied with the token, and the thief is on another network.
+    The same successor would give the thief a working pair. A refusal that leaves the session alive would leave it to
+    the thief when he comes first: the owner's refusal is then the only sign of the theft, and a client that is
+    refused signs in anew, which nobody connects with the stolen session. Both cost more than one sign-in does. A
+    machine that merely moves from one network to the other, without using a token twice, stays signed in.
+    """
+    four, six = ClientInfo("203.0.113.7", CHROME), ClientInfo("2001:db8:1:2::5", CHROME)
+    first = await sign_in(auth, client=four)
+    moved = await auth.refresh_tokens(token_of(first), client=six)
+    following = await auth.refresh_tokens(token_of(moved), client=four)
+    clock.advance(1)
+    await refused_as_reuse(auth, token_of(moved), six)
+    with pytest.raises(TokenRevokedError):
+        await auth.validate_token(following.access_token or "")
+
+
 async def test_a_late_second_use(auth: ManufacturerAuthManager, clock: ManualClock) -> None:
     """After the grace, or days later: still known for what it is."""
     for wait in (10.5, 20 * 86400):

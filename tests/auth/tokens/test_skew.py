@@ -64,7 +64,10 @@ async def test_the_grace_of_a_refresh_token_is_not_stretched_by_a_clock_set_back
     clock = ManualClock(START)
     async with ManufacturerAuthManager(SECRET, clock=clock) as auth:
         done = await sign_in(auth)
-        await auth.refresh_tokens(done.refresh_token or "", client=HOME)
+        following = await auth.refresh_tokens(done.refresh_token or "", client=HOME)
+        clock.set(START - timedelta(seconds=30))  # another host of ours may be that far behind
+        again = await auth.refresh_tokens(done.refresh_token or "", client=HOME)
+        assert again.refresh_token == following.refresh_token
         clock.set(START - timedelta(hours=1))
         with pytest.raises(RefreshTokenReuseError):
             await auth.refresh_tokens(done.refresh_token or "", client=HOME)

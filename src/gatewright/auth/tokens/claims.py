@@ -8,15 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from gatewright.auth.tokens.compact import invalid
+from gatewright.clock import CLOCK_SKEW
 from gatewright.errors import FieldError, TokenExpiredError, ValidationError
 
 MAX_TEXT = 512
 """Characters of one claim at the most, so that a token always fits in a header line."""
 
 MAX_ROLES = 32
-
-CLOCK_SKEW = 60.0
-"""Seconds by which the clock of the host that issued a token may be ahead of ours. ``exp`` has no leeway."""
 
 _LARGEST_TIME = 253_402_300_799
 """The last second that a datetime can hold."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from gatewright.storage.onetime import CLOCK_SKEW, OneTimeSecret
+from gatewright.clock import CLOCK_SKEW
+from gatewright.storage.onetime import OneTimeSecret
 from gatewright.storage.sqlite.base import SqliteBase
 
 _FIELDS = "key, purpose, subject, data, attempts, created_at, expires_at"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
+from gatewright.clock import CLOCK_SKEW
 from gatewright.storage.sessions import RefreshOutcome, RefreshResult, RefreshRotation, StoredSession
 from gatewright.storage.sqlite.sessions import SqliteSessions, alive, extend, read_session
 
@@ -46,7 +47,7 @@ class SqliteRefresh(SqliteSessions):
         session = read_session(connection, session_id)
         if used_at is not None:
             same_client = client_key is not None and client_key == r.client_key
-            if revoked_at is None and same_client and abs(now - used_at) <= r.grace_seconds:
+            if revoked_at is None and same_client and -CLOCK_SKEW <= now - used_at <= r.grace_seconds:
                 outcome = RefreshOutcome.REPEATED if alive(connection, session_id, now) else RefreshOutcome.REVOKED
                 return RefreshResult(outcome=outcome.value, session=session, sealed=sealed)
             return self._reused(connection, session_id, now)
