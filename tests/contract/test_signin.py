@@ -416,3 +416,15 @@ async def test_one_time_secrets_of_a_purpose_are_listed_and_replaced(store: Stor
     assert not await store.replace_one_time("reset", "a", expected=data, data={"n": 3}), "somebody was faster"
     changed = await store.get_one_time("reset", "a", now=NOW)
     assert changed is not None and changed.data == {"n": 2}
+
+
+async def test_factors_are_held_until_a_time_or_until_released(store: Store) -> None:
+    """The later time stays, so that a second enrollment cannot shorten the first one's wait."""
+    assert await store.factors_held_until("acc_001") is None
+    await store.hold_factors("acc_001", NOW + timedelta(days=1))
+    await store.hold_factors("acc_001", NOW + timedelta(hours=1))
+    assert await store.factors_held_until("acc_001") == NOW + timedelta(days=1)
+    assert await store.factors_held_until("acc_002") is None
+    await store.release_factors("acc_001")
+    await store.release_factors("acc_001")
+    assert await store.factors_held_until("acc_001") is None
