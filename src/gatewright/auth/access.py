@@ -8,9 +8,10 @@ import math
 from gatewright.access import EVERYTHING, KEY_ACCESS
 from gatewright.auth.abuse import SignInThrottle
 from gatewright.auth.access_options import AccessOptions
-from gatewright.auth.apikeys import ApiKeys, PermissionCeiling
+from gatewright.auth.apikeys import ApiKeys
 from gatewright.auth.challenges import Challenges
 from gatewright.auth.devices import TrustedDevices
+from gatewright.auth.key_permissions import KeyPermissions, PermissionCeiling
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.lockout import Doors, Visitor
 from gatewright.auth.mfa import Enrolment, SecondFactors
@@ -253,8 +254,11 @@ class Access:
             store,
             self._keyed("api keys"),
             store.changes,
-            known_permissions=frozenset(self._policy.permissions) | KEY_ACCESS,
-            ceiling=self._partners.ceiling or TierCeiling(store, self._policy),
+            permissions=KeyPermissions(
+                frozenset(self._policy.permissions) | KEY_ACCESS,
+                self._partners.ceiling or TierCeiling(store, self._policy),
+                strict=strict,
+            ),
             strict=strict,
             events=self._sink,
             clock=self._clock,

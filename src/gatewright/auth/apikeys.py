@@ -9,11 +9,11 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from gatewright.auth.apikey_format import ID_LENGTH, new_key, split_key
 from gatewright.auth.bounds import bounded_text
+from gatewright.auth.key_permissions import KeyPermissions, no_api_access
 from gatewright.auth.keyed import KeyedHash
 from gatewright.auth.people import Person
 from gatewright.auth.records import ApiKeyInfo, ClientInfo
@@ -21,7 +21,6 @@ from gatewright.clock import Clock, SystemClock, to_utc
 from gatewright.errors import (
     AuthorizationError,
     FieldError,
-    InsufficientPermissionsError,
     InvalidCredentialsError,
     ValidationError,
 )
@@ -31,9 +30,7 @@ from gatewright.storage.apikeys import ApiKeyStore, StoredApiKey
 from gatewright.storage.changes import ALL, Changes
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer, TenantStore
 
-API_ACCESS = "api_access"
 MOST_KEYS = 100
-MAX_PERMISSIONS = 64
 MAX_NAME_LENGTH = 100
 OVERLAP = timedelta(days=1)
 """How long a rotated key still works, if nothing else is said."""
@@ -47,15 +44,6 @@ WINDOW = 30.0
 
 _CEILING_TOPICS = ("manufacturer", "account", "grants", "policy")
 """Whatever changes here may change what a key is allowed."""
-
-
-class PermissionCeiling(Protocol):
-    """What the person who makes a key may do."""
-
-    async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
-        """The permissions now: the policy's under the tier, and those of our own calls, as the role has them; None
-        where nobody knows (any known permission may be given)."""
-        ...
 
 
 class ApiKeyIdentity(Record, frozen=True, kw_only=True):
@@ -88,10 +76,8 @@ class ApiKeys:
     """Makes, checks, rotates and ends keys.
 
     Args:
-        known_permissions: names that a key may have.
-        ceiling: keys have no more than this, when they are made and each time they are used.
-        strict: whether keys of manufacturers that the store does not know are refused, and ``api_access`` is needed
-            to make and use a key.
+        permissions: what a key may be given, and what is left of it.
+        strict: whether keys of manufacturers that the store does not know are refused.
     """
 
     def __init__(
@@ -101,8 +87,7 @@ class ApiKeys:
         keyed: KeyedHash,
         changes: Changes,
         *,
-        known_permissions: frozenset[str],
-        ceiling: PermissionCeiling | None = None,
+        permissions: KeyPermissions,
         strict: bool = False,
         events: EventSink | None = None,
         clock: Clock | None = None,
@@ -110,10 +95,8 @@ class ApiKeys:
         self._store = store
         self._tenants = tenants
         self._keyed = keyed
-        self._known = known_permissions
-        self._ceiling = ceiling
+        self._permissions = permissions
         self._strict = strict
-        self._needed = API_ACCESS if strict and API_ACCESS in known_permissions else None
         self._events = events or NullSink()
         self._clock = clock or SystemClock()
         self._verified: OrderedDict[str, tuple[_Known, float]] = OrderedDict()
@@ -139,8 +122,8 @@ class ApiKeys:
             ValidationError: name, expiry or number of keys are out of bounds, or a permission is unknown.
             InsufficientPermissionsError: a permission that the person does not have, or no ``api_access``.
         """
-        wanted = self._checked_names(permissions)
-        await self._require_within_ceiling(person, wanted)
+        wanted = self._permissions.checked(permissions)
+        await self._permissions.require(person, wanted)
         text = _checked_name(name)
         expires = self._checked_expiry(expires_at)
         key, stored = self._new(
@@ -177,7 +160,7 @@ class ApiKeys:
         stored, now = known.stored, self._clock.now()
         if not known.usable:
             self._emit("auth:api_key:refused", Severity.WARNING, stored, client, reason="api_access")
-            raise _no_api_access(stored.manufacturer_id)
+            raise no_api_access(stored.manufacturer_id)
         await self._touch(stored, now)
         return _identify(known, now)
 
@@ -202,7 +185,7 @@ class ApiKeys:
         if old is None or old.manufacturer_id != manufacturer_id:
             raise _unknown()
         if person is not None and person.account_id != old.account_id:
-            await self._require_within_ceiling(person, old.permissions)
+            await self._permissions.require(person, old.permissions)
         key, stored = self._new(
             manufacturer_id=manufacturer_id,
             account_id=old.account_id if person is None else person.account_id,
@@ -236,21 +219,18 @@ class ApiKeys:
         Returns:
             How many ended.
         """
-        allowed = await self._ceiling.permissions_of(manufacturer_id, person_id) if self._ceiling else None
         account = await self._tenants.get_account(person_id)
         active = account is not None and account.status == "active"
         ended = 0
         for stored in await self._store.list_api_keys(manufacturer_id):
             if stored.account_id != person_id or stored.revoked_at is not None:
                 continue
-            if not active or (allowed is not None and not self._needs(stored.permissions) <= allowed):
+            left = await self._permissions.left_of(stored)
+            if not active or not left.usable or len(left.permissions) < len(stored.permissions):
                 ended += await self.revoke(stored.key_id, manufacturer_id=manufacturer_id)
         return ended
 
     # ------------------------------------------------------------------------------------------------------------
-
-    def _needs(self, permissions: Iterable[str]) -> set[str]:
-        return {*permissions, self._needed} if self._needed else set(permissions)
 
     async def _look(self, key_id: str) -> _Known | None:
         """The stored key of this id and its owner, from memory while that is fresh."""
@@ -261,15 +241,13 @@ class ApiKeys:
         stored = await self._store.get_api_key(key_id)
         if stored is None:
             return None
-        ceiling = (
-            await self._ceiling.permissions_of(stored.manufacturer_id, stored.account_id) if self._ceiling else None
-        )
+        left = await self._permissions.left_of(stored)
         known = _Known(
             stored=stored,
             manufacturer=await self._tenants.get_manufacturer(stored.manufacturer_id),
             account=await self._tenants.get_account(stored.account_id) if stored.account_id else None,
-            allowed=[name for name in stored.permissions if ceiling is None or name in ceiling],
-            usable=ceiling is None or self._needed is None or self._needed in ceiling,
+            allowed=left.permissions,
+            usable=left.usable,
         )
         if notices == self._notices:  # nothing changed while the store was asked
             self._verified[key_id] = (known, looked)
@@ -290,38 +268,6 @@ class ApiKeys:
             return "owner" if self._strict else None
         disabled = known.manufacturer.status != "active" or (known.account and known.account.status != "active")
         return "owner" if disabled else None
-
-    def _checked_names(self, permissions: Iterable[object]) -> tuple[str, ...]:
-        if isinstance(permissions, str | bytes):
-            raise ValidationError("Permissions are a list of names.", code="INVALID_PERMISSIONS")
-        names = {str(p.value) if isinstance(p, Enum) else str(p) for p in permissions}
-        if not 0 < len(names) <= MAX_PERMISSIONS:
-            raise ValidationError(f"A key has 1 to {MAX_PERMISSIONS} permissions.", code="INVALID_PERMISSIONS")
-        if unknown := sorted(name for name in names if name not in self._known):
-            errors = [
-                FieldError(
-                    field="permissions",
-                    error_type="UNKNOWN_PERMISSION",
-                    message=f"An API key cannot have a permission called {name[:64]!r}.",
-                )
-                for name in unknown
-            ]
-            raise ValidationError("Some permissions are unknown.", errors=errors, code="UNKNOWN_PERMISSION")
-        return tuple(sorted(names))
-
-    async def _require_within_ceiling(self, person: Person, permissions: Iterable[str]) -> None:
-        if self._ceiling is None:
-            return
-        ceiling = await self._ceiling.permissions_of(person.manufacturer_id, person.account_id)
-        if ceiling is None:
-            return
-        if self._needed is not None and self._needed not in ceiling:
-            raise _no_api_access(person.manufacturer_id)
-        if above := sorted(set(permissions) - ceiling):
-            raise InsufficientPermissionsError(
-                f"A key has no more permissions than the person it belongs to, who lacks {', '.join(above)}.",
-                context={"manufacturer_id": person.manufacturer_id, "permission": above[0]},
-            )
 
     def _checked_expiry(self, expires_at: datetime | None) -> datetime | None:
         if expires_at is None:
@@ -395,13 +341,6 @@ def _checked_name(name: object) -> str:
     if not text or not text.isprintable():
         raise ValidationError(f"A key's name has 1 to {MAX_NAME_LENGTH} printable characters.", code="INVALID_NAME")
     return text
-
-
-def _no_api_access(manufacturer_id: str) -> InsufficientPermissionsError:
-    return InsufficientPermissionsError(
-        "API keys need the permission api_access: by the tier, and by the role of the person they belong to.",
-        context={"manufacturer_id": manufacturer_id, "permission": API_ACCESS},
-    )
 
 
 def _identify(known: _Known, now: datetime) -> ApiKeyIdentity:
