@@ -16,6 +16,7 @@ from gatewright.errors import AccountLockedError, RateLimitExceededError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.attempts import AttemptDecision, AttemptPolicy, AttemptStore, Outcome
+from gatewright.turns import Turns
 
 AT_ONCE = 4
 """Attempts of one process at one door at the same time; fewer than the first failures that cost no wait."""
@@ -73,7 +74,7 @@ class Doors:
         self._store = store
         self._events = events or NullSink()
         self._clock = clock or SystemClock()
-        self._queues: dict[str, _Queue] = {}
+        self._turns = Turns(AT_ONCE, WAITING, "Too many attempts at once.")
 
     @asynccontextmanager
     async def attempt(self, door: str, visitor: Visitor) -> AsyncIterator[Attempt]:
@@ -83,7 +84,7 @@ class Doors:
             RateLimitExceededError: it is too early after the last failure.
             AccountLockedError: the door is locked.
         """
-        async with self._turn(door):
+        async with self._turns.turn(door):
             decision = await self._reserve(door)
             if not decision.allowed:
                 await self._refuse(decision, door, visitor)
@@ -140,30 +141,3 @@ class Doors:
                 retry_after=round(decision.retry_after, 3),
             )
         )
-
-    @asynccontextmanager
-    async def _turn(self, door: str) -> AsyncIterator[None]:
-        """Wait until fewer than ``AT_ONCE`` of this process are at the door."""
-        queue = self._queues.get(door)
-        if queue is None:
-            queue = self._queues[door] = _Queue()
-        if queue.present >= WAITING:
-            raise RateLimitExceededError("Too many attempts at once.", retry_after=1)
-        queue.present += 1
-        try:
-            async with queue.turns:
-                yield
-        finally:
-            queue.present -= 1
-            if not queue.present:
-                self._queues.pop(door, None)
-
-
-class _Queue:
-    """Those of this process at one door."""
-
-    __slots__ = ("present", "turns")
-
-    def __init__(self) -> None:
-        self.turns = asyncio.Semaphore(AT_ONCE)
-        self.present = 0

@@ -11,11 +11,9 @@ keys, cookies and tokens that this process has never accepted wait until the att
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +22,7 @@ from gatewright.controls import Controls, networks_of
 from gatewright.errors import AuthenticationError, RateLimitExceededError, SecurityError
 from gatewright.events import EventSink, Severity, event
 from gatewright.storage.throttle import Rate, Throttle, ThrottleResult
+from gatewright.turns import Turns
 from gatewright.web.authenticate import session_cookie
 from gatewright.web.request import RequestState
 from gatewright.web.rules import RouteRule
@@ -71,7 +70,12 @@ class NetworkLimit:
         self._accepted: OrderedDict[int, None] = OrderedDict()
         self._refused: OrderedDict[int, None] = OrderedDict()
         self._signing_headers: OrderedDict[str, None] = OrderedDict()
-        self._queues: dict[str, _Queue] = {}
+        self._turns = Turns(
+            AT_ONCE,
+            WAITING,
+            f"More than {WAITING} unknown credentials from your network are waiting to be verified; "
+            "wait 1 s and try again.",
+        )
 
     async def identify(
         self, state: RequestState, rule: RouteRule, authenticate: Callable[[RequestState, RouteRule], Awaitable[None]]
@@ -94,7 +98,7 @@ class NetworkLimit:
         if known in self._accepted:
             await self._verify(state, rule, authenticate, credential)
             return
-        async with self._turn(_networks(state)[0]):
+        async with self._turns.turn(_networks(state)[0]):
             self._refuse_when_exhausted(state, credential)
             await self._verify(state, rule, authenticate, credential)
 
@@ -200,35 +204,6 @@ class NetworkLimit:
             if header is not None and len(header) <= 512:
                 self._signing_headers[header] = None
                 _trim(self._signing_headers, _SIGNING_HEADERS)
-
-    @asynccontextmanager
-    async def _turn(self, network: str) -> AsyncIterator[None]:
-        """Wait until fewer than :data:`AT_ONCE` unknown credentials of this network are being verified."""
-        queue = self._queues.setdefault(network, _Queue())
-        if queue.present >= WAITING:
-            raise RateLimitExceededError(
-                f"More than {WAITING} unknown credentials from your network are waiting to be verified; "
-                "wait 1 s and try again.",
-                retry_after=1,
-            )
-        queue.present += 1
-        try:
-            async with queue.turns:
-                yield
-        finally:
-            queue.present -= 1
-            if not queue.present:
-                self._queues.pop(network, None)
-
-
-class _Queue:
-    """Unknown credentials of one network."""
-
-    __slots__ = ("present", "turns")
-
-    def __init__(self) -> None:
-        self.turns = asyncio.Semaphore(AT_ONCE)
-        self.present = 0
 
 
 def exceeded(
