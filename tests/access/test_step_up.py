@@ -15,6 +15,7 @@ from gatewright.errors import AuthorizationError
 from gatewright.notify import MemoryNotifier
 from gatewright.storage.tenants import PLATFORM_TENANT
 from tests.access.world import PASSWORD, World, opened
+from tests.auth.authenticator import SoftAuthenticator
 
 RENEW = ("POST", "/v1/mfa/backup-codes")
 """A call that asks for a recent second factor and for nothing else."""
@@ -163,3 +164,45 @@ async def test_staff_have_a_second_factor_from_joining_on(world: World) -> None:
     with pytest.raises(AuthorizationError):
         account = joined.json()["account_id"]
         await world.foundation.auth.disable_mfa(PLATFORM_TENANT, phone.code(), account_id=account)
+
+
+# --- enrollments that a thief begins early ------------------------------------------------------------------------
+
+
+async def owners_session(world: World) -> str:
+    """A second session of the bare owner, who has just shown a second factor; the thief has the first one."""
+    await world.session("rightful", world.ids["manufacturer_id"], world.accounts["bare-owner"])
+    return "rightful"
+
+
+async def begin_passkey(world: World, caller: str) -> dict[str, Any]:
+    begun = (await world.call(caller, "POST", "/v1/passkeys/register/begin")).json()
+    made = SoftAuthenticator(origin=world.foundation.settings.public_url).create(begun["options"])
+    return {"challenge_id": begun["challenge_id"], "credential": made, "name": caller}
+
+
+async def test_a_passkey_begun_before_the_owner_has_a_factor_is_not_finished_after(world: World) -> None:
+    stolen = await begin_passkey(world, BARE)
+    await enroll(world, await owners_session(world))
+    finish = ("POST", "/v1/passkeys/register/finish", stolen)
+    assert await outcome(world, BARE, *finish) == (401, "MFA_REQUIRED")
+    assert await world.foundation.store.list_passkeys(world.accounts["bare-owner"]) == []
+
+
+async def test_an_app_begun_before_the_owner_has_a_factor_is_not_confirmed_after(world: World) -> None:
+    begun = await world.call(BARE, "POST", "/v1/mfa/totp", {})
+    owner = await owners_session(world)
+    finish = ("POST", "/v1/passkeys/register/finish", await begin_passkey(world, owner))
+    assert await outcome(world, owner, *finish) == (201, "")
+    code = Phone(world, begun.json()["secret"]).code()
+    assert await outcome(world, BARE, "POST", "/v1/mfa/totp/confirm", {"code": code}) == (401, "MFA_REQUIRED")
+    assert not any(totp.active for totp in await world.foundation.store.list_totp(world.accounts["bare-owner"]))
+
+
+async def test_a_passkey_added_on_the_spot_does_not_count_and_its_owner_is_told(world: World) -> None:
+    finish = ("POST", "/v1/passkeys/register/finish", await begin_passkey(world, BARE))
+    assert await outcome(world, BARE, *finish) == (201, "")
+    assert await outcome(world, BARE, *RENEW) == (401, "MFA_REQUIRED")
+    account = world.accounts["bare-owner"]
+    assert await world.foundation.auth.factors_held_until(world.ids["manufacturer_id"], account_id=account)
+    await mailed(world, EMAIL, "passkey_added")

@@ -17,7 +17,7 @@ from gatewright.auth.passkeys import PasskeyChallenge
 from gatewright.auth.people import CallerContext, Person
 from gatewright.auth.records import MFAEnrolment, PasskeyInfo, TrustedDevice
 from gatewright.auth.sessions import SessionService
-from gatewright.errors import InvalidCredentialsError
+from gatewright.errors import InvalidCredentialsError, MFARequiredError
 from gatewright.performance import performance_monitor
 
 
@@ -53,6 +53,7 @@ class MFACalls:
                 by mail (:meth:`request_factor_confirmation`). None: the caller answers for the person.
 
         Raises:
+            MFARequiredError: the account has a factor, and the session has not shown it recently.
             InvalidCredentialsError: the code is wrong (code ``INVALID_MFA_CODE``); ``drift_seconds`` in its
                 context says that the phone's clock is.
             RateLimitExceededError, AccountLockedError: too many wrong codes.
@@ -65,13 +66,19 @@ class MFACalls:
     @asynccontextmanager
     async def _first_factor(self, person: Person, session_id: str | None) -> AsyncIterator[None]:
         """Around the enrolment of a factor: what a session adds that nobody vouches for is held back, from before it
-        is there; what somebody vouches for counts, and so does the session."""
+        is there; what somebody vouches for counts, and so does the session.
+
+        An account that has a factor shows it before it gets another. That is asked here, where the factor comes into
+        being, and not only at the beginning: what a thief began before the owner had one is not finished after.
+        """
         if session_id is None:
             yield
             return
         session = await self.sessions.get_alive(session_id)
         vouched = session is not None and self.access.vouching.is_vouched(session)
-        if not vouched and not await self.access.factors.enabled(person.account_id):
+        if not vouched:
+            if await self.access.factors.enabled(person.account_id):
+                raise MFARequiredError("This account has a second factor: show it before you add another.")
             await self.access.vouching.hold(person.account_id)
         yield
         if vouched:
@@ -266,19 +273,27 @@ class MFACalls:
         """
         if session_id is None:
             await self.access.people.finishing(account_id)
-            return await self.access.passkeys.finish_registration(
-                challenge_id, credential, name=name, account_id=account_id
-            )
-        session = await self.sessions.get_alive(session_id)
-        if session is None:
-            raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
-        person = await self.access.people.of_session(session.manufacturer_id, session.account_id)
-        if account_id not in (None, person.account_id):
-            raise InvalidCredentialsError("The session is another account's.", code="INVALID_PASSKEY")
-        async with self._first_factor(person, session_id):
-            return await self.access.passkeys.finish_registration(
-                challenge_id, credential, name=name, account_id=person.account_id
-            )
+            kept = await self._finish_passkey(challenge_id, credential, name, account_id)
+        else:
+            session = await self.sessions.get_alive(session_id)
+            if session is None:
+                raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
+            owner = await self.access.people.of_session(session.manufacturer_id, session.account_id)
+            if account_id not in (None, owner.account_id):
+                raise InvalidCredentialsError("The session is another account's.", code="INVALID_PASSKEY")
+            async with self._first_factor(owner, session_id):
+                kept = await self._finish_passkey(challenge_id, credential, name, owner.account_id)
+        person = await self.access.people.by_account(kept.account_id)
+        if person is not None:
+            await self.access.enrolment.tell_of_passkey(person)
+        return kept
+
+    async def _finish_passkey(
+        self, challenge_id: str, credential: Mapping[str, Any], name: str, account_id: str | None
+    ) -> PasskeyInfo:
+        return await self.access.passkeys.finish_registration(
+            challenge_id, credential, name=name, account_id=account_id
+        )
 
     async def list_passkeys(
         self, manufacturer_id: str | CallerContext, *, account_id: str | None = None

@@ -105,6 +105,13 @@ class Enrolment:
             "The code is not valid.", code="INVALID_MFA_CODE", recommended_action="Enter the code the app shows now."
         )
 
+    async def tell_of_passkey(self, person: Person) -> None:
+        """Mail the owner that a passkey was added: it signs in by itself.
+
+        Its name is left out: whoever added it wrote it.
+        """
+        await self._notify(person, "passkey_added", "A passkey was added to your account.")
+
     async def renew_backup_codes(self, person: Person) -> list[str]:
         """Ten new codes; the old ones die."""
         codes = new_backup_codes()

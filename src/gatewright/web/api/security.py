@@ -14,7 +14,7 @@ from gatewright.web.dependencies import requires
 
 Reader = Annotated[ManufacturerContext, Depends(requires("security:read"))]
 
-OUR_OWN = "admin:"
+CAUSED_BY_STAFF = "admin:"
 """Kinds of events that staff of the platform cause; a company sees that they happened, not from where."""
 
 
@@ -31,7 +31,6 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
         """The newest events of my company. `kind` may end in `*`; `next` goes into `before`."""
-        await foundation.monitor.flush()
         found = await audit.search(kind=kind, manufacturer_id=caller.manufacturer_id, before=before, limit=limit)
         cursor = str(found[-1].index) if len(found) == limit else None
         return answer(page([_told(one) for one in found], cursor))
@@ -41,7 +40,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
 def _told(found: AuditedEvent) -> dict[str, Any]:
     """An event as the company sees it: who, what and from where, and nothing of the platform's staff or detector."""
-    by_staff = found.kind.startswith(OUR_OWN)
+    by_staff = found.kind.startswith(CAUSED_BY_STAFF)
     return {
         "event_id": found.event_id,
         "kind": found.kind,
