@@ -185,9 +185,14 @@ def test_a_replayed_assertion_is_refused(visitor: Visitor) -> None:
 
 
 def test_a_replayed_registration_is_refused(visitor: Visitor) -> None:
-    visitor.join("again@alder.example.com")
+    """By the session that made it, which must show the new factor now, and by one that has shown it."""
+    email = "again@alder.example.com"
+    visitor.join(email)
     body = visitor.credential("laptop")
     assert visitor.call("POST", "/v1/passkeys/register/finish", body)[0] == 201
+    assert refused(visitor.call("POST", "/v1/passkeys/register/finish", body)) == "MFA_REQUIRED"
+    visitor.confirm(email)
+    visitor.token = visitor.sign_in()[1]["access_token"]
     assert refused(visitor.call("POST", "/v1/passkeys/register/finish", body)) == "INVALID_PASSKEY"
 
 
