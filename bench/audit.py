@@ -19,8 +19,8 @@ from pathlib import Path
 
 from gatewright.events import SecurityEvent, event
 from gatewright.monitoring import SecurityMonitor
+from gatewright.monitoring.audit_encoding import entry_of
 from gatewright.monitoring.binding import HeadBinder
-from gatewright.monitoring.entries import entry_of
 from gatewright.storage.sqlite.store import SqliteStore
 
 EVENTS = 40_000

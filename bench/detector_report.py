@@ -21,9 +21,9 @@ from scipy import sparse
 from gatewright.threats.decision import DEFAULT_THRESHOLDS, probability
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.matching import make_matcher
+from gatewright.threats.model.augmentation import diluted_rows
 from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
-from gatewright.threats.model.dilution import diluted_rows
-from gatewright.threats.model.folds import FOLDS, folds_of, kind_of, seen_without
+from gatewright.threats.model.cross_validation import FOLDS, folds_of, kind_of, seen_without
 from gatewright.threats.model.linear import LinearModel
 from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, screened, teaching
 from gatewright.threats.rules import RuleSet, load_rules

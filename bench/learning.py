@@ -35,11 +35,11 @@ from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.learning import candidate
 from gatewright.threats.learning.learner import Learner
-from gatewright.threats.learning.reference import ReferenceRow, load_reference
+from gatewright.threats.learning.regression_gate import ReferenceRow, load_reference
 from gatewright.threats.matching import Matcher, make_matcher
+from gatewright.threats.model.augmentation import diluted_rows
 from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
-from gatewright.threats.model.dilution import diluted_rows
-from gatewright.threats.model.folds import fold_of
+from gatewright.threats.model.cross_validation import fold_of
 from gatewright.threats.model.linear import LinearModel
 from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, teaching
 from gatewright.threats.rules import RuleSet, load_rules

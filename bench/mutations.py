@@ -19,7 +19,7 @@ from tests.threats.engine.mutations import ANYWHERE, OF_SQL, Mutation
 
 from bench.detector_report import CORPUS
 from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.reference import load_reference
+from gatewright.threats.learning.regression_gate import load_reference
 from gatewright.threats.model.corpus import Row, carries_attack, read_corpus
 
 REPORT = Path("reports/mutations.json")

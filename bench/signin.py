@@ -17,9 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 
-from gatewright.auth.access_options import AccessOptions
 from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AuthOptions
+from gatewright.auth.options import AccessOptions, AuthOptions
 from gatewright.auth.passwords import Argon2Parameters
 from gatewright.errors import InvalidCredentialsError
 from gatewright.storage.attempts import AttemptPolicy

@@ -26,7 +26,7 @@ from bench._soak_quota_audit import NEVER, Audit, read_journal
 from bench._soak_quota_worker import EPOCH, RESOURCE, Round, SwiftClock, policy_of, work
 from gatewright.clock import ManualClock
 from gatewright.rbac import ManufacturerRBACManager
-from gatewright.rbac.cycles import next_month_start
+from gatewright.rbac.billing_periods import next_month_start
 from gatewright.records import Record
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.cli.checks.files import check_files
-from gatewright.encryption.keyfiles import NAMES, make_keys, make_private_directory, with_keys, write_private
+from gatewright.cli.checks.machine import check_files
+from gatewright.encryption.key_files import NAMES, make_keys, make_private_directory, with_keys, write_private
 from gatewright.errors import ConfigurationError
 from gatewright.settings import Settings
 

@@ -11,33 +11,33 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from gatewright.assembly import managers
-from gatewright.assembly.facts import PostureFacts
-from gatewright.assembly.memberships import Memberships
-from gatewright.assembly.partners import BusinessRules
-from gatewright.assembly.places import places_of
-from gatewright.assembly.state import (
-    invalidation,
-    key_database,
-    notifier_of,
-    open_cache,
-    open_store,
-    refuse_demo_store,
-)
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import LOOPBACK, Controls
 from gatewright.encryption import Profiles, RecordSource
-from gatewright.encryption.answers import KeptAnswers
-from gatewright.encryption.keyfiles import make_private_directory, with_keys
-from gatewright.encryption.keyplace import check_key_place
+from gatewright.encryption.key_files import make_private_directory, with_keys
+from gatewright.encryption.key_store_separation import check_key_place
+from gatewright.encryption.reencryption import KeptAnswers
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
 from gatewright.inspection_policy import Exclusion
 from gatewright.notify import Directions, Notifier
 from gatewright.policy import Policy, load_policy
 from gatewright.settings import Settings
-from gatewright.storage.cache.protocol import Cache
+from gatewright.storage.cache import Cache
 from gatewright.storage.protocol import Store
+from gatewright.wiring import managers
+from gatewright.wiring.backends import (
+    invalidation,
+    key_database,
+    notifier_of,
+    open_cache,
+    open_store,
+    places_of,
+    refuse_demo_store,
+)
+from gatewright.wiring.managers import BusinessRules
+from gatewright.wiring.memberships import Memberships
+from gatewright.wiring.posture_facts import PostureFacts
 
 UPKEEP_SECONDS = 3_600.0
 REENCRYPTED_PER_SECOND = 200.0

@@ -1,4 +1,4 @@
-"""Settings: one class, every variable ``GATEWRIGHT_*``; secrets from variables, files or a directory.
+"""Settings: every variable GATEWRIGHT_* in one class, with secrets by environment, file or reference.
 
 A secret ``X`` may be given as ``GATEWRIGHT_X``, as ``GATEWRIGHT_X_FILE`` (a path), or as a file
 ``gatewright_x`` in the directory ``GATEWRIGHT_SECRETS_DIR``. Production mode refuses to start on a weak
@@ -14,6 +14,8 @@ import difflib
 import ipaddress
 import os
 import re
+import shlex
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +25,27 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gatewright.errors import ConfigurationError
-from gatewright.secret_files import exposure
+
+
+def exposure(path: Path) -> tuple[str, str] | None:
+    """What is wrong with the permissions of a key file or of a directory of them, and the command that mends it.
+
+    None when all is well. A directory around the file is no excuse: files are moved, copied and mounted elsewhere.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    facts = path.stat()
+    mode, ours = stat.S_IMODE(facts.st_mode), facts.st_uid == os.geteuid()
+    if stat.S_ISDIR(facts.st_mode):
+        # A mount of an orchestrator belongs to root and shows the names of its files, which is no harm.
+        if not mode & (0o077 if ours else 0o022):
+            return None
+        return f"{path} has mode {mode:04o}: other users may use it", f"chmod 700 {shlex.quote(str(path))}"
+    if not mode & 0o077 or (not ours and not mode & 0o037 and facts.st_gid in {os.getegid(), *os.getgroups()}):
+        return None  # closed, or somebody else's and mounted for a group of ours (as by Kubernetes with fsGroup)
+    return f"{path} has mode {mode:04o}: other users may use it", f"chmod 600 {shlex.quote(str(path))}"
+
 
 PREFIX = "GATEWRIGHT_"
 MINIMUM_KEY_BYTES = 32

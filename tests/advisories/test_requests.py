@@ -15,9 +15,8 @@ import pyotp
 import pytest
 from fastapi import FastAPI, Request
 
-from gatewright.auth.access_options import AccessOptions
 from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AuthOptions
+from gatewright.auth.options import AccessOptions, AuthOptions
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AccountLockedError,

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.cli.accesslog import LoggedRequest, NotARequest, parse
+from gatewright.cli.access_log import LoggedRequest, NotARequest, parse
 
 COMBINED = (
     b'203.0.113.7 - - [10/Oct/2025:13:55:36 +0000] "GET /p/1?q=a%20b&q=c HTTP/1.1" 200 2326 '

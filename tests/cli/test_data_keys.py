@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from gatewright.cli.bootstrap import opened
 from gatewright.cli.main import main
-from gatewright.cli.opening import opened
 from gatewright.encryption.reencryption import ListSource
 from gatewright.errors import DecryptionError
 from tests.cli.conftest import Command

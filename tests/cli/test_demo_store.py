@@ -13,15 +13,14 @@ from typing import Any
 
 import pytest
 
-from gatewright.cli import applications
+from gatewright.cli import serve
 from gatewright.errors import ConfigurationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.settings import Settings
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.tenants import PLATFORM_TENANT
-from gatewright.web.demo.seed import create_admin, read_credentials, seed_demo
-from gatewright.web.demo.store import DemoFoundation
+from gatewright.web.demo import DemoFoundation, create_admin, read_credentials, seed_demo
 from tests.cli.conftest import Command
 
 QUICK = {"argon2_memory_kib": 64, "argon2_time_cost": 1}
@@ -230,11 +229,11 @@ def test_development_may_look_at_it(place: Path, command: Command) -> None:
 
 
 def test_a_worker_refuses_what_the_command_refuses(command: Command) -> None:
-    """`uvicorn --factory gatewright.cli.applications:demo` is the same door."""
+    """`uvicorn --factory gatewright.cli.serve:demo` is the same door."""
     command("init", "--email", "root@platform.example")
 
     async def start() -> None:
-        app = applications.demo()
+        app = serve.demo()
         async with app.router.lifespan_context(app):
             pass
 

@@ -20,8 +20,7 @@ import pytest
 from gatewright.cli.main import main
 from gatewright.storage.feedback import StoredModelVersion
 from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.threats.learning.correction import encode_correction
-from gatewright.threats.learning.fit import Correction
+from gatewright.threats.learning.fit import Correction, encode_correction
 from gatewright.threats.model.features import columns, windows
 from gatewright.threats.model.linear import LinearModel
 from tests.cli.conftest import Command

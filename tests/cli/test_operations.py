@@ -14,11 +14,11 @@ import msgspec
 import pyotp
 import pytest
 
+from gatewright.cli.bootstrap import opened
 from gatewright.cli.main import main
-from gatewright.cli.opening import opened
 from gatewright.cli.usage import bar
 from gatewright.clock import ManualClock
-from gatewright.encryption.keyfiles import NAMES
+from gatewright.encryption.key_files import NAMES
 from gatewright.monitoring import InclusionProof, check_inclusion_proof
 from gatewright.rbac import ManufacturerRBACManager
 from tests.cli.conftest import Command

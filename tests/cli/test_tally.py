@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.cli.tally import TOP_KEPT, Position, Tally, load, positions_of, save, top
+from gatewright.cli.scan_totals import TOP_KEPT, Position, Tally, load, positions_of, save, top
 from gatewright.errors import ValidationError
 
 

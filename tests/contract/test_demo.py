@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.storage.onetime import OneTimeSecret
+from gatewright.storage.attempts import OneTimeSecret
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from gatewright.storage.leases import Leased, Slice
 from gatewright.storage.protocol import Store
+from gatewright.storage.usage import Leased, Slice
 from tests.contract.test_usage import NOW, take
 
 UNTIL = NOW + timedelta(seconds=30)

@@ -9,10 +9,8 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.storage.apikeys import StoredApiKey
-from gatewright.storage.attempts import AttemptPolicy, DoorState, reserve, settle
-from gatewright.storage.factors import StoredDevice, StoredPasskey, StoredTotp
-from gatewright.storage.onetime import OneTimeSecret
+from gatewright.storage.attempts import AttemptPolicy, DoorState, OneTimeSecret, reserve, settle
+from gatewright.storage.credentials import StoredApiKey, StoredDevice, StoredPasskey, StoredTotp
 from gatewright.storage.protocol import Store
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from gatewright.storage.attempts import Rate
 from gatewright.storage.protocol import Store
-from gatewright.storage.throttle import Rate
 
 RATE = Rate(limit=5, period=60.0)
 

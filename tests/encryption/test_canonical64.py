@@ -11,7 +11,6 @@ from types import ModuleType
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.encryption import canonical64
 from gatewright.errors import DecryptionError
 
 ALPHABET = string.ascii_letters + string.digits + "+/"
@@ -22,7 +21,7 @@ def without_library() -> ModuleType:
     kept = sys.modules.get("pybase64")
     sys.modules["pybase64"] = None  # type: ignore[assignment]  # importing it fails
     try:
-        spec = importlib.util.find_spec("gatewright.encryption.canonical64")
+        spec = importlib.util.find_spec("gatewright.encryption.codec")
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -35,7 +34,7 @@ def without_library() -> ModuleType:
 
 @pytest.fixture(scope="module", params=["as installed", "without the library"])
 def module(request: pytest.FixtureRequest) -> ModuleType:
-    return canonical64 if request.param == "as installed" else without_library()
+    return codec if request.param == "as installed" else without_library()
 
 
 @given(data=st.binary(max_size=200))

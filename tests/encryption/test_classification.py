@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.encryption.classification import MOST_FIELDS, classify
-from gatewright.encryption.content import class_of_text, luhn
+from gatewright.encryption.classification import MOST_FIELDS, class_of_name, class_of_text, classify, luhn
+from gatewright.encryption.codec import is_plain
+from gatewright.encryption.field_scan import survey
 from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.names import class_of_name
-from gatewright.encryption.serialisation import is_plain
-from gatewright.encryption.survey import survey
 from tests.encryption.conftest import ROOT
 
 NAMES = {

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gatewright.encryption.fips import fips_enforced, fips_sentence
+from gatewright.encryption.compliance import fips_enforced, fips_sentence
 
 DEMANDED = """openssl_conf = init
 [init]
@@ -19,7 +19,7 @@ default_properties = fips=yes
 
 PROGRAM = """
 from cryptography.hazmat.backends.openssl import backend
-from gatewright.encryption.fips import fips_enforced
+from gatewright.encryption.compliance import fips_enforced
 print(fips_enforced(), backend._fips_enabled)
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.encryption.keyplace import check_key_place, move_keys
+from gatewright.encryption.key_store_separation import check_key_place, move_keys
 from gatewright.encryption.manager import ManufacturerEncryptionManager
 from gatewright.encryption.profiles import Profiles
 from gatewright.errors import DecryptionError, KeyUnavailableError

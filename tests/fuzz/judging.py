@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.reference import load_reference
-from gatewright.threats.normalise import normalise, squash
+from gatewright.threats.learning.regression_gate import load_reference
+from gatewright.threats.normalize import normalise, squash
 from gatewright.threats.walk import Walk
 
 ALLOWED_SECONDS = 0.05

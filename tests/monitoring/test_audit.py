@@ -22,7 +22,7 @@ from gatewright.monitoring import (
     check_consistency_proof,
     check_inclusion_proof,
 )
-from gatewright.monitoring.entries import entry_of
+from gatewright.monitoring.audit_encoding import entry_of
 from gatewright.storage.merkle import Growth, leaf_hash
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.monitoring.conftest import ROOT

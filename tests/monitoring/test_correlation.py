@@ -10,7 +10,7 @@ import pytest
 from gatewright.events import SecurityEvent, event
 from gatewright.monitoring import correlation
 from gatewright.monitoring.correlation import Correlator, Rule
-from gatewright.storage.incidents import StoredIncident
+from gatewright.storage.audit import StoredIncident
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 

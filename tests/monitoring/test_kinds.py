@@ -6,7 +6,7 @@ import pytest
 
 from gatewright.events import event
 from gatewright.monitoring import SecurityMonitor
-from gatewright.monitoring.entries import entry_of
+from gatewright.monitoring.audit_encoding import entry_of
 
 KINDS = [
     "auth:token:revoked",

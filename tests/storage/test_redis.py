@@ -8,11 +8,10 @@ import pytest
 
 from gatewright.errors import StoreUnavailableError
 from gatewright.events import ListSink
-from gatewright.storage.cache import scripts
-from gatewright.storage.cache.invalidation import RedisInvalidation
+from gatewright.storage.attempts import Rate
+from gatewright.storage.cache.invalidation import PUBLISH, RedisInvalidation
 from gatewright.storage.cache.redis import RedisCache
 from gatewright.storage.changes import Changes
-from gatewright.storage.throttle import Rate
 from tests.support.redis import RedisServer, redis_server  # noqa: F401 - a fixture
 from tests.support.waiting import eventually as until
 
@@ -98,7 +97,7 @@ async def test_a_change_is_heard_by_the_others_at_once_and_missed_ones_are_notic
     await until(lambda: heard[1][-1] == "*" and heard[0][-1] == "*")
     heard[1].clear()
     await caches[0].client.incr(caches[0].key("epoch", tag="changes"))
-    await caches[0].run(scripts.PUBLISH, caches[0].key("epoch", tag="changes"), "gw:changes", "other manufacturer m2")
+    await caches[0].run(PUBLISH, caches[0].key("epoch", tag="changes"), "gw:changes", "other manufacturer m2")
     await until(lambda: heard[1] == ["*"])
     # While the server is away everything may change, and keeps being assumed to.
     redis_server.kill()

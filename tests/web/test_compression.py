@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 
 from gatewright.foundation import SecurityFoundation
 from gatewright.web.body import plain_body
-from gatewright.web.content_coding import MAX_MEMBERS, MAX_RATIO, RATIO_FREE, decompress
+from gatewright.web.body.content_coding import MAX_MEMBERS, MAX_RATIO, RATIO_FREE, decompress
 from gatewright.web.problems import Problem
 from tests.web.echo import SQL, body_of, code_of, echo
 

@@ -14,7 +14,7 @@ from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
 from gatewright.web import GatewrightMiddleware
-from gatewright.web.body_timeout import receive_within
+from gatewright.web.body.timeout import receive_within
 from gatewright.web.problems import Problem
 from gatewright.web.rules import PathRules, RouteRule
 from tests.web.conftest import Join

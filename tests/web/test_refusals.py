@@ -13,15 +13,15 @@ from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from gatewright.auth.apikey_format import new_key
+from gatewright.auth.api_key_rules import new_key
 from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
-from gatewright.storage.apikeys import StoredApiKey
+from gatewright.storage.attempts import Rate, ThrottleResult
+from gatewright.storage.credentials import StoredApiKey
 from gatewright.storage.sessions import StoredSession
 from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.throttle import Rate, ThrottleResult
 from gatewright.web import GatewrightMiddleware, PathRules, RouteRule, requires
 from gatewright.web.network_limit import AT_ONCE
 from tests.web.conftest import Join

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 
 from gatewright.foundation import SecurityFoundation
 from gatewright.web import install, requires
-from gatewright.web.repeats import KEPT, RUNNING
+from gatewright.web.idempotency import KEPT, RUNNING
 from tests.support.waiting import eventually
 from tests.web.conftest import PASSWORD, Join
 

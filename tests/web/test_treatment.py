@@ -24,10 +24,10 @@ from gatewright.settings import Settings
 from gatewright.threats.engine import MAX_FINDINGS
 from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
 from gatewright.web import PathRules, RouteRule, install, open_to_all, requires
+from gatewright.web.enforcement import Treatments, _ready, take_out
 from gatewright.web.inspection import MANY, without
 from gatewright.web.rules import RouterRules
 from gatewright.web.service import create_app
-from gatewright.web.treatment import Treatments, _ready, take_out
 from tests.support.rules import OWN_RULE
 from tests.web.conftest import Join
 

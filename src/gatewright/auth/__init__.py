@@ -6,12 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gatewright.auth.access import Partners
-    from gatewright.auth.access_options import AccessOptions
-    from gatewright.auth.apikeys import ApiKeyIdentity
+    from gatewright.auth.api_keys import ApiKeyIdentity
+    from gatewright.auth.client_signals import GeoIP2FastPlaces
     from gatewright.auth.manager import ManufacturerAuthManager
-    from gatewright.auth.options import AuthOptions
-    from gatewright.auth.places import GeoIP2FastPlaces
+    from gatewright.auth.options import AccessOptions, AuthOptions
     from gatewright.auth.records import (
         ApiKeyInfo,
         AuthResult,
@@ -23,7 +21,8 @@ if TYPE_CHECKING:
         SessionRisk,
         TrustedDevice,
     )
-    from gatewright.auth.tokens.foreign import ForeignIssuer
+    from gatewright.auth.services import Partners
+    from gatewright.auth.tokens.external_issuers import ForeignIssuer
 
 _HOMES = {
     "ApiKeyIdentity": "apikeys",

@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from gatewright.auth.uninterrupted import uninterrupted
+from gatewright._async import Turns, uninterrupted
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import AccountLockedError, RateLimitExceededError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.records import Record
 from gatewright.storage.attempts import AttemptDecision, AttemptPolicy, AttemptStore, Outcome
-from gatewright.turns import Turns
 
 AT_ONCE = 4
 """Attempts of one process at one door at the same time; fewer than the first failures that cost no wait."""

@@ -8,29 +8,25 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
-from gatewright.auth.access import Access, Partners
 from gatewright.auth.calls.mfa import MFACalls
 from gatewright.auth.calls.sessions import SessionCalls
 from gatewright.auth.calls.signin import SignInCalls
 from gatewright.auth.calls.tokens import TokenCalls
-from gatewright.auth.clients import read_agent
-from gatewright.auth.endings import Endings
-from gatewright.auth.issue import SessionIssuer
-from gatewright.auth.keyed import KeyedHash
+from gatewright.auth.client_signals import PlaceLookup, read_agent
 from gatewright.auth.options import AuthOptions
-from gatewright.auth.places import PlaceLookup
-from gatewright.auth.refresh import RefreshService
-from gatewright.auth.risk import RiskAssessor
-from gatewright.auth.root import root_bytes
-from gatewright.auth.session_states import SessionStates
-from gatewright.auth.sessions import SessionService
-from gatewright.auth.tenants import TenantGate
-from gatewright.auth.tokens.foreign import ForeignIssuer
-from gatewright.auth.tokens.keyring import KeyRing
+from gatewright.auth.root_secret import KeyedHash, root_bytes
+from gatewright.auth.services import Access, Partners
+from gatewright.auth.sessions.issuer import Endings, SessionIssuer
+from gatewright.auth.sessions.refresh import RefreshService
+from gatewright.auth.sessions.risk import RiskAssessor
+from gatewright.auth.sessions.service import SessionService
+from gatewright.auth.status_cache import SessionStates, TenantGate
+from gatewright.auth.tokens.external_issuers import ForeignIssuer
 from gatewright.auth.tokens.revocations import Revocations
 from gatewright.auth.tokens.service import TokenService
+from gatewright.auth.tokens.signing_keys import KeyRing
 from gatewright.clock import Clock, SystemClock
-from gatewright.encryption.derivation import derive_key
+from gatewright.encryption.secretbox import derive_key
 from gatewright.errors import ConfigurationError, StorageError
 from gatewright.events import EventSink, NullSink
 from gatewright.notify import Notifier

@@ -13,16 +13,15 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gatewright.auth.abuse import SignInThrottle
-from gatewright.auth.accounts import describe
-from gatewright.auth.challenges import Challenges
-from gatewright.auth.keyed import KeyedHash
-from gatewright.auth.outbox import Outbox
+from gatewright.auth.mailer import Outbox
+from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy
-from gatewright.auth.records import ClientInfo, ManufacturerAccount
+from gatewright.auth.records import ClientInfo, ManufacturerAccount, describe
+from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.sign_in_limits import SignInThrottle
 from gatewright.business import canonical_email, validate_business_data
 from gatewright.clock import Clock, SystemClock
-from gatewright.encryption.box import SecretBox
+from gatewright.encryption.secretbox import SecretBox
 from gatewright.errors import DuplicateAccountError, FieldError, InvalidTokenError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.notify import Directions

@@ -2,8 +2,8 @@
 
 from gatewright.business.company import KnownNames
 from gatewright.business.confusables import skeleton
-from gatewright.business.mail import canonical_email, is_disposable_domain
-from gatewright.business.report import BusinessReport, risk_level, security_score
+from gatewright.business.contact import canonical_email, is_disposable_domain
+from gatewright.business.results import BusinessReport, risk_level, security_score
 from gatewright.business.validate import validate_business_data
 
 __all__ = [

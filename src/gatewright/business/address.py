@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatewright.business.countries import country_code
-from gatewright.business.outcome import Outcome
+from gatewright.business.results import Outcome
 
 MAX_PART_LENGTH = 200
 """Characters in one part of an address."""

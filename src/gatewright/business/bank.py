@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gatewright.business.outcome import Outcome
+from gatewright.business.results import Outcome
 
 MAX_PART_LENGTH = 64
 """Characters in one part of a bank account."""

@@ -1,4 +1,4 @@
-"""Company names."""
+"""Company names and business licenses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from gatewright.business.confusables import mixes_scripts, skeleton
-from gatewright.business.outcome import Outcome
+from gatewright.business.results import Outcome
 
 MAX_NAME_LENGTH = 200
 """Characters in a company name."""
@@ -74,3 +74,19 @@ def _is_unseen(character: str) -> bool:
 
 def _plain(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).split(" ")).strip()
+
+
+_ALLOWED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+_DIGITS = frozenset("0123456789")
+
+
+def check_licence(name: str, value: str) -> Outcome:
+    """Check a licence number: 6 to 20 capital letters, digits and hyphens, at least four of them digits."""
+    digits = sum(character in _DIGITS for character in value)
+    if 6 <= len(value) <= 20 and digits >= 4 and all(character in _ALLOWED for character in value):
+        return Outcome(value=value)
+    return Outcome.refused(
+        name,
+        "INVALID_LICENSE_FORMAT",
+        "A licence number has 6 to 20 capital letters, digits and hyphens, at least four of them digits.",
+    )

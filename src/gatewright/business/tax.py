@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import ModuleType
 
 from gatewright.business.countries import country_code
-from gatewright.business.outcome import Outcome
+from gatewright.business.results import Outcome
 
 _PLACES = {
     "AD": "ad.nrt",

@@ -7,13 +7,10 @@ from typing import Any
 
 from gatewright.business.address import check_address, country_of
 from gatewright.business.bank import check_bank_account
-from gatewright.business.company import MAX_NAME_LENGTH, KnownNames, check_company_name
+from gatewright.business.company import MAX_NAME_LENGTH, KnownNames, check_company_name, check_licence
+from gatewright.business.contact import MAX_EMAIL_LENGTH, check_email, check_phone
 from gatewright.business.countries import country_code
-from gatewright.business.licence import check_licence
-from gatewright.business.mail import MAX_EMAIL_LENGTH, check_email
-from gatewright.business.outcome import Outcome
-from gatewright.business.phone import check_phone
-from gatewright.business.report import BusinessReport, security_score
+from gatewright.business.results import BusinessReport, Outcome, security_score
 from gatewright.business.tax import check_tax_id
 from gatewright.business.website import MAX_URL_LENGTH, check_website
 from gatewright.errors import ValidationError

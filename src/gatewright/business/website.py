@@ -7,7 +7,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from gatewright.business.confusables import imitates_latin
-from gatewright.business.outcome import Outcome
+from gatewright.business.results import Outcome
 
 MAX_URL_LENGTH = 2048
 _INNER_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".invalid", ".onion", ".svc")

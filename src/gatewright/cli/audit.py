@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.opening import opened, run
+from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, progress, say
 from gatewright.errors import ValidationError
 
@@ -149,7 +149,7 @@ def _utc(moment: datetime | None) -> float | None:
 async def _export(out: Path | None, since: float | None, until: float | None, manufacturer_id: str | None) -> int:
     import msgspec
 
-    from gatewright.monitoring.entries import event_of
+    from gatewright.monitoring.audit_encoding import event_of
 
     count = 0
     with ExitStack() as stack:

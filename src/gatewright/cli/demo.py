@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewright.cli.opening import data_directory, find_keys, load_settings, run
-from gatewright.encryption.keyfiles import KEYS_DIRECTORY, make_keys, make_private_directory
+from gatewright.cli.bootstrap import data_directory, find_keys, load_settings, run
+from gatewright.encryption.key_files import KEYS_DIRECTORY, make_keys, make_private_directory
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation
-    from gatewright.web.demo.seed import DemoCredentials
+    from gatewright.web.demo import DemoCredentials
 
 
 def prepare_environment(url: str) -> Path:
@@ -41,7 +41,7 @@ def prepare_environment(url: str) -> Path:
 
 def _take_stores(directory: Path) -> None:
     """Claim the stores before any key or file is created next to them."""
-    from gatewright.web.demo.store import claim_stores, refuse_production
+    from gatewright.web.demo import claim_stores, refuse_production
 
     refuse_production(os.environ.get("GATEWRIGHT_MODE"))  # before the settings, which would complain about missing keys
     settings = load_settings()
@@ -55,7 +55,7 @@ def _take_stores(directory: Path) -> None:
 
 async def people(foundation: SecurityFoundation) -> DemoCredentials:
     """The demo's people, made at first start."""
-    from gatewright.web.demo.seed import seed_demo
+    from gatewright.web.demo import seed_demo
 
     return await seed_demo(foundation)
 

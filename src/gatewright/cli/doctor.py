@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gatewright.cli.opening import load_settings, run
+from gatewright.cli.bootstrap import load_settings, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
 from gatewright.errors import ConfigurationError, SecurityError
 
@@ -37,18 +37,18 @@ def doctor(json: Json = False) -> None:
 
 def examine() -> list[Check]:
     """Every check, in order. What cannot be opened is itself a finding."""
-    from gatewright.cli.checks import configured, files, finding, keyplace, machine
+    from gatewright.cli.checks import finding, machine, settings as settings_checks
 
     try:
         settings = load_settings()
     except ConfigurationError as error:
         return [finding("settings", error.message, error.recommended_action), *machine.check_machine()]
     checks = [
-        *configured.check_settings(settings),
-        *configured.check_keys(settings),
-        *configured.check_policy(settings),
-        *files.check_files(settings),
-        *keyplace.check_key_files(settings),
+        *settings_checks.check_settings(settings),
+        *settings_checks.check_keys(settings),
+        *settings_checks.check_policy(settings),
+        *machine.check_files(settings),
+        *machine.check_key_files(settings),
         *machine.check_machine(),
         *machine.check_memory_locked_down(),
     ]
@@ -58,9 +58,9 @@ def examine() -> list[Check]:
 
 async def _examine_parts(settings: Settings, *, sound: bool) -> list[Check]:
     """The parts, opened only when nothing said before would stop the start."""
-    from gatewright.cli.checks import finding, note, parts
+    from gatewright.cli.checks import components, finding, note
 
-    reached = [await parts.check_mail(settings), await parts.check_cache(settings)]
+    reached = [await components.check_mail(settings), await components.check_cache(settings)]
     checks = [check for check in reached if check is not None]
     if not sound:
         return [*checks, note("parts", "store, encryption and detector were not opened", "Mend the findings first.")]
@@ -68,7 +68,7 @@ async def _examine_parts(settings: Settings, *, sound: bool) -> list[Check]:
 
     try:
         async with SecurityFoundation(settings) as foundation:
-            checks += [check async for check in parts.check_parts(foundation)]
+            checks += [check async for check in components.check_parts(foundation)]
     except SecurityError as error:
         checks.append(finding("parts", error.message, error.recommended_action))
     return checks

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.gzipped import damage_told, unpacked
-from gatewright.cli.opening import run
+from gatewright.cli.access_log import damage_told, unpacked
+from gatewright.cli.bootstrap import run
 from gatewright.cli.output import Json, print_json, print_line, print_table, progress, refuse_overwriting
 from gatewright.errors import ValidationError
 

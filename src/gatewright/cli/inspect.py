@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.detector import installed_detector
+from gatewright.cli.bootstrap import installed_detector, run
 from gatewright.cli.evaluate import is_blocked
-from gatewright.cli.opening import run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
 from gatewright.errors import ValidationError
 

@@ -1,19 +1,49 @@
-"""``gatewright keys``: the keys of tokens and of data at rest; listed, rotated and revoked here."""
+"""``gatewright keys``: list, rotate and revoke keys, and keep their files."""
 
 from __future__ import annotations
 
+import secrets
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gatewright.cli.keyfiles import prepare_new_root
-from gatewright.cli.opening import data_directory, opened, run
+from gatewright.cli.bootstrap import data_directory, opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
 from gatewright.cli.reencrypt import emergency_rotate, end_signing_keys, reencrypt, unknown_key
 from gatewright.cli.shred import move, shred
-from gatewright.encryption.keyfiles import KEYS_DIRECTORY
-from gatewright.errors import KeyUnavailableError
+from gatewright.encryption.key_files import KEYS_DIRECTORY, NAMES, write_private
+from gatewright.errors import ConfigurationError, KeyUnavailableError
+
+
+def prepare_new_root(directory: Path) -> None:
+    """Make a new root key of data at rest; the present one stays among the previous ones, which still unwrap.
+
+    The previous keys are written first: after a crash in between, no key is lost.
+
+    Raises:
+        ConfigurationError: the root key is not in a file of this directory.
+    """
+    path, kept = directory / NAMES[1], directory / "gatewright_previous_encryption_keys"
+    if not path.exists():
+        raise ConfigurationError(
+            f"{path}: the root key is not here; set the new key in GATEWRIGHT_ENCRYPTION_KEY, and the old one in "
+            "GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS, where you keep them."
+        )
+    present = path.read_text().strip()
+    previous = [key for key in kept.read_text().strip().split(",") if key] if kept.exists() else []
+    if present not in previous:
+        _replace_private(kept, ",".join([present, *previous]) + "\n")
+    _replace_private(path, secrets.token_hex(32) + "\n")
+
+
+def _replace_private(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    write_private(fresh, text)
+    fresh.replace(path)
+
 
 app = typer.Typer(help="List, rotate, revoke, destroy and move keys.", no_args_is_help=True)
 app.command()(reencrypt)

@@ -16,7 +16,7 @@ from gatewright.cli import (
     audit,
     doctor,
     evaluate,
-    initialise,
+    init,
     inspect,
     keys,
     manufacturer,
@@ -39,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve.serve)
-app.command("init")(initialise.init)
+app.command("init")(init.init)
 app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(evaluate.evaluate)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from gatewright.cli.opening import opened, run
+from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
 from gatewright.cli.posture import operator
 from gatewright.cli.reencrypt import Sources, record_sources
@@ -191,7 +191,7 @@ def export(
 
 
 async def _export(manufacturer_id: str, account_id: str | None, target: Path, names: list[str]) -> dict[str, int]:
-    from gatewright.cli.holdings import holdings, holdings_of_person, write_private
+    from gatewright.cli.data_export import holdings, holdings_of_person, write_private
 
     async with opened() as foundation:
         if account_id is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.opening import load_settings, run
+from gatewright.cli.bootstrap import load_settings, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line
 
 if TYPE_CHECKING:

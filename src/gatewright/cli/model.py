@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewright.cli.opening import opened, run
+from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table, progress
 from gatewright.cli.posture import operator
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.opening import opened, run
+from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table, progress
 from gatewright.cli.posture import operator
 from gatewright.errors import ConfigurationError, KeyUnavailableError

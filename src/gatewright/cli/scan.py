@@ -11,21 +11,20 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.detector import installed_detector, installed_policy
+from gatewright.cli.access_log import damage_told, unpacked
+from gatewright.cli.bootstrap import installed_detector, installed_policy, load_settings, run
 from gatewright.cli.evaluate import is_blocked
-from gatewright.cli.gzipped import damage_told, unpacked
 from gatewright.cli.inspect import shorten
-from gatewright.cli.opening import load_settings, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table, progress, refuse_overwriting
 
 if TYPE_CHECKING:
     from gzip import GzipFile
     from io import BufferedReader
 
-    from gatewright.cli.accesslog import LoggedRequest
-    from gatewright.cli.tally import Position, Tally
+    from gatewright.cli.access_log import LoggedRequest
+    from gatewright.cli.scan_totals import Position, Tally
     from gatewright.threats import Inspection, ManufacturerSecurityValidator
-    from gatewright.web.treatment import Treatments
+    from gatewright.web.enforcement import Treatments
 
 MAX_LINE = 65_536
 """Bytes of a line that are read; a longer one is counted apart."""
@@ -57,7 +56,7 @@ def scan(
     was stopped, or a log that has grown since or was renamed by rotation, is gone on with; nothing is counted or
     reported twice. Exit code 1 when something would have been blocked.
     """
-    from gatewright.cli.tally import load
+    from gatewright.cli.scan_totals import load
 
     refuse_overwriting(files, report, state)
     tally = load(state)
@@ -73,7 +72,7 @@ def scan(
 
 
 async def _scan_all(files: list[Path], form: LogForm, tally: Tally, report: Path | None, state: Path | None) -> None:
-    from gatewright.cli.tally import Position, positions_of, save
+    from gatewright.cli.scan_totals import Position, positions_of, save
 
     sizes = {file: file.stat().st_size for file in files}
     with ExitStack() as stack:
@@ -95,7 +94,7 @@ async def _scan_all(files: list[Path], form: LogForm, tally: Tally, report: Path
 
 
 def _beginning(file: Path) -> bytes:
-    from gatewright.cli.tally import BEGINNING
+    from gatewright.cli.scan_totals import BEGINNING
 
     with file.open("rb") as raw, damage_told(file):
         return unpacked(raw).read(BEGINNING)
@@ -105,7 +104,7 @@ def _treatments() -> Treatments:
     """What the policy does about findings by route, where all else is in block mode."""
     from gatewright.clock import SystemClock
     from gatewright.events import NullSink
-    from gatewright.web.treatment import Treatments
+    from gatewright.web.enforcement import Treatments
 
     inspection = installed_policy(load_settings()).inspection
     return Treatments(lambda: "block", lambda: inspection, SystemClock(), NullSink(), [])
@@ -167,7 +166,7 @@ class Scanner:
             keep(raw.tell() if raw.seekable() else 0)
 
     async def _judge(self, file: Path, form: LogForm, batch: list[bytes | None], position: Position) -> None:
-        from gatewright.cli.accesslog import NotARequest, parse
+        from gatewright.cli.access_log import NotARequest, parse
 
         requests: list[tuple[int, LoggedRequest]] = []
         for line in batch:
@@ -276,7 +275,7 @@ def _report_line(file: Path, number: int, request: LoggedRequest, found: Inspect
 
 def summarise(tally: Tally, *, fresh: int, seconds: float) -> dict[str, Any]:
     """The figures of a scan; ``fresh`` of the lines were read this time."""
-    from gatewright.cli.tally import top
+    from gatewright.cli.scan_totals import top
 
     return {
         "lines": tally.lines,

@@ -1,4 +1,4 @@
-"""``gatewright serve``: the HTTP service on uvicorn."""
+"""``gatewright serve``, and the ASGI factories that its workers import."""
 
 from __future__ import annotations
 
@@ -9,15 +9,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gatewright.cli import demo as demonstration
-from gatewright.cli.opening import load_settings, require_keys
+from gatewright.cli.bootstrap import load_settings, require_keys
 from gatewright.cli.output import Json, print_json, say
 from gatewright.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import socket
 
+    from fastapi import FastAPI
+
     from gatewright.foundation import SecurityFoundation
     from gatewright.settings import Settings
+
+
+def service() -> FastAPI:
+    """The service over the settings of the environment."""
+    return _build(demo=False)
+
+
+def demo() -> FastAPI:
+    """The same with ``/demo/products``."""
+    return _build(demo=True)
+
+
+def _build(*, demo: bool) -> FastAPI:
+    from gatewright import logs
+    from gatewright.foundation import SecurityFoundation
+    from gatewright.web.demo import DemoFoundation
+    from gatewright.web.service import create_app
+
+    settings = load_settings()
+    require_keys(settings)
+    logs.configure(level=settings.log_level, format=settings.log_format)
+    return create_app(DemoFoundation(settings) if demo else SecurityFoundation(settings), demo=demo)
+
 
 GRACE_SECONDS = 10
 """How long requests that run may go on after the signal to stop."""
@@ -109,7 +134,7 @@ def _server_options(settings: Settings) -> dict[str, Any]:
 
 def _foundation(settings: Settings, *, demo: bool) -> SecurityFoundation:
     if demo:
-        from gatewright.web.demo.store import DemoFoundation
+        from gatewright.web.demo import DemoFoundation
 
         return DemoFoundation(settings)
     from gatewright.foundation import SecurityFoundation
@@ -163,7 +188,7 @@ def _many_processes(
             await _announce(foundation if demo else None, url, json=json)
 
     asyncio.run(main())
-    factory = "gatewright.cli.applications:" + ("demo" if demo else "service")
+    factory = "gatewright.cli.serve:" + ("demo" if demo else "service")
     options = {**_server_options(settings), "timeout_worker_healthcheck": START_SECONDS}
     config = uvicorn.Config(factory, factory=True, workers=workers, **options)
     Multiprocess(config, sockets=[listener]).run()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.opening import load_settings, opened, require_keys, run
+from gatewright.cli.bootstrap import load_settings, opened, require_keys, run
 from gatewright.cli.output import Json, print_json, print_line
 from gatewright.cli.posture import operator
 from gatewright.errors import ConfigurationError, ValidationError
@@ -84,7 +84,7 @@ def move(json: Json = False) -> None:
 
 
 async def _move() -> dict[str, Any]:
-    from gatewright.encryption.keyplace import move_keys
+    from gatewright.encryption.key_store_separation import move_keys
     from gatewright.events import Severity, event
     from gatewright.storage.sqlite.store import SqliteStore
 

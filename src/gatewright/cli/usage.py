@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.manufacturer import print_usage
-from gatewright.cli.opening import opened, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
 from gatewright.cli.posture import operator
 

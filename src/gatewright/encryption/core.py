@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from gatewright.clock import Clock, SystemClock
-from gatewright.encryption.datakey import DataKey
-from gatewright.encryption.derivedring import DerivedKeyRing
-from gatewright.encryption.envelope import Algorithm
-from gatewright.encryption.legacy import LegacyReader
+from gatewright.encryption.data_key import DataKey
+from gatewright.encryption.derived_keys import DerivedKeyRing
+from gatewright.encryption.envelope import Algorithm, LegacyReader
 from gatewright.encryption.providers import SecretProvider
 from gatewright.encryption.root import KeyWrapper, RootKey, root_key
 from gatewright.encryption.sealing import Sealer
-from gatewright.encryption.storedring import StoredKeyRing
+from gatewright.encryption.stored_keys import StoredKeyRing
 from gatewright.errors import ConfigurationError, EncryptionError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.keys import KeyStore, StoredDataKey

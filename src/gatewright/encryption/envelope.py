@@ -1,4 +1,7 @@
-"""The payload of an envelope, format 2: one base64 text that only its data key and its metadata open.
+"""The envelope (format 2), and payloads of version 1.0, which still open.
+
+Nothing authenticates the metadata of such an envelope, so whoever can write the records can write any label into
+it. Only what the token itself holds counts.
 
 ``header (51) ‖ body``, where the header is ``format ‖ algorithm ‖ flags ‖ salt (16) ‖ commitment (32)``. Key and
 commitment come out of one HKDF-Expand over data key, algorithm, flags and salt, so a payload that opens under
@@ -11,17 +14,52 @@ written down in ``docs/encryption-format.md``.
 from __future__ import annotations
 
 import hmac
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from gatewright.encryption.canonical64 import from_base64, to_base64
-from gatewright.encryption.derivation import KEY_BYTES, expand_key_and_commitment
-from gatewright.encryption.failure import decryption_failed
+from gatewright.encryption.codec import from_base64, to_base64
+from gatewright.encryption.secretbox import KEY_BYTES, decryption_failed, expand_key_and_commitment
+from gatewright.errors import ConfigurationError
+
+ALGORITHM = "Fernet"
+
+
+class LegacyReader:
+    """Opens payloads of version 1.0.
+
+    Args:
+        keys: Fernet keys (44 characters of URL-safe base64), the most likely first.
+
+    Raises:
+        ConfigurationError: one of them is no Fernet key.
+    """
+
+    def __init__(self, keys: Sequence[str | bytes]) -> None:
+        try:
+            fernets = [Fernet(key) for key in keys]
+        except ValueError:
+            raise ConfigurationError(
+                "A legacy Fernet key is malformed: it must be 32 bytes in URL-safe base64 (44 characters).",
+                recommended_action="Correct GATEWRIGHT_LEGACY_FERNET_KEYS.",
+            ) from None
+        self._fernet = MultiFernet(fernets) if fernets else None
+
+    def open(self, payload: str) -> Any:
+        """The JSON value of a payload; raises DecryptionError when no key opens it."""
+        if self._fernet is None:
+            raise decryption_failed()
+        try:
+            return json.loads(self._fernet.decrypt(from_base64(payload)))
+        except (InvalidToken, ValueError, RecursionError):
+            raise decryption_failed() from None
+
 
 FORMAT = 2
 CHUNKED, COMPRESSED = 1, 2

@@ -8,16 +8,21 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any
 
 from gatewright.encryption import masking
+from gatewright.encryption.codec import serialise
 from gatewright.encryption.compliance import Examination
-from gatewright.encryption.context import foreign, owner_of
-from gatewright.encryption.derivation import derive_key
-from gatewright.encryption.failure import decryption_failed
-from gatewright.encryption.keycalls import KeyCalls
-from gatewright.encryption.metadata import LONGEST_CLASSIFICATION, LONGEST_FIELD, LONGEST_OWNER, canonical
+from gatewright.encryption.context import (
+    LONGEST_CLASSIFICATION,
+    LONGEST_FIELD,
+    LONGEST_OWNER,
+    canonical,
+    foreign,
+    owner_of,
+)
+from gatewright.encryption.key_lifecycle import KeyCalls
 from gatewright.encryption.records import ComplianceReport, Envelope, ExportedRecord
 from gatewright.encryption.reencryption import RecordSource
 from gatewright.encryption.sealing import NOT_NOW
-from gatewright.encryption.serialisation import serialise
+from gatewright.encryption.secretbox import decryption_failed, derive_key
 from gatewright.encryption.stream import open_chunks, read_head, seal_chunks, stream_head
 from gatewright.errors import DecryptionError, FieldError, ValidationError
 from gatewright.events import Severity

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gatewright.encryption.content import may_be_sensitive, sightings
-from gatewright.encryption.names import class_of_name
+from gatewright.encryption.classification import class_of_name, may_be_sensitive, sightings
 from gatewright.records import Record
 
 MASK = "*"

@@ -9,8 +9,7 @@ import os
 import re
 from typing import Protocol
 
-from gatewright.encryption.box import SecretBox
-from gatewright.encryption.derivation import KEY_BYTES, derive_key, joined
+from gatewright.encryption.secretbox import KEY_BYTES, SecretBox, derive_key, joined
 from gatewright.errors import DecryptionError, KeyUnavailableError
 
 SHORTEST_PASSPHRASE = 8

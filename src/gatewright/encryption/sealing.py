@@ -14,9 +14,17 @@ from cryptography.exceptions import InvalidTag
 from msgspec import MsgspecError
 
 from gatewright.clock import Clock, SystemClock
-from gatewright.encryption import metadata as envelope_metadata
-from gatewright.encryption.canonical64 import from_base64, to_base64
-from gatewright.encryption.datakey import BoundedCache, DataKey, KeyRing
+from gatewright.encryption import context as envelope_metadata
+from gatewright.encryption.codec import (
+    decode_plain,
+    deserialise,
+    encode_plain,
+    from_base64,
+    serialise_surveyed,
+    to_base64,
+)
+from gatewright.encryption.context import canonical_json
+from gatewright.encryption.data_key import BoundedCache, DataKey, KeyRing
 from gatewright.encryption.envelope import (
     CHUNK_BYTES,
     CHUNKED,
@@ -28,16 +36,9 @@ from gatewright.encryption.envelope import (
     Subkey,
     new_subkey,
 )
-from gatewright.encryption.failure import decryption_failed
-from gatewright.encryption.metadata import canonical_json
+from gatewright.encryption.field_scan import Survey, survey
 from gatewright.encryption.records import Envelope
-from gatewright.encryption.serialisation import (
-    decode_plain,
-    deserialise,
-    encode_plain,
-    serialise_surveyed,
-)
-from gatewright.encryption.survey import Survey, survey
+from gatewright.encryption.secretbox import decryption_failed
 from gatewright.errors import EncryptionError, ValidationError
 from gatewright.performance import Stopwatch, performance_monitor, stopwatches
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from gatewright.encryption.context import canonical
 from gatewright.encryption.envelope import CHUNK_BYTES, HEADER_BYTES, TAG_BYTES, Subkey
-from gatewright.encryption.failure import decryption_failed
-from gatewright.encryption.metadata import canonical
+from gatewright.encryption.secretbox import decryption_failed
 
 MAGIC = b"GWS2"
 LARGEST_METADATA = 65_536

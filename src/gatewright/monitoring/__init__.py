@@ -1,12 +1,12 @@
 """Monitoring: audit log, incidents, posture, metrics. It alone consumes events, and it alone decides on measures."""
 
 from gatewright.monitoring.audit import AuditLog
+from gatewright.monitoring.audit_encoding import AuditedEvent
 from gatewright.monitoring.checkpoints import Checkpoint
-from gatewright.monitoring.entries import AuditedEvent
-from gatewright.monitoring.findings import Finding
 from gatewright.monitoring.incidents import Incident
 from gatewright.monitoring.monitor import SecurityMonitor
 from gatewright.monitoring.posture import Bounds, InForce, Posture, Proposal
+from gatewright.monitoring.posture_findings import Finding
 from gatewright.monitoring.proofs import (
     ConsistencyProof,
     InclusionProof,

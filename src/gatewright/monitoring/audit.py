@@ -14,9 +14,8 @@ import msgspec
 from gatewright.clock import Clock
 from gatewright.errors import FieldError, StorageError, StoreUnavailableError, ValidationError
 from gatewright.events import Severity
-from gatewright.monitoring.checkpoint_file import CheckpointFile
-from gatewright.monitoring.checkpoints import Checkpoint, CheckpointSigner, read_checkpoint
-from gatewright.monitoring.entries import SEVERITIES, AuditedEvent, event_of
+from gatewright.monitoring.audit_encoding import SEVERITIES, AuditedEvent, event_of
+from gatewright.monitoring.checkpoints import Checkpoint, CheckpointFile, CheckpointSigner, read_checkpoint
 from gatewright.monitoring.proofs import ConsistencyProof, InclusionProof, consistency, inclusion
 from gatewright.monitoring.verification import AuditVerification, verify_log
 from gatewright.storage.audit import AuditBinder, AuditBinding, AuditHead, AuditQuery, AuditStore, StoredCheckpoint

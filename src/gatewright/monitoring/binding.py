@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 
-from gatewright.encryption.derivation import derive_key, joined
+from gatewright.encryption.secretbox import derive_key, joined
 from gatewright.monitoring.checkpoints import Checkpoint
 from gatewright.storage.audit import AuditBinder, AuditBinding
 

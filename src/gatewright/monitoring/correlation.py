@@ -13,8 +13,8 @@ import msgspec
 from gatewright.controls import network_of
 from gatewright.events import SecurityEvent, Severity, new_event_id
 from gatewright.records import Record
-from gatewright.storage.incidents import StoredIncident
-from gatewright.storage.throttle import Rate, Throttle
+from gatewright.storage.attempts import Rate, Throttle
+from gatewright.storage.audit import StoredIncident
 
 WINDOWS = 10_000
 """Windows in memory; the one longest without an event goes first."""

@@ -13,10 +13,10 @@ from gatewright.controls import network_of
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import EventSink, SecurityEvent, Severity, event, new_event_id
 from gatewright.logs import clean_kind, redact, redact_text
+from gatewright.monitoring.audit_encoding import SEVERITIES
 from gatewright.monitoring.correlation import Correlator
-from gatewright.monitoring.entries import SEVERITIES
-from gatewright.storage.incidents import IncidentStore, StoredIncident
-from gatewright.storage.throttle import Throttle
+from gatewright.storage.attempts import Throttle
+from gatewright.storage.audit import IncidentStore, StoredIncident
 
 Incident = StoredIncident
 """What callers get: the record as it is kept."""

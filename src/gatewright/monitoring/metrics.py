@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gatewright.events import SecurityEvent
-from gatewright.monitoring.entries import SEVERITIES
+from gatewright.monitoring.audit_encoding import SEVERITIES
 from gatewright.performance import stopwatches
 
 if TYPE_CHECKING:

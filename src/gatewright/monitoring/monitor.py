@@ -11,26 +11,26 @@ from typing import Any, Protocol
 
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
-from gatewright.encryption.derivation import derive_key
+from gatewright.encryption.secretbox import derive_key
 from gatewright.errors import SecurityError, StoreUnavailableError
 from gatewright.events import EventSink, SecurityEvent, Severity, event
 from gatewright.logs import get_logger
 from gatewright.monitoring.audit import AuditLog
 from gatewright.monitoring.binding import HeadBinder
 from gatewright.monitoring.correlation import RULES, Correlator, Rule
-from gatewright.monitoring.findings import Finding
 from gatewright.monitoring.folding import Folding
 from gatewright.monitoring.incidents import Incident, Incidents
-from gatewright.monitoring.intake import Intake
 from gatewright.monitoring.metrics import Metrics
+from gatewright.monitoring.pipeline import Intake
 from gatewright.monitoring.posture import Bounds, Facts, InForce, Mode, Posture, PostureStore, Proposal
+from gatewright.monitoring.posture_findings import Finding
 from gatewright.monitoring.spool import Spool
 from gatewright.monitoring.verification import AuditVerification
 from gatewright.performance import Report, timings
+from gatewright.storage.attempts import Rate, Throttle
 from gatewright.storage.audit import AuditStore
 from gatewright.storage.changes import Changes
 from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.throttle import Rate, Throttle
 
 _log = get_logger(__name__)
 _AT_ONCE = 64

@@ -17,12 +17,11 @@ from gatewright.controls import LOOPBACK, Controls, Measure, MeasureKind, check_
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.logs import get_logger, redact_text
-from gatewright.monitoring.entries import SEVERITIES
-from gatewright.monitoring.findings import Answer, Finding, from_facts, from_incident, from_timings
+from gatewright.monitoring.audit_encoding import SEVERITIES
+from gatewright.monitoring.posture_findings import Answer, Finding, from_facts, from_incident, from_timings
 from gatewright.performance import timings
 from gatewright.records import Record
-from gatewright.storage.incidents import IncidentStore, StoredIncident
-from gatewright.storage.measures import MeasureStore, StoredProposal
+from gatewright.storage.audit import IncidentStore, MeasureStore, StoredIncident, StoredProposal
 
 Proposal = StoredProposal
 Facts = Mapping[str, Any] | Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]

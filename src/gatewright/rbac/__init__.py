@@ -1,20 +1,21 @@
 """What may they do? Permissions and quotas by tier."""
 
-from gatewright.rbac.explain import Explanation
 from gatewright.rbac.insights.analytics import UsageAnalytics
+from gatewright.rbac.insights.suggestions import PermissionSuggestion
 from gatewright.rbac.insights.tiers import TierSuggestion
 from gatewright.rbac.manager import ManufacturerRBACManager
 from gatewright.rbac.members import Invitation, Member
-from gatewright.rbac.names import ManufacturerPermission, ManufacturerRole
+from gatewright.rbac.permissions import Explanation
 from gatewright.rbac.records import (
     ManufacturerContext,
+    ManufacturerPermission,
+    ManufacturerRole,
     PermissionResult,
     UsageLimits,
     UsagePeriod,
     UsageResult,
 )
-from gatewright.rbac.suggestions import PermissionSuggestion
-from gatewright.storage.grants import PermissionViolation
+from gatewright.storage.tenants import PermissionViolation
 from gatewright.storage.usage import OverageAttempt
 
 __all__ = [

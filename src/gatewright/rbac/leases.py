@@ -17,13 +17,12 @@ from gatewright.clock import Clock
 from gatewright.controls import Controls
 from gatewright.errors import StorageError
 from gatewright.policy import Lease
+from gatewright.rbac.entitlements import Standing, Standings
 from gatewright.rbac.records import UsageResult
-from gatewright.rbac.standing import Standing, Standings
 from gatewright.records import Record
 from gatewright.storage.changes import ALL
-from gatewright.storage.leases import Slice
 from gatewright.storage.protocol import Store
-from gatewright.storage.usage import TakeOutcome, UsageTake
+from gatewright.storage.usage import Slice, TakeOutcome, UsageTake
 
 RECALL = "leases"
 """The topic of changes by which a worker that has run dry asks the others for what they hold."""

@@ -16,24 +16,21 @@ from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.performance import performance_monitor
 from gatewright.policy import Policy, load_policy
-from gatewright.rbac.compiled import CompiledPolicy
-from gatewright.rbac.explain import Explanation, explain
+from gatewright.rbac.compiled_policy import CompiledPolicy
+from gatewright.rbac.entitlements import Standings, id_of
 from gatewright.rbac.insights.analytics import UsageAnalytics
+from gatewright.rbac.insights.suggestions import PermissionSuggestion, Suggestions
 from gatewright.rbac.insights.tiers import TierSuggestion
 from gatewright.rbac.leases import sweep
 from gatewright.rbac.members import Members
-from gatewright.rbac.names import tier_name
-from gatewright.rbac.permissions import Permissions
+from gatewright.rbac.permissions import Explanation, Permissions, explain
 from gatewright.rbac.quotas import Quotas
-from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, UsageResult
-from gatewright.rbac.standing import Standings, id_of
-from gatewright.rbac.suggestions import PermissionSuggestion, Suggestions
-from gatewright.storage.adjustments import StoredAdjustment
+from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, UsageResult, tier_name
 from gatewright.storage.changes import ALL
-from gatewright.storage.grants import PermissionViolation, StoredGrant
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.usage import OverageAttempt
+from gatewright.storage.tenants import PermissionViolation, StoredGrant
+from gatewright.storage.usage import OverageAttempt, StoredAdjustment
 
 
 class ManufacturerRBACManager:

@@ -11,12 +11,11 @@ from gatewright.business import canonical_email
 from gatewright.clock import Clock
 from gatewright.errors import DuplicateAccountError, InsufficientPermissionsError, ValidationError
 from gatewright.events import EventSink, Severity, event
-from gatewright.rbac.names import plain, role_name
-from gatewright.rbac.standing import Standings, id_of
+from gatewright.rbac.entitlements import Standings, id_of
+from gatewright.rbac.records import plain, role_name
 from gatewright.records import Record
-from gatewright.storage.invitations import StoredInvitation
 from gatewright.storage.protocol import Store
-from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredInvitation
 
 OPEN_INVITATIONS = 100
 MANAGE = "members:manage"

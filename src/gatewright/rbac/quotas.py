@@ -13,11 +13,10 @@ from gatewright.controls import Controls
 from gatewright.errors import QuotaExceededError, UnknownResourceError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.policy import UNLIMITED, Limit
-from gatewright.rbac.cycles import Windows, month_start, next_month_start
+from gatewright.rbac.billing_periods import Windows, month_start, next_month_start
+from gatewright.rbac.entitlements import Standing, Standings, id_of
 from gatewright.rbac.leases import Bound, Leases
-from gatewright.rbac.names import plain
-from gatewright.rbac.records import UsagePeriod, UsageResult
-from gatewright.rbac.standing import Standing, Standings, id_of
+from gatewright.rbac.records import UsagePeriod, UsageResult, plain
 from gatewright.storage.protocol import Store
 from gatewright.storage.usage import OverageAttempt, TakeOutcome, UsageTake
 

@@ -1,7 +1,7 @@
 """Where state lives: the Store and Cache protocols and their implementations."""
 
+from gatewright.storage.cache import Cache
 from gatewright.storage.cache.memory import MemoryCache
-from gatewright.storage.cache.protocol import Cache
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
 

@@ -1,4 +1,8 @@
-"""Attempts: how many wrong passwords or codes came through one door, and when it opens again.
+"""Attempts: throttles, lockout and one-time tokens, each an atomic operation of the store.
+
+The whole state of a throttle is one number, the theoretical arrival time (TAT): when the bucket would be
+empty again. A cell is allowed when it does not come earlier than TAT minus the burst. So a cache or a store
+keeps one float for each key and decides in one atomic step.
 
 A *door* is one way to one account: the password from anywhere, the password from one trusted device, a code.
 Each has its own count, so that failing on purpose at one never closes another. An attempt is noted before the
@@ -7,13 +11,125 @@ secret is looked at; so however many come at once, no more than the policy allow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec.structs import replace
 
 from gatewright.clock import CLOCK_SKEW
 from gatewright.records import Record
+
+
+class Rate(Record, frozen=True, kw_only=True):
+    """``limit`` cells in ``period`` seconds, all of which may come at once."""
+
+    limit: int
+    period: float
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two cells at the steady rate."""
+        return self.period / self.limit
+
+
+class ThrottleResult(Record, frozen=True, kw_only=True):
+    """What a throttle decided. Times are in seconds; ``remaining`` counts whole cells."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after: float
+    reset_after: float
+
+
+class Throttle(Protocol):
+    """Counts cells by key: a cache, or a store where several processes share only that."""
+
+    async def throttle(self, key: str, rate: Rate, *, cost: int = 1) -> ThrottleResult:
+        """Take ``cost`` cells of ``key``, all or none; ``cost=0`` only looks."""
+        ...
+
+    async def clear_throttle(self, key: str) -> None:
+        """Forget what ``key`` took."""
+        ...
+
+
+def decide(tat: float | None, now: float, rate: Rate, cost: int) -> tuple[ThrottleResult, float]:
+    """The decision for a stored TAT, and the TAT to store (unchanged when refused or only looked at)."""
+    interval = rate.interval
+    current = max(tat if tat is not None else now, now)
+    following = current + interval * max(cost, 0)
+    allowed = following - now <= rate.period + 1e-9 if cost else current + interval - now <= rate.period + 1e-9
+    kept = following if allowed else current
+    room = rate.period - (kept - now)
+    wanted = interval * max(cost, 1)
+    return (
+        ThrottleResult(
+            allowed=allowed,
+            limit=rate.limit,
+            remaining=max(0, int(room / interval + 1e-6)),
+            retry_after=0.0 if allowed else max(0.0, current + wanted - now - rate.period),
+            reset_after=max(0.0, kept - now),
+        ),
+        kept,
+    )
+
+
+class OneTimeSecret(Record, frozen=True, kw_only=True):
+    """Something that may succeed once.
+
+    ``key`` is the keyed hash of what the person holds, never that itself. ``purpose`` keeps the kinds apart,
+    ``subject`` says whose it is (an account id, or a hash of an address), ``data`` holds plain JSON values
+    without secrets in clear.
+    """
+
+    key: str
+    purpose: str
+    subject: str
+    data: Mapping[str, Any]
+    attempts: int = 0
+    created_at: datetime
+    expires_at: datetime
+
+
+class OneTimeStore(Protocol):
+    """Keeps secrets until they succeed or expire.
+
+    A secret that was made more than ``CLOCK_SKEW`` seconds in the future counts as expired: the clock was set back,
+    and it would live longer than it should.
+    """
+
+    async def put_one_time(self, secret: OneTimeSecret) -> None:
+        """Keep a secret; expired ones are cleared away in passing."""
+        ...
+
+    async def get_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
+        """The secret, unless it is used, expired or of another purpose."""
+        ...
+
+    async def attempt_one_time(self, purpose: str, key: str, *, now: datetime, limit: int) -> OneTimeSecret | None:
+        """As :meth:`get_one_time`, counting one attempt; None once ``limit`` attempts were counted."""
+        ...
+
+    async def take_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
+        """Use the secret up: exactly one of several callers gets it."""
+        ...
+
+    async def drop_one_time(self, purpose: str, subject: str) -> int:
+        """Forget all secrets of a purpose and subject; returns how many."""
+        ...
+
+    async def list_one_time(self, purpose: str, *, after: str = "", limit: int = 100) -> list[OneTimeSecret]:
+        """Secrets of a purpose in the order of their keys, those after ``after``; expired ones too."""
+        ...
+
+    async def replace_one_time(
+        self, purpose: str, key: str, *, expected: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> bool:
+        """Put ``data`` in the place of ``expected`` (compare-and-set); False when it is not that any more."""
+        ...
+
 
 Outcome = Literal["right", "wrong", "neither"]
 """``right`` opens the door and forgets; ``wrong`` is counted; ``neither`` is as if it had not been."""

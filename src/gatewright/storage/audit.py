@@ -1,4 +1,4 @@
-"""The audit log: entries in order, the head of their Merkle tree, signed checkpoints."""
+"""The audit log, incidents and measures, as a store keeps them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gatewright.controls import Measure
 from gatewright.records import Record
 from gatewright.storage.merkle import leaf_hash
 
@@ -175,4 +176,125 @@ class AuditStore(Protocol):
 
     async def list_checkpoints(self, *, limit: int = 1000) -> list[StoredCheckpoint]:
         """The newest checkpoints, in ascending order of size."""
+        ...
+
+
+TIMELINE_LIMIT = 200
+"""Entries of a timeline that are kept: the first half and the newest."""
+
+
+class StoredIncident(Record, frozen=True, kw_only=True):
+    """An incident. While it is open there is one for each ``dedup_key``; ``timeline`` holds plain JSON entries
+    ``{"at", "note", "event_id"}``; ``source`` is the network it came from."""
+
+    incident_id: str
+    dedup_key: str
+    kind: str
+    severity: str
+    status: str = "open"
+    summary: str
+    manufacturer_id: str | None = None
+    account_id: str | None = None
+    source: str | None = None
+    event_count: int = 0
+    first_seen: datetime
+    last_seen: datetime
+    timeline: tuple[Mapping[str, Any], ...] = ()
+    details: Mapping[str, Any] = {}
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    resolution: str | None = None
+
+
+class IncidentStore(Protocol):
+    """Incidents."""
+
+    async def record_incident(self, incident: StoredIncident) -> tuple[StoredIncident, bool]:
+        """Open an incident, or add to the open one of the same ``dedup_key``: its count, timeline, last time and
+        the higher severity. Atomic across processes; returns the incident and whether it is new."""
+        ...
+
+    async def get_incident(self, incident_id: str) -> StoredIncident | None: ...
+
+    async def list_incidents(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        manufacturer_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[StoredIncident]:
+        """Those last seen most recently first."""
+        ...
+
+    async def resolve_incident(
+        self, incident_id: str, *, at: datetime, by: str | None, note: str
+    ) -> StoredIncident | None:
+        """Close an open incident; None when it is unknown or closed already."""
+        ...
+
+
+def merged(known: StoredIncident, more: StoredIncident, severities: tuple[str, ...]) -> StoredIncident:
+    """``known`` with what ``more`` adds."""
+    timeline = (*known.timeline, *more.timeline)
+    if len(timeline) > TIMELINE_LIMIT:
+        half = TIMELINE_LIMIT // 2
+        timeline = (*timeline[:half], *timeline[-half:])
+    return msgspec.structs.replace(
+        known,
+        severity=max(known.severity, more.severity, key=severities.index),
+        summary=more.summary,
+        event_count=known.event_count + more.event_count,
+        last_seen=max(known.last_seen, more.last_seen),
+        timeline=timeline,
+        details={**known.details, **more.details},
+    )
+
+
+class StoredProposal(Record, frozen=True, kw_only=True):
+    """A measure that was proposed. ``status`` is ``proposed``, ``applied`` or ``rolled_back``; ``measure`` is
+    what applying it puts in force, for ``seconds`` from then on."""
+
+    proposal_id: str
+    finding: str
+    summary: str
+    status: str = "proposed"
+    measure: Measure
+    seconds: float
+    evidence: tuple[str, ...] = ()
+    created_at: datetime
+    changed_at: datetime
+    changed_by: str | None = None
+
+
+class MeasureStore(Protocol):
+    """Measures and proposals. A change of a measure is a change of topic ``controls``."""
+
+    async def save_measure(self, measure: Measure) -> None:
+        """Put a measure in force, replacing the one of the same id."""
+        ...
+
+    async def delete_measure(self, measure_id: str) -> Measure | None:
+        """Lift a measure; returns it, None when there was none."""
+        ...
+
+    async def list_measures(self, *, now: datetime) -> list[Measure]:
+        """Those that have not ended."""
+        ...
+
+    async def add_proposal(self, proposal: StoredProposal) -> StoredProposal:
+        """Keep a proposal; one of the same id that is proposed or applied stays as it is and is returned."""
+        ...
+
+    async def get_proposal(self, proposal_id: str) -> StoredProposal | None: ...
+
+    async def list_proposals(self, *, status: str | None = None, limit: int = 100) -> list[StoredProposal]:
+        """The newest first."""
+        ...
+
+    async def change_proposal(
+        self, proposal_id: str, *, expected: tuple[str, ...], status: str, at: datetime, by: str | None
+    ) -> StoredProposal | None:
+        """Set the status if it is one of ``expected`` (compare-and-set); None when it is not."""
         ...

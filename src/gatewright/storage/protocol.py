@@ -1,29 +1,33 @@
-"""Store: all that Gatewright keeps, as narrow slices. Each package asks for the slices it uses."""
+"""The Store protocol: every domain's operations in one."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from gatewright.storage.adjustments import AdjustmentStore
-from gatewright.storage.apikeys import ApiKeyStore
-from gatewright.storage.attempts import AttemptStore
-from gatewright.storage.audit import AuditStore
+from gatewright.storage.attempts import AttemptStore, OneTimeStore, Throttle
+from gatewright.storage.audit import AuditStore, IncidentStore, MeasureStore
 from gatewright.storage.changes import Changes
-from gatewright.storage.demo import DemoStore
-from gatewright.storage.factors import FactorStore
+from gatewright.storage.credentials import ApiKeyStore, FactorStore
 from gatewright.storage.feedback import FeedbackStore
-from gatewright.storage.grants import GrantStore
-from gatewright.storage.incidents import IncidentStore
-from gatewright.storage.invitations import InvitationStore
-from gatewright.storage.keys import KeyStore
-from gatewright.storage.leases import LeaseStore
-from gatewright.storage.measures import MeasureStore
-from gatewright.storage.onetime import OneTimeStore
+from gatewright.storage.keys import KeyStore, SigningStore
 from gatewright.storage.sessions import SessionStore
-from gatewright.storage.signing import SigningStore
-from gatewright.storage.tenants import TenantStore
-from gatewright.storage.throttle import Throttle
-from gatewright.storage.usage import UsageStore
+from gatewright.storage.tenants import GrantStore, InvitationStore, TenantStore
+from gatewright.storage.usage import AdjustmentStore, LeaseStore, UsageStore
+
+
+class DemoStore(Protocol):
+    """Whether the demo created a store. A store that is already in use can never be claimed."""
+
+    async def claim_for_demo(self) -> bool:
+        """Mark the store as the demo's if it is empty; whether it is the demo's now.
+
+        Check and mark are atomic: when the demo and a first tenant race for a store, it is marked only if still empty.
+        """
+        ...
+
+    async def is_demo(self) -> bool:
+        """Whether the store is marked."""
+        ...
 
 
 class Store(

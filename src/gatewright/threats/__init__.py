@@ -1,9 +1,14 @@
 """What do they send? Detection, sanitising, validation, and learning from feedback."""
 
-from gatewright.threats.findings import Inspection, ThreatDetectionResult
 from gatewright.threats.learning.learner import ModelVersion, ThreatFeedback
-from gatewright.threats.results import PatternStatistics, RateLimitResult, ValidationResult
-from gatewright.threats.sanitise import SanitizedValue
+from gatewright.threats.results import (
+    Inspection,
+    PatternStatistics,
+    RateLimitResult,
+    ThreatDetectionResult,
+    ValidationResult,
+)
+from gatewright.threats.sanitize import SanitizedValue
 from gatewright.threats.types import ThreatType
 from gatewright.threats.validator import ManufacturerSecurityValidator
 

@@ -9,11 +9,11 @@ import re2
 
 from gatewright.logs import HIDDEN, escape_control, is_secret_name, mask_secrets, redact_text
 from gatewright.threats.decision import Verdict, risk, worst_severity
-from gatewright.threats.findings import ThreatDetectionResult
 from gatewright.threats.matching import re2_options
+from gatewright.threats.model.attribution import heaviest
 from gatewright.threats.model.linear import LinearModel
-from gatewright.threats.model.spelled import heaviest
-from gatewright.threats.normalise import Normal
+from gatewright.threats.normalize import Normal
+from gatewright.threats.results import ThreatDetectionResult
 from gatewright.threats.rules import Rule
 from gatewright.threats.types import ThreatType
 from gatewright.threats.walk import Text

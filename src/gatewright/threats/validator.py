@@ -12,19 +12,24 @@ from gatewright.controls import Controls
 from gatewright.errors import ConfigurationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.policy import Policy, load_policy
+from gatewright.storage.attempts import Throttle
 from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.changes import Changes
 from gatewright.storage.feedback import FeedbackStore
 from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.throttle import Throttle
-from gatewright.threats.actions import ActionLimits
-from gatewright.threats.detection import Detection, bounded_batch
-from gatewright.threats.findings import Inspection, ThreatDetectionResult
+from gatewright.threats.action_limits import ActionLimits
+from gatewright.threats.active_engine import Detection, bounded_batch
+from gatewright.threats.business_checks import Manufacturers, Screening
+from gatewright.threats.executor import Offload, size_of
 from gatewright.threats.learning.learner import Learner, ModelVersion, ThreatFeedback
-from gatewright.threats.offload import Offload, size_of
-from gatewright.threats.results import PatternStatistics, RateLimitResult, ValidationResult
-from gatewright.threats.sanitise import SanitizedValue, sanitise
-from gatewright.threats.screening import Manufacturers, Screening
+from gatewright.threats.results import (
+    Inspection,
+    PatternStatistics,
+    RateLimitResult,
+    ThreatDetectionResult,
+    ValidationResult,
+)
+from gatewright.threats.sanitize import SanitizedValue, sanitise
 from gatewright.threats.types import threat_type_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gatewright.records import Record
 from gatewright.settings import Settings
-from gatewright.web.body_timeout import MIN_RATE
+from gatewright.web.body.timeout import MIN_RATE
 from gatewright.web.problems import Problem, render
 from gatewright.web.security_headers import missing_from
 

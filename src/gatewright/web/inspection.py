@@ -12,12 +12,12 @@ from gatewright.errors import SecurityThreatDetectedError
 from gatewright.events import EventSink, Severity, event
 from gatewright.inspection_policy import Exclusion
 from gatewright.threats import Inspection, ThreatDetectionResult
-from gatewright.web.forms import MAX_FIELDS, collect
+from gatewright.web.body.forms import MAX_FIELDS, collect
+from gatewright.web.enforcement import Treatment, Treatments
 from gatewright.web.headers import TARGETS_ASKED_ABOUT, HeaderReader, Key, is_secret
 from gatewright.web.problems import Problem
 from gatewright.web.request import RequestState
 from gatewright.web.rules import SECRET_FIELDS, RouteRule, Scope
-from gatewright.web.treatment import Treatment, Treatments
 
 if TYPE_CHECKING:
     from gatewright.threats import ManufacturerSecurityValidator

@@ -24,19 +24,19 @@ from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
 from gatewright.web.body import declared_once, headers_for, plain_body, read_body, replay, understand
-from gatewright.web.body_timeout import receive_within
-from gatewright.web.client import ClientReader
-from gatewright.web.header_bounds import HeaderBounds
+from gatewright.web.body.timeout import receive_within
+from gatewright.web.enforcement import Treatments
+from gatewright.web.headers import HeaderBounds
+from gatewright.web.idempotency import Repeats
 from gatewright.web.inspection import Inspector
-from gatewright.web.limits import Limiter
 from gatewright.web.network_limit import NetworkLimit
 from gatewright.web.paths import check_path, shown_path
 from gatewright.web.problems import Problem, render
-from gatewright.web.repeats import Repeats
+from gatewright.web.rate_limits import Limiter
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import UNDECLARED, RouteRule, RuleSource, Scope
 from gatewright.web.security_headers import missing_from
-from gatewright.web.treatment import Treatments
+from gatewright.web.trusted_proxies import ClientReader
 
 if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation

@@ -17,12 +17,12 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gatewright._async import Turns
 from gatewright.clock import Clock
 from gatewright.controls import Controls, networks_of
 from gatewright.errors import AuthenticationError, RateLimitExceededError, SecurityError
 from gatewright.events import EventSink, Severity, event
-from gatewright.storage.throttle import Rate, Throttle, ThrottleResult
-from gatewright.turns import Turns
+from gatewright.storage.attempts import Rate, Throttle, ThrottleResult
 from gatewright.web.authenticate import session_cookie
 from gatewright.web.request import RequestState
 from gatewright.web.rules import RouteRule

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gatewright.auth import ApiKeyIdentity, ClientInfo
 from gatewright.events import getrandbits
 from gatewright.rbac import ManufacturerContext
-from gatewright.storage.onetime import OneTimeSecret
+from gatewright.storage.attempts import OneTimeSecret
 from gatewright.web.rules import RouteRule, Scope
 
 KEY = "gatewright"

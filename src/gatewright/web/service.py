@@ -15,10 +15,10 @@ from gatewright._version import __version__
 from gatewright.errors import FieldError, ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.web.access import document as document_access
-from gatewright.web.api import access, account, admin, factors, health, members, security, usage
-from gatewright.web.api.answers import answer
-from gatewright.web.conditional import Conditional
+from gatewright.web.api import account, admin, auth, health, members, mfa, security, usage
+from gatewright.web.api.models import answer
 from gatewright.web.dependencies import open_to_all
+from gatewright.web.etag import Conditional
 from gatewright.web.middleware import GatewrightMiddleware
 from gatewright.web.problems import Problem, render
 from gatewright.web.request import KEY
@@ -26,9 +26,9 @@ from gatewright.web.rules import RouterRules
 
 ROUTERS: tuple[Callable[[SecurityFoundation], Any], ...] = (
     health.router,
-    access.router,
+    auth.router,
     account.router,
-    factors.router,
+    mfa.router,
     usage.router,
     members.router,
     security.router,
@@ -87,7 +87,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
     for make in ROUTERS:
         app.include_router(make(foundation))
     if demo:
-        from gatewright.web.demo.products import Products, router
+        from gatewright.web.demo import Products, router
 
         products = Products(str(foundation.settings.data_dir / "demo.db"))
         parts.append(products)

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 
 from gatewright.auth import ClientInfo
-from gatewright.auth.abuse import SignInLimits
-from gatewright.auth.access_options import AccessOptions
+from gatewright.auth.options import AccessOptions
+from gatewright.auth.sign_in_limits import SignInLimits
 from gatewright.controls import networks_of
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
-from gatewright.storage.throttle import Rate
+from gatewright.storage.attempts import Rate
 from tests.auth.abuse.test_attack import count_checks
 from tests.auth.access import CHEAP, EMAIL, OWNER, PASSWORD, World, world
 from tests.auth.identity import CHROME, ELSEWHERE, HOME, NEIGHBOUR, SAFARI

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from gatewright.auth import ClientInfo
-from gatewright.auth.abuse import SignInLimits
-from gatewright.auth.access_options import AccessOptions
+from gatewright.auth.options import AccessOptions
+from gatewright.auth.sign_in_limits import SignInLimits
 from gatewright.controls import Measure
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
-from gatewright.storage.throttle import Rate
+from gatewright.storage.attempts import Rate
 from tests.auth.access import CHEAP, EMAIL, PASSWORD, World, world
 from tests.auth.identity import CHROME, ELSEWHERE, HOME
 from tests.auth.mfa.test_devices import on

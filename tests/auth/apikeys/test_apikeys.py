@@ -10,7 +10,7 @@ from enum import Enum
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.auth.apikey_format import checksum, split_key
+from gatewright.auth.api_key_rules import checksum, split_key
 from gatewright.errors import AuthorizationError, InsufficientPermissionsError, InvalidCredentialsError, ValidationError
 from gatewright.storage.tenants import StoredAccount
 from tests.auth.access import EMAIL, World, world

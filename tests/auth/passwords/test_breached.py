@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from gatewright.auth.access_options import AccessOptions
-from gatewright.auth.passwords.breached import BreachedPasswords
+from gatewright.auth.options import AccessOptions
+from gatewright.auth.passwords.policy import BreachedPasswords
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import ListSink
 from tests.auth.access import CHEAP, OWNER, world

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.auth.access_options import AccessOptions
 from gatewright.auth.lockout import Doors, Visitor
+from gatewright.auth.options import AccessOptions
 from gatewright.auth.passwords import Argon2Parameters, PasswordHashing
 from gatewright.errors import (
     AccountLockedError,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.auth.access_options import AccessOptions
+from gatewright.auth.options import AccessOptions
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy, minimum_length
-from gatewright.auth.passwords.common import is_common
-from gatewright.auth.passwords.policy import is_run, made_of
+from gatewright.auth.passwords.policy import is_common, is_run, made_of
 from gatewright.errors import ValidationError
 from tests.auth.access import CHEAP, OWNER, world
 

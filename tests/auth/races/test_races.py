@@ -20,8 +20,8 @@ from typing import Any
 import pyotp
 import pytest
 
-from gatewright.auth.access import Partners
 from gatewright.auth.manager import ManufacturerAuthManager
+from gatewright.auth.services import Partners
 from gatewright.notify import MemoryNotifier
 from gatewright.storage.sqlite.store import SqliteStore
 from tests.auth.access import PASSWORD

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.auth import ClientInfo
-from gatewright.auth.access_options import AccessOptions
 from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AuthOptions
+from gatewright.auth.options import AccessOptions, AuthOptions
 from gatewright.clock import ManualClock
 from gatewright.errors import SecurityError
 from gatewright.storage.sqlite.store import SqliteStore

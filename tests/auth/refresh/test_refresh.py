@@ -13,7 +13,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gatewright.auth import AuthOptions, AuthResult, ClientInfo, ManufacturerAuthManager
-from gatewright.auth.sessions import SessionRules
+from gatewright.auth.sessions.service import SessionRules
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     InvalidTokenError,

@@ -8,10 +8,18 @@ from datetime import timedelta
 import pytest
 
 from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager
-from gatewright.auth.clients import client_info, network_key, read_agent, same_client_key
-from gatewright.auth.places import GeoIP2FastPlaces, Place, distance_between, travel_speed
+from gatewright.auth.client_signals import (
+    GeoIP2FastPlaces,
+    Place,
+    client_info,
+    distance_between,
+    network_key,
+    read_agent,
+    same_client_key,
+    travel_speed,
+)
 from gatewright.auth.records import RiskAction, SessionRisk
-from gatewright.auth.risk import RiskPolicy
+from gatewright.auth.sessions.risk import RiskPolicy
 from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, MFARequiredError, SessionHijackError
 from gatewright.events import ListSink

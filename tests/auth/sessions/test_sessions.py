@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager
-from gatewright.auth.session_states import SessionStates
-from gatewright.auth.sessions import SessionRules
+from gatewright.auth.sessions.service import SessionRules
+from gatewright.auth.status_cache import SessionStates
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthenticationError,

@@ -9,9 +9,8 @@ from pathlib import Path
 import pyotp
 import pytest
 
-from gatewright.auth.access_options import AccessOptions
 from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AuthOptions
+from gatewright.auth.options import AccessOptions, AuthOptions
 from gatewright.clock import ManualClock
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
 from gatewright.storage.sqlite.store import SqliteStore

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gatewright.auth import ClientInfo
-from gatewright.auth.access_options import AccessOptions
+from gatewright.auth.options import AccessOptions
 from gatewright.auth.passwords import Argon2Parameters
 from gatewright.controls import Measure
 from gatewright.errors import (

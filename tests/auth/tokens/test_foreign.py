@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gatewright.auth import ForeignIssuer, ManufacturerAuthManager
-from gatewright.auth.tokens.keyset import KeySet, load_key
+from gatewright.auth.tokens.jwks import KeySet, load_key
 from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, InvalidTokenError, TokenExpiredError, TokenRevokedError
 from tests.auth.identity import ACME, SECRET, START

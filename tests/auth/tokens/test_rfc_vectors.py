@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gatewright.auth.tokens.compact import decode_segment, encode_segment
+from gatewright.auth.tokens.jwks import KeySet
+from gatewright.auth.tokens.jws import decode_segment, encode_segment
 from gatewright.auth.tokens.keys import JoseKey, restore
-from gatewright.auth.tokens.keyset import KeySet
 from gatewright.errors import InvalidTokenError
 
 JOE = b'{"iss":"joe",\r\n "exp":1300819380,\r\n "http://example.com/is_root":true}'

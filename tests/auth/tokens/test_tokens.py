@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.auth import AuthOptions, ManufacturerAuthManager
-from gatewright.auth.tokens.compact import decode_segment, encode_segment, parse, read_object
+from gatewright.auth.tokens.jws import decode_segment, encode_segment, parse, read_object
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthenticationError,
@@ -257,7 +257,7 @@ async def test_strict_tenants() -> None:
 
 async def test_the_memory_is_bounded(clock: ManualClock) -> None:
     """Old entries make room, and a forgotten token is simply verified again."""
-    from gatewright.auth.tokens.memory import Remembered, TokenMemory
+    from gatewright.auth.tokens.revocations import Remembered, TokenMemory
 
     memory = TokenMemory(capacity=3)
     for number in range(10):

@@ -11,9 +11,9 @@ from hypothesis import given, settings, strategies as st
 
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.grammar import generate, grammars
-from gatewright.threats.learning.reference import load_reference
+from gatewright.threats.learning.regression_gate import load_reference
 from gatewright.threats.model.corpus import BENIGN
-from gatewright.threats.normalise import normalise, squash
+from gatewright.threats.normalize import normalise, squash
 from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
 
 from .shapes import HOSTILE

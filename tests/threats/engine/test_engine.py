@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 
 from gatewright.errors import ConfigurationError
 from gatewright.threats.engine import AT_ONCE, MAX_FINDINGS, DetectionEngine
-from gatewright.threats.findings import CLEAN
 from gatewright.threats.learning.fit import Correction
+from gatewright.threats.results import CLEAN
 from gatewright.threats.types import neighbours
 from tests.threats.engine.mutations import FILLER
 from tests.threats.engine.samples import ATTACKS, HARMLESS

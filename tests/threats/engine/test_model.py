@@ -12,9 +12,9 @@ import pytest
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.learning.fit import Correction
-from gatewright.threats.learning.reference import load_reference
+from gatewright.threats.learning.regression_gate import load_reference
 from gatewright.threats.model.corpus import GRAMMAR, Row, carries_attack, grammar_rows, read_corpus, weights_of
-from gatewright.threats.model.folds import FOLDS, fold_of, kind_of
+from gatewright.threats.model.cross_validation import FOLDS, fold_of, kind_of
 from gatewright.threats.model.linear import SHIPPED, LinearModel
 from gatewright.threats.model.training import train
 from gatewright.threats.rules import load_rules

@@ -8,10 +8,10 @@ from hypothesis import given, strategies as st
 
 from gatewright.threats.engine import DetectionEngine
 from gatewright.threats.learning.fit import Correction
-from gatewright.threats.learning.reference import load_reference
+from gatewright.threats.learning.regression_gate import load_reference
+from gatewright.threats.model.cascade import CLASSES, FINENESS, SLACK, Screen, fit_screen
 from gatewright.threats.model.features import COLUMNS, windows
 from gatewright.threats.model.linear import LinearModel
-from gatewright.threats.model.screen import CLASSES, FINENESS, SLACK, Screen, fit_screen
 
 EVERYTHING = -1e6
 """A floor that every window reaches."""

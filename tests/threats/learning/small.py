@@ -11,9 +11,9 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from gatewright.threats.findings import CLEAN, Inspection, ThreatDetectionResult
 from gatewright.threats.learning.fit import Correction, Encoded, Floats
-from gatewright.threats.learning.reference import ReferenceRow
+from gatewright.threats.learning.regression_gate import ReferenceRow
+from gatewright.threats.results import CLEAN, Inspection, ThreatDetectionResult
 
 SIZE = 1 << 14
 THRESHOLD = 2.0

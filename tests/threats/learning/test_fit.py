@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.errors import ValidationError
-from gatewright.threats.learning.correction import decode_correction, encode_correction
 from gatewright.threats.learning.fit import (
     ASSURANCE,
     MAX_COLUMNS,
@@ -15,6 +14,8 @@ from gatewright.threats.learning.fit import (
     Caps,
     Correction,
     Encoded,
+    decode_correction,
+    encode_correction,
     fit_correction,
 )
 

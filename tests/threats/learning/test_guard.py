@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.threats.learning.guard import (
+from gatewright.threats.learning.regression_gate import (
     CHANGED,
     NEW_FALSE_ALARMS,
     TAUGHT_ATTACKS,
     TAUGHT_HARMLESS,
     Bounds,
+    ReferenceRow,
     Verdicts,
     objection,
 )
-from gatewright.threats.learning.reference import ReferenceRow
 
 HARMLESS, OF_CATEGORY, CATEGORIES = 20_000, 400, ("sqli", "xss", "ldap")
 ROWS = [ReferenceRow(part="guard", label=0, category="benign", source="s", payload="x")] * HARMLESS + [

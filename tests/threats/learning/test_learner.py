@@ -14,9 +14,9 @@ from gatewright.errors import RateLimitExceededError, StoreUnavailableError, Val
 from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats.learning import candidate
+from gatewright.threats.learning.feedback import has_attack_syntax
 from gatewright.threats.learning.learner import DOUBTED, STATEMENTS_A_DAY, Learner, ModelVersion
-from gatewright.threats.learning.reference import ReferenceRow
-from gatewright.threats.learning.selection import has_attack_syntax
+from gatewright.threats.learning.regression_gate import ReferenceRow
 from tests.threats.learning.small import SmallDetector, as_text
 
 

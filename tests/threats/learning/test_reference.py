@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gatewright.threats.learning.reference import MAX_ROW_LENGTH, load_reference, read_corpus, write_reference
+from gatewright.threats.learning.regression_gate import MAX_ROW_LENGTH, load_reference, read_corpus, write_reference
 from gatewright.threats.types import CORPUS_CATEGORIES
 
 

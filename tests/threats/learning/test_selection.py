@@ -10,8 +10,16 @@ from msgspec.structs import replace
 
 from gatewright.errors import ValidationError
 from gatewright.storage.feedback import StoredFeedback
-from gatewright.threats.learning.intake import contradiction, digest_of, text_of
-from gatewright.threats.learning.selection import MAX_ALIKE, MAX_IN_ALL, MAX_PER_ACTOR, select, shape
+from gatewright.threats.learning.feedback import (
+    MAX_ALIKE,
+    MAX_IN_ALL,
+    MAX_PER_ACTOR,
+    contradiction,
+    digest_of,
+    select,
+    shape,
+    text_of,
+)
 from tests.threats.learning.small import SmallDetector
 
 

@@ -11,9 +11,18 @@ from gatewright.events import ListSink
 from gatewright.inspection_policy import WatchPolicy
 from gatewright.threats import ManufacturerSecurityValidator
 from gatewright.threats.decision import Evidence
-from gatewright.threats.findings import CLEAN, Inspection, ThreatDetectionResult
-from gatewright.threats.learning.drift import BANDS, Drift, band_of, shares, stability_index
-from gatewright.threats.learning.watch import TEXTS, WINDOW, DetectionWatch, FalseAlarms
+from gatewright.threats.learning.telemetry import (
+    BANDS,
+    TEXTS,
+    WINDOW,
+    DetectionWatch,
+    Drift,
+    FalseAlarms,
+    band_of,
+    shares,
+    stability_index,
+)
+from gatewright.threats.results import CLEAN, Inspection, ThreatDetectionResult
 from gatewright.threats.rules import load_rules
 
 FOUND = Inspection(

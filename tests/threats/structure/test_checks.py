@@ -10,7 +10,7 @@ from hypothesis import example, given, settings, strategies as st
 from gatewright.threats.matching import Re2Matcher, VectorscanMatcher
 from gatewright.threats.rules import load_rules
 from gatewright.threats.structure import CHECKS
-from gatewright.threats.structure.commands import KNOWN
+from gatewright.threats.structure.shell import KNOWN
 from gatewright.threats.structure.sql import TOKENS, fingerprint
 
 RULES = load_rules()

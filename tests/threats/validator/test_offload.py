@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.threats.offload import INLINE_CHARACTERS, Offload, size_of
+from gatewright.threats.executor import INLINE_CHARACTERS, Offload, size_of
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 from gatewright.threats import ManufacturerSecurityValidator
 from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.findings import Inspection
-from gatewright.threats.learning.reference import load_reference
+from gatewright.threats.learning.regression_gate import load_reference
+from gatewright.threats.results import Inspection
 
 TASKS = 50
 

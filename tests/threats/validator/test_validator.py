@@ -20,8 +20,8 @@ from gatewright.events import ListSink
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer
 from gatewright.threats import ManufacturerSecurityValidator, ThreatType
+from gatewright.threats.business_checks import KNOWN_NAMES_AGE
 from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.screening import KNOWN_NAMES_AGE
 from tests.support.rules import OWN_RULE
 from tests.support.waiting import eventually
 

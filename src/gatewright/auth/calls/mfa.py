@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from gatewright.auth.access import Access
-from gatewright.auth.clients import client_info
-from gatewright.auth.passkeys import PasskeyChallenge
-from gatewright.auth.people import CallerContext, Person
+from gatewright.auth.account_directory import CallerContext, Person
+from gatewright.auth.client_signals import client_info
+from gatewright.auth.mfa.passkeys import PasskeyChallenge
 from gatewright.auth.records import MFAEnrolment, PasskeyInfo, TrustedDevice
-from gatewright.auth.sessions import SessionService
+from gatewright.auth.services import Access
+from gatewright.auth.sessions.service import SessionService
 from gatewright.errors import InvalidCredentialsError, MFARequiredError
 from gatewright.performance import performance_monitor
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from gatewright.auth.access import Access
-from gatewright.auth.clients import client_info
-from gatewright.auth.endings import Endings
+from gatewright.auth.client_signals import client_info
 from gatewright.auth.options import AuthOptions
 from gatewright.auth.records import ClientInfo, ManufacturerSession, SessionRisk
-from gatewright.auth.risk import RiskAssessor
-from gatewright.auth.sessions import NewSession, SessionService, refuse_ended
-from gatewright.auth.tenants import TenantGate
+from gatewright.auth.services import Access
+from gatewright.auth.sessions.issuer import Endings
+from gatewright.auth.sessions.risk import RiskAssessor
+from gatewright.auth.sessions.service import NewSession, SessionService, refuse_ended
+from gatewright.auth.status_cache import TenantGate
 from gatewright.auth.tokens.claims import read, subject_claims
 from gatewright.errors import InvalidCredentialsError
 from gatewright.storage.protocol import Store

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from gatewright.auth.access import Access
-from gatewright.auth.apikeys import OVERLAP, ApiKeyIdentity
-from gatewright.auth.clients import client_info
-from gatewright.auth.passkeys import PasskeyChallenge
-from gatewright.auth.people import CallerContext
+from gatewright.auth.account_directory import CallerContext
+from gatewright.auth.api_keys import OVERLAP, ApiKeyIdentity
+from gatewright.auth.client_signals import client_info
+from gatewright.auth.mfa.passkeys import PasskeyChallenge
 from gatewright.auth.records import ApiKeyInfo, AuthResult, ManufacturerAccount
+from gatewright.auth.services import Access
 
 
 class SignInCalls:

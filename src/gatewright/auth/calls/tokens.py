@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from gatewright.auth.access import Access
-from gatewright.auth.clients import client_info
+from gatewright.auth.client_signals import client_info
 from gatewright.auth.records import AuthResult
-from gatewright.auth.refresh import RefreshService, is_refresh_token
-from gatewright.auth.sessions import SessionService
-from gatewright.auth.tenants import TenantGate
+from gatewright.auth.services import Access
+from gatewright.auth.sessions.refresh import RefreshService, is_refresh_token
+from gatewright.auth.sessions.service import SessionService
+from gatewright.auth.status_cache import TenantGate
 from gatewright.auth.tokens.claims import subject_claims, text
-from gatewright.auth.tokens.keyring import KeyRing
 from gatewright.auth.tokens.service import TokenService
+from gatewright.auth.tokens.signing_keys import KeyRing
 from gatewright.errors import FieldError, ValidationError
 from gatewright.performance import performance_monitor
 

@@ -1,9 +1,8 @@
 """Second factors: TOTP, backup codes, and the one place that checks whichever is shown."""
 
-from gatewright.auth.mfa.codes import CODE_COUNT, new_backup_codes, normalise_backup_code
-from gatewright.auth.mfa.enrolment import Enrolment
-from gatewright.auth.mfa.factors import SecondFactors
+from gatewright.auth.mfa.enrollment import Enrolment
 from gatewright.auth.mfa.totp import TotpMatch, match_totp, new_totp_secret, provisioning_uri, qr_code
+from gatewright.auth.mfa.verifier import CODE_COUNT, SecondFactors, new_backup_codes, normalise_backup_code
 
 __all__ = [
     "CODE_COUNT",

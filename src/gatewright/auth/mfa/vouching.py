@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from gatewright.auth.abuse import SignInThrottle
-from gatewright.auth.challenges import Challenges
-from gatewright.auth.outbox import Outbox
-from gatewright.auth.people import Person
+from gatewright.auth.account_directory import Person
+from gatewright.auth.mailer import Outbox
+from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.records import Factor
+from gatewright.auth.sign_in_limits import SignInThrottle
 from gatewright.clock import Clock
 from gatewright.errors import InvalidTokenError, MFARequiredError, RateLimitExceededError
 from gatewright.events import EventSink, Severity, event
 from gatewright.notify import Directions
-from gatewright.storage.factors import FactorStore
+from gatewright.storage.credentials import FactorStore
 from gatewright.storage.sessions import StoredSession
 
 HELD_FOR = timedelta(days=1)

@@ -1,18 +1,127 @@
-"""The password policy of NIST SP 800-63B-4: length, and what is known, common or obvious is refused.
+"""Password policy (NIST SP 800-63B): length, common and breached passwords, words of the account.
+
+Its sources are the frequency lists of zxcvbn (MIT licence): leaked passwords and frequent words, those of at
+least eight characters, since a shorter password is refused for its length.
 
 No composition rules: they make passwords worse.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import hmac
+import http.client
 import itertools
+import lzma
 import re
 import unicodedata
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from importlib.resources import files
+from urllib.parse import urlsplit
 
-from gatewright.auth.passwords.common import is_common
-from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing
-from gatewright.errors import FieldError
+from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing, normalise_password
+from gatewright.clock import Clock, SystemClock
+from gatewright.errors import ConfigurationError, FieldError
+from gatewright.events import EventSink, NullSink, Severity, event
+
+FIRST_TRIED = 1_000
+"""How many of the most frequent passwords also count with digits and punctuation around them."""
+
+MAX_AROUND = 6
+"""How many such characters around one do not make it another password."""
+
+_LEET_COMMON = str.maketrans("01345@$!", "oleasasi")
+_CORE = re.compile(r"^[\W\d_]*(.*?)[\W\d_]*$", re.DOTALL)
+
+
+def is_common(password: str) -> bool:
+    """Whether the password, without case, is on the list, or one of the very first with little around it."""
+    words, first = _lists()
+    folded = password.casefold()
+    if folded in words or folded.translate(_LEET_COMMON) in words:
+        return True
+    match = _CORE.match(folded)
+    core = match.group(1) if match else folded
+    return len(folded) - len(core) <= MAX_AROUND and (core in first or core.translate(_LEET_COMMON) in first)
+
+
+@lru_cache(maxsize=1)
+def _lists() -> tuple[frozenset[str], frozenset[str]]:
+    data = lzma.decompress(files(__package__).joinpath("data", "common_passwords.txt.xz").read_bytes()).decode()
+    first, _, rest = data.partition("\n\n")
+    return frozenset(rest.split("\n")), frozenset(first.split("\n"))
+
+
+MAX_ANSWER = 1_048_576
+"""Bytes of an answer that are read."""
+
+
+class BreachedPasswords:
+    """Asks a range service whether a password is known; one that does not answer hinders nobody.
+
+    Args:
+        url: its range address, HTTPS (or this machine); the first five hex digits of the SHA-1 are appended.
+        timeout: seconds.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = 2.0, events: EventSink | None = None, clock: Clock | None = None
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
+            raise ConfigurationError(
+                f"GATEWRIGHT_BREACHED_PASSWORDS_URL={url}: must be an https:// address;"
+                " set it to the service's range address, or remove it.",
+                context={"setting": "GATEWRIGHT_BREACHED_PASSWORDS_URL"},
+            )
+        self._url = url.rstrip("/") + "/"
+        self._timeout = timeout
+        self._events = events or NullSink()
+        self._clock = clock or SystemClock()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="gatewright-breached")
+
+    async def __call__(self, password: str) -> bool:
+        """Whether the password is known from a breach."""
+        digest = hashlib.sha1(normalise_password(password), usedforsecurity=False).hexdigest().upper()
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, digest[:5])
+        except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
+            self._events.emit(
+                event(
+                    "auth:breached_passwords:unavailable",
+                    severity=Severity.WARNING,
+                    timestamp=self._clock.now(),
+                    fault=type(error).__name__,
+                )
+            )
+            return False
+        return _contains(answer, digest[5:])
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, prefix: str) -> str:
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+            self._url + prefix, headers={"Add-Padding": "true", "User-Agent": "gatewright"}
+        )
+        with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310 - as above
+            return str(response.read(MAX_ANSWER).decode("ascii", "replace"))
+
+
+def _contains(answer: str, suffix: str) -> bool:
+    """Whether a line ``SUFFIX:COUNT`` has the suffix and a count above 0 (padding lines have 0)."""
+    found = False
+    for line in answer.splitlines():
+        name, _, count = line.strip().partition(":")
+        if hmac.compare_digest(name.upper().encode(), suffix.encode()) and count.strip().isdecimal():
+            found = found or int(count[:12]) > 0
+    return found
+
 
 HINT = "Three or four unrelated words, or a password made by a password manager, are strong and need no symbols."
 

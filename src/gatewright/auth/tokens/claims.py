@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from gatewright.auth.tokens.compact import invalid
+from gatewright.auth.tokens.jws import invalid
 from gatewright.clock import CLOCK_SKEW
 from gatewright.errors import FieldError, TokenExpiredError, ValidationError
 

@@ -1,4 +1,4 @@
-"""Revocations, held in memory and kept up to date by the store's changes.
+"""Revoked tokens, and the cache of verified ones that a revocation empties.
 
 A check is a dictionary look-up. Other processes' revocations arrive with the poll (within a fraction of a
 second); beyond that, what is held is compared with the store at least once in every revocation window, so a
@@ -7,13 +7,65 @@ process whose notices fail goes on for that long and no longer.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from gatewright.auth.uninterrupted import uninterrupted
+from gatewright._async import uninterrupted
 from gatewright.clock import Clock
 from gatewright.storage.changes import ALL, Changes
-from gatewright.storage.signing import Revocation, RevocationKind, SigningStore
+from gatewright.storage.keys import Revocation, RevocationKind, SigningStore
+
+
+class Remembered(NamedTuple):
+    """What is needed to accept a token again: its claims, and what could end it."""
+
+    claims: dict[str, Any]
+    roles: list[str]
+    expires_at: float
+    jti: str
+    sid: str | None
+    manufacturer_id: str
+    account_id: str
+    issued_ms: int
+
+
+def token_hash(token: bytes) -> bytes:
+    """What stands for a token in memory, so that no memory dump holds a usable one."""
+    return hashlib.sha256(token).digest()
+
+
+class TokenMemory:
+    """A bounded dictionary; the oldest go first.
+
+    Args:
+        capacity: tokens at the most, about 2 KB each.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self.entries: dict[bytes, Remembered] = {}
+
+    def put(self, key: bytes, entry: Remembered) -> None:
+        """Remember; room is made by forgetting the oldest."""
+        self.entries[key] = entry
+        while len(self.entries) > self._capacity:
+            del self.entries[next(iter(self.entries))]
+
+    def forget(self, key: bytes) -> None:
+        """Drop one, if it is there."""
+        self.entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop all: a key was replaced or destroyed, so everything must be looked at again."""
+        self.entries.clear()
+
+    def sweep(self, now: float) -> None:
+        """Drop what has expired."""
+        for key in [key for key, entry in self.entries.items() if entry.expires_at <= now]:
+            del self.entries[key]
+
 
 _PAGE = 5_000
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gatewright.auth.session_states import SessionStates
-from gatewright.auth.tenants import TenantGate
+from gatewright.auth.status_cache import SessionStates, TenantGate
 from gatewright.auth.tokens.claims import (
     check_claims,
     expired,
@@ -20,7 +19,8 @@ from gatewright.auth.tokens.claims import (
     text,
     time_claims,
 )
-from gatewright.auth.tokens.compact import (
+from gatewright.auth.tokens.external_issuers import ForeignIssuer
+from gatewright.auth.tokens.jws import (
     as_bytes,
     decode_segment,
     encode_segment,
@@ -28,15 +28,13 @@ from gatewright.auth.tokens.compact import (
     parse,
     read_object,
 )
-from gatewright.auth.tokens.foreign import ForeignIssuer
-from gatewright.auth.tokens.keyring import KeyRing
-from gatewright.auth.tokens.memory import Remembered, TokenMemory, token_hash
-from gatewright.auth.tokens.revocations import Revocations
+from gatewright.auth.tokens.revocations import Remembered, Revocations, TokenMemory, token_hash
+from gatewright.auth.tokens.signing_keys import KeyRing
 from gatewright.clock import Clock
 from gatewright.errors import TokenExpiredError, TokenRevokedError
 from gatewright.events import EventSink, Severity, event
+from gatewright.storage.keys import RevocationKind
 from gatewright.storage.sessions import StoredSession
-from gatewright.storage.signing import RevocationKind
 
 _OUR_HEADER = frozenset({"alg", "typ", "kid"})
 

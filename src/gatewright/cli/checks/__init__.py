@@ -1,5 +1,28 @@
-"""What ``gatewright doctor`` looks at: each function yields :class:`Check` results and changes nothing."""
+"""Checks of ``gatewright doctor``, and the result each of them gives."""
 
-from gatewright.cli.checks.result import Check, finding, note, ok
+from __future__ import annotations
+
+from gatewright.records import Record
 
 __all__ = ["Check", "finding", "note", "ok"]
+
+
+class Check(Record, frozen=True, kw_only=True):
+    """``status`` is ``ok``, ``note`` (worth knowing) or ``finding`` (to be mended, as ``remedy`` says)."""
+
+    subject: str
+    status: str
+    detail: str
+    remedy: str = ""
+
+
+def ok(subject: str, detail: str) -> Check:
+    return Check(subject=subject, status="ok", detail=detail)
+
+
+def note(subject: str, detail: str, remedy: str = "") -> Check:
+    return Check(subject=subject, status="note", detail=detail, remedy=remedy)
+
+
+def finding(subject: str, detail: str, remedy: str) -> Check:
+    return Check(subject=subject, status="finding", detail=detail, remedy=remedy)

@@ -12,9 +12,16 @@ import secrets
 
 from redis.exceptions import RedisError
 
-from gatewright.storage.cache import scripts
 from gatewright.storage.cache.redis import RedisCache
 from gatewright.storage.changes import Changes
+
+PUBLISH = """
+-- Number the message and send it: who sees a number left out has missed one.
+local epoch = redis.call('INCR', KEYS[1])
+redis.call('PUBLISH', ARGV[1], epoch .. ' ' .. ARGV[2])
+return epoch
+"""
+
 
 CHECK_EVERY = 0.25
 """Seconds between two looks at the number of the last message; a lost last message is noticed so."""
@@ -65,7 +72,7 @@ class RedisInvalidation:
             if not self._cache.up:
                 continue  # whoever reconnects assumes that everything changed
             try:
-                await self._cache.run(scripts.PUBLISH, self._epoch_key, self._channel, message)
+                await self._cache.run(PUBLISH, self._epoch_key, self._channel, message)
             except (TimeoutError, RedisError, OSError) as error:
                 self._cache.lost(error)
 

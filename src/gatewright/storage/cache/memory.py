@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from gatewright.clock import Clock, SystemClock
-from gatewright.storage.throttle import Rate, ThrottleResult, decide
+from gatewright.storage.attempts import Rate, ThrottleResult, decide
 
 
 class MemoryCache:

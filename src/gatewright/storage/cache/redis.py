@@ -1,4 +1,4 @@
-"""The Redis cache: one state for many workers, and a plan for when Redis is gone.
+"""The cache in Redis, its operations atomic by server-side scripts.
 
 While Redis does not answer, throttles count in this process at a quarter of their rate, values are missed, what
 must be exactly once is refused with StoreUnavailableError, and a probe looks until it is back. An event tells of
@@ -18,9 +18,33 @@ from redis.exceptions import NoScriptError, RedisError
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import StoreUnavailableError
 from gatewright.events import EventSink, NullSink, Severity, event
-from gatewright.storage.cache import scripts
+from gatewright.storage.attempts import Rate, ThrottleResult
 from gatewright.storage.cache.memory import MemoryCache
-from gatewright.storage.throttle import Rate, ThrottleResult
+
+THROTTLE = """
+-- GCRA, as gatewright.storage.attempts.decide; the server's clock is everybody's. Returns allowed, and in seconds
+-- (as text, Redis cuts numbers to integers) how far the bucket is filled after, and what was there before.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local period, interval, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local stored = tonumber(redis.call('GET', KEYS[1]) or now)
+local current = math.max(stored, now)
+local following = current + interval * math.max(cost, 1)
+local allowed = following - now <= period + 0.000001
+local kept = current
+if allowed and cost > 0 then
+  kept = following
+  redis.call('SET', KEYS[1], string.format('%.6f', kept), 'PX', math.ceil((kept - now) * 1000) + 1)
+end
+return {allowed and 1 or 0, string.format('%.6f', kept - now), string.format('%.6f', current - now)}
+"""
+
+INCREMENT = """
+local total = redis.call('INCRBY', KEYS[1], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return total
+"""
+
 
 FALLBACK_SHARE = 4
 """While Redis is gone, a process allows one part in so many of a rate."""
@@ -121,12 +145,10 @@ class RedisCache:
             self._forgotten.add(name)
 
     async def increment(self, key: str, amount: int = 1, *, ttl: float) -> int:
-        return int(await self._must(self.run, scripts.INCREMENT, self.key(key), amount, _ms(ttl)))
+        return int(await self._must(self.run, INCREMENT, self.key(key), amount, _ms(ttl)))
 
     async def throttle(self, key: str, rate: Rate, *, cost: int = 1) -> ThrottleResult:
-        answer = await self._or(
-            self.run, None, scripts.THROTTLE, self.key(f"throttle:{key}"), rate.period, rate.interval, cost
-        )
+        answer = await self._or(self.run, None, THROTTLE, self.key(f"throttle:{key}"), rate.period, rate.interval, cost)
         if answer is None:
             quarter = Rate(limit=max(1, rate.limit // FALLBACK_SHARE), period=rate.period)
             return await self._fallback.throttle(key, quarter, cost=min(cost, quarter.limit))

@@ -1,22 +1,146 @@
-"""Attempts in SQLite: one transaction reads, decides and writes."""
+"""Throttles, lockout and one-time tokens in SQLite."""
 
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
+
+from gatewright.clock import CLOCK_SKEW
 from gatewright.storage.attempts import (
     DISTINCT_LIMIT,
     AttemptDecision,
     AttemptPolicy,
     DoorState,
+    OneTimeSecret,
     Outcome,
+    Rate,
+    ThrottleResult,
+    decide,
     reserve,
     settle,
 )
-from gatewright.storage.sqlite.base import SqliteBase
+from gatewright.storage.sqlite.changes import SqliteBase
 
-_FIELDS = ", ".join(DoorState.__struct_fields__)
+
+class SqliteThrottles(SqliteBase):
+    """The Throttle slice. Wall time, since processes do not share a monotonic clock; one step is atomic."""
+
+    async def throttle(self, key: str, rate: Rate, *, cost: int = 1) -> ThrottleResult:
+        def work(connection: sqlite3.Connection) -> ThrottleResult:
+            now = time.time()
+            row = connection.execute("SELECT tat FROM throttles WHERE key = ?", (key,)).fetchone()
+            # A clock set back must not lock a key for longer than one full period.
+            tat = min(row[0], now + rate.period) if row else None
+            result, following = decide(tat, now, rate, cost)
+            if cost and result.allowed:
+                connection.execute(
+                    "INSERT INTO throttles (key, tat) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET tat = excluded.tat",
+                    (key, following),
+                )
+                connection.execute(
+                    "DELETE FROM throttles WHERE key IN (SELECT key FROM throttles WHERE tat < ? LIMIT 2)", (now,)
+                )
+            return result
+
+        return await self.engine.write(work)
+
+    async def clear_throttle(self, key: str) -> None:
+        await self.engine.write(lambda c: c.execute("DELETE FROM throttles WHERE key = ?", (key,)).rowcount)
+
+
+_ONE_TIME_FIELDS = "key, purpose, subject, data, attempts, created_at, expires_at"
+_LIVE = "purpose = ? AND key = ? AND expires_at > ? AND created_at <= ?"
+
+
+class SqliteOneTime(SqliteBase):
+    """The OneTimeStore slice."""
+
+    async def put_one_time(self, secret: OneTimeSecret) -> None:
+        row = (
+            secret.key,
+            secret.purpose,
+            secret.subject,
+            _json(secret.data),
+            secret.attempts,
+            secret.created_at.timestamp(),
+            secret.expires_at.timestamp(),
+        )
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(f"INSERT INTO one_time_secrets ({_ONE_TIME_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+            connection.execute(
+                "DELETE FROM one_time_secrets WHERE (purpose, key) IN"
+                " (SELECT purpose, key FROM one_time_secrets WHERE expires_at < ? LIMIT 4)",
+                (secret.created_at.timestamp(),),
+            )
+
+        await self.engine.write(work)
+
+    async def get_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
+        sql = f"SELECT {_ONE_TIME_FIELDS} FROM one_time_secrets WHERE {_LIVE}"  # noqa: S608
+        row = await self.engine.read(lambda c: c.execute(sql, (purpose, key, *_around(now))).fetchone())
+        return _secret(row)
+
+    async def attempt_one_time(self, purpose: str, key: str, *, now: datetime, limit: int) -> OneTimeSecret | None:
+        sql = (
+            f"UPDATE one_time_secrets SET attempts = attempts + 1 WHERE {_LIVE} AND attempts < ? "  # noqa: S608
+            f"RETURNING {_ONE_TIME_FIELDS}"
+        )
+        values = (purpose, key, *_around(now), limit)
+        return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
+
+    async def take_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
+        sql = f"DELETE FROM one_time_secrets WHERE {_LIVE} RETURNING {_ONE_TIME_FIELDS}"  # noqa: S608
+        values = (purpose, key, *_around(now))
+        return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
+
+    async def drop_one_time(self, purpose: str, subject: str) -> int:
+        sql = "DELETE FROM one_time_secrets WHERE purpose = ? AND subject = ?"
+        return await self.engine.write(lambda c: c.execute(sql, (purpose, subject)).rowcount)
+
+    async def list_one_time(self, purpose: str, *, after: str = "", limit: int = 100) -> list[OneTimeSecret]:
+        sql = f"SELECT {_ONE_TIME_FIELDS} FROM one_time_secrets WHERE purpose = ? AND key > ? ORDER BY key LIMIT ?"  # noqa: S608
+        rows = await self.engine.read(lambda c: c.execute(sql, (purpose, after, limit)).fetchall())
+        return [secret for row in rows if (secret := _secret(row)) is not None]
+
+    async def replace_one_time(
+        self, purpose: str, key: str, *, expected: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> bool:
+        sql = "UPDATE one_time_secrets SET data = ? WHERE purpose = ? AND key = ? AND data = ?"
+        values = (_json(data), purpose, key, _json(expected))
+        return await self.engine.write(lambda c: c.execute(sql, values).rowcount == 1)
+
+
+def _around(now: datetime) -> tuple[float, float]:
+    """The earliest end and the latest beginning of a secret that is alive now."""
+    moment = now.timestamp()
+    return moment, moment + CLOCK_SKEW
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(data).decode()
+
+
+def _secret(row: tuple[Any, ...] | None) -> OneTimeSecret | None:
+    if row is None:
+        return None
+    return OneTimeSecret(
+        key=row[0],
+        purpose=row[1],
+        subject=row[2],
+        data=msgspec.json.decode(row[3]),
+        attempts=row[4],
+        created_at=datetime.fromtimestamp(row[5], UTC),
+        expires_at=datetime.fromtimestamp(row[6], UTC),
+    )
+
+
+_LOCKOUT_FIELDS = ", ".join(DoorState.__struct_fields__)
 
 
 class SqliteAttempts(SqliteBase):
@@ -80,7 +204,7 @@ def _count(connection: sqlite3.Connection, topic: str, since: float) -> int:
 
 
 def _state(connection: sqlite3.Connection, door: str) -> DoorState | None:
-    row = connection.execute(f"SELECT {_FIELDS} FROM doors WHERE door = ?", (door,)).fetchone()  # noqa: S608 - constant
+    row = connection.execute(f"SELECT {_LOCKOUT_FIELDS} FROM doors WHERE door = ?", (door,)).fetchone()  # noqa: S608
     return None if row is None else DoorState(**dict(zip(DoorState.__struct_fields__, row, strict=True)))
 
 
@@ -91,6 +215,6 @@ def _keep(connection: sqlite3.Connection, door: str, state: DoorState | None) ->
         connection.execute("DELETE FROM doors WHERE door = ?", (door,))
         return
     connection.execute(
-        f"INSERT OR REPLACE INTO doors (door, {_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
+        f"INSERT OR REPLACE INTO doors (door, {_LOCKOUT_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
         (door, *(getattr(state, name) for name in DoorState.__struct_fields__)),
     )

@@ -18,7 +18,7 @@ from gatewright.storage.audit import (
     StoredCheckpoint,
 )
 from gatewright.storage.merkle import Growth
-from gatewright.storage.sqlite.base import SqliteBase
+from gatewright.storage.sqlite.changes import SqliteBase
 
 _COLUMNS = "idx, event_id, at, kind, severity, manufacturer_id, account_id, ip_address, request_id, body, leaf_hash"
 _BINDING = "bound_from, size, root, mac"

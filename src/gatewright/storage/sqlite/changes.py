@@ -95,3 +95,11 @@ class ChangePoll:
 
 def _number(connection: sqlite3.Connection, sql: str) -> int:
     return int(connection.execute(sql).fetchone()[0])
+
+
+class SqliteBase:
+    """Holds the engine and the change log; slices add methods."""
+
+    engine: SqliteEngine
+    changes: Changes
+    poll: ChangePoll

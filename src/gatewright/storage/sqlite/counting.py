@@ -1,4 +1,4 @@
-"""Counting within one transaction: takes that come together read each counter once and write it once."""
+"""Counting of units in SQLite: orders decided in one transaction, refusals recorded."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from gatewright.records import Record
 from gatewright.storage.usage import TakeOutcome, UsageTake
 
 DAY = 86_400
+
+
 ATTEMPTS_KEPT = 90 * DAY
 """Seconds for which refusals are kept."""
+
+
 ATTEMPTS_OF_ONE = 5_000
 """Refusals that are kept of one manufacturer: who asks in vain for ever must not fill the disk."""
 
+
 USED = "SELECT COALESCE(SUM(used), 0) FROM usage WHERE manufacturer_id = ? AND resource = ? AND bucket >= ?"
+
+
 _ADD = (
     "INSERT INTO usage (manufacturer_id, resource, bucket, used) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (manufacturer_id, resource, bucket) DO UPDATE SET used = used + excluded.used"
 )
+
+
 _ATTEMPT = (
     "INSERT INTO overage_attempts (manufacturer_id, resource, amount, used, quota, operation_context, at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -1,4 +1,4 @@
-"""The SQLite engine: one writer thread with group commit, a few reader threads, and notice of others' changes.
+"""The SQLite engine: connections, one writer with group commit, and the base of every domain.
 
 Writes queue to one thread, which runs all that wait in one transaction and answers each caller after the
 commit: sixty-four waiting writers cost one fsync. Each write runs in its own savepoint, so one that fails

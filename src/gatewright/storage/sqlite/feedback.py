@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gatewright.storage.feedback import StoredFeedback, StoredModelVersion
-from gatewright.storage.sqlite.base import SqliteBase
+from gatewright.storage.sqlite.changes import SqliteBase
 
 _FEEDBACK = (
     "feedback_id, actor, source, digest, text, threat_type, is_threat, reason, status, note, confidence, created_at"

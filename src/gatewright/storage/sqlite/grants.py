@@ -7,8 +7,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gatewright.storage.grants import PermissionViolation, StoredGrant
-from gatewright.storage.sqlite.base import SqliteBase
+from gatewright.storage.sqlite.changes import SqliteBase
+from gatewright.storage.tenants import PermissionViolation, StoredGrant
 
 _COLUMNS = "grant_id, manufacturer_id, permission, effect, until, reason, author, created_at"
 _UNREGISTERED = "SELECT tier FROM unregistered_tiers WHERE manufacturer_id = ?"

@@ -1,4 +1,4 @@
-"""Signing keys and revocations in SQLite."""
+"""Signing keys and API keys in SQLite."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from gatewright.storage.signing import Revocation, RevocationKind, StoredSigningKey
-from gatewright.storage.sqlite.base import SqliteBase
+from gatewright.storage.credentials import StoredApiKey
+from gatewright.storage.keys import Revocation, RevocationKind, StoredSigningKey
+from gatewright.storage.sqlite.changes import SqliteBase
 
 _KEY = "kid, algorithm, sealed, created_at, retired_at, expires_at, latest_token"
 _REVOCATION = "number, kind, subject, before_ms, expires_at"
@@ -20,7 +21,7 @@ class SqliteSigning(SqliteBase):
 
     async def list_signing_keys(self) -> list[StoredSigningKey]:
         sql = f"SELECT {_KEY} FROM signing_keys ORDER BY created_at, rowid"  # noqa: S608 - constant
-        return await self.engine.read(lambda c: [_key(row) for row in c.execute(sql)])
+        return await self.engine.read(lambda c: [_signing_key(row) for row in c.execute(sql)])
 
     async def add_signing_key(
         self, key: StoredSigningKey, *, replaces: str | None, now: datetime, verify_seconds: float
@@ -97,7 +98,7 @@ class SqliteSigning(SqliteBase):
         return await self.engine.write(lambda c: c.execute(sql, (now.timestamp(),)).rowcount)
 
 
-def _key(row: tuple[Any, ...]) -> StoredSigningKey:
+def _signing_key(row: tuple[Any, ...]) -> StoredSigningKey:
     return StoredSigningKey(
         kid=row[0],
         algorithm=row[1],
@@ -125,3 +126,103 @@ def _seconds(moment: datetime | None) -> float | None:
 
 def _time(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+TOPIC = "api_key"
+
+_FIELDS = (
+    "key_id, manufacturer_id, account_id, name, secret_hash, permissions, created_at, expires_at, last_used_at,"
+    " revoked_at, replaces"
+)
+_INSERT = f"INSERT INTO api_keys ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant
+
+
+class SqliteApiKeys(SqliteBase):
+    """The ApiKeyStore slice."""
+
+    async def add_api_key(self, key: StoredApiKey, *, limit: int) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            sql = "SELECT COUNT(*) FROM api_keys WHERE manufacturer_id = ? AND revoked_at IS NULL"
+            if connection.execute(sql, (key.manufacturer_id,)).fetchone()[0] >= limit:
+                return False
+            connection.execute(_INSERT, _api_key_row(key))
+            return True
+
+        return await self.engine.write(work)
+
+    async def rotate_api_key(self, key: StoredApiKey, *, old_expires_at: datetime) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            ended = connection.execute(
+                "UPDATE api_keys SET expires_at = MIN(COALESCE(expires_at, 1e12), ?)"
+                " WHERE key_id = ? AND manufacturer_id = ? AND revoked_at IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM api_keys AS newer WHERE newer.replaces = api_keys.key_id)",
+                (old_expires_at.timestamp(), key.replaces, key.manufacturer_id),
+            )
+            if ended.rowcount != 1:
+                return False
+            connection.execute(_INSERT, _api_key_row(key))
+            self.poll.record(connection, TOPIC, str(key.replaces))
+            return True
+
+        rotated = await self.engine.write(work)
+        if rotated:
+            self.changes.publish(TOPIC, str(key.replaces))
+        return rotated
+
+    async def get_api_key(self, key_id: str) -> StoredApiKey | None:
+        sql = f"SELECT {_FIELDS} FROM api_keys WHERE key_id = ?"  # noqa: S608 - constant
+        row = await self.engine.read(lambda c: c.execute(sql, (key_id,)).fetchone())
+        return _api_key(row) if row else None
+
+    async def list_api_keys(self, manufacturer_id: str) -> list[StoredApiKey]:
+        sql = f"SELECT {_FIELDS} FROM api_keys WHERE manufacturer_id = ? ORDER BY created_at DESC, key_id"  # noqa: S608 - constant
+        return await self.engine.read(lambda c: [_api_key(row) for row in c.execute(sql, (manufacturer_id,))])
+
+    async def touch_api_key(self, key_id: str, *, now: datetime) -> None:
+        sql = "UPDATE api_keys SET last_used_at = ? WHERE key_id = ?"
+        await self.engine.write(lambda c: c.execute(sql, (now.timestamp(), key_id)).rowcount)
+
+    async def revoke_api_key(self, key_id: str, *, now: datetime) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            sql = "UPDATE api_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL"
+            if connection.execute(sql, (now.timestamp(), key_id)).rowcount != 1:
+                return False
+            self.poll.record(connection, TOPIC, key_id)
+            return True
+
+        revoked = await self.engine.write(work)
+        if revoked:
+            self.changes.publish(TOPIC, key_id)
+        return revoked
+
+
+def _api_key_row(key: StoredApiKey) -> tuple[Any, ...]:
+    return (
+        key.key_id,
+        key.manufacturer_id,
+        key.account_id,
+        key.name,
+        key.secret_hash,
+        msgspec.json.encode(key.permissions).decode(),
+        key.created_at.timestamp(),
+        _seconds(key.expires_at),
+        _seconds(key.last_used_at),
+        _seconds(key.revoked_at),
+        key.replaces,
+    )
+
+
+def _api_key(row: tuple[Any, ...]) -> StoredApiKey:
+    return StoredApiKey(
+        key_id=row[0],
+        manufacturer_id=row[1],
+        account_id=row[2],
+        name=row[3],
+        secret_hash=row[4],
+        permissions=tuple(msgspec.json.decode(row[5])),
+        created_at=datetime.fromtimestamp(row[6], UTC),
+        expires_at=_time(row[7]),
+        last_used_at=_time(row[8]),
+        revoked_at=_time(row[9]),
+        replaces=row[10],
+    )

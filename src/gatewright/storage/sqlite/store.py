@@ -1,4 +1,7 @@
-"""SqliteStore: every slice over one engine."""
+"""The SQLite store: every domain over one engine.
+
+It needs no table, is copied with the file, and ``file gatewright.db`` shows it.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,58 @@ import sqlite3
 from pathlib import Path
 
 from gatewright.storage.changes import Changes
-from gatewright.storage.sqlite.adjustments import SqliteAdjustments
-from gatewright.storage.sqlite.apikeys import SqliteApiKeys
-from gatewright.storage.sqlite.attempts import SqliteAttempts
+from gatewright.storage.sqlite.attempts import SqliteAttempts, SqliteOneTime, SqliteThrottles
 from gatewright.storage.sqlite.audit import SqliteAudit
-from gatewright.storage.sqlite.changes import ChangePoll
-from gatewright.storage.sqlite.demo import SqliteDemo
-from gatewright.storage.sqlite.devices import SqliteDevices
+from gatewright.storage.sqlite.changes import ChangePoll, SqliteBase
 from gatewright.storage.sqlite.engine import SqliteEngine
-from gatewright.storage.sqlite.factors import SqliteFactors
+from gatewright.storage.sqlite.factors import SqliteDevices, SqliteFactors
 from gatewright.storage.sqlite.feedback import SqliteFeedback
 from gatewright.storage.sqlite.grants import SqliteGrants
-from gatewright.storage.sqlite.incidents import SqliteIncidents
-from gatewright.storage.sqlite.invitations import SqliteInvitations
-from gatewright.storage.sqlite.keytransfer import SqliteKeyTransfer
-from gatewright.storage.sqlite.measures import SqliteMeasures
+from gatewright.storage.sqlite.incidents import SqliteIncidents, SqliteMeasures
+from gatewright.storage.sqlite.keys import SqliteKeys
+from gatewright.storage.sqlite.leases import SqliteAdjustments
 from gatewright.storage.sqlite.migrations import migrate
-from gatewright.storage.sqlite.onetime import SqliteOneTime
-from gatewright.storage.sqlite.refresh import SqliteRefresh
-from gatewright.storage.sqlite.signing import SqliteSigning
-from gatewright.storage.sqlite.tenants import SqliteTenants
-from gatewright.storage.sqlite.throttles import SqliteThrottles
+from gatewright.storage.sqlite.sessions import SqliteRefresh
+from gatewright.storage.sqlite.signing import SqliteApiKeys, SqliteSigning
+from gatewright.storage.sqlite.tenants import SqliteInvitations, SqliteTenants
 from gatewright.storage.sqlite.usage import SqliteUsage
+
+DEMO_APPLICATION_ID = 0x6777_4465
+""""gwDe"."""
+
+_MADE_WITH_THE_SCHEMA = frozenset({"schema_migrations", "audit_head"})
+"""Tables that have rows in a new database."""
+
+
+class SqliteDemo(SqliteBase):
+    """The DemoStore slice."""
+
+    async def claim_for_demo(self) -> bool:
+        def work(connection: sqlite3.Connection) -> bool:
+            if _is_marked(connection):
+                return True
+            if not _is_empty(connection):
+                return False
+            connection.execute(f"PRAGMA application_id = {DEMO_APPLICATION_ID}")
+            return True
+
+        return await self.engine.write(work)
+
+    async def is_demo(self) -> bool:
+        return await self.engine.read(_is_marked)
+
+
+def _is_marked(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == DEMO_APPLICATION_ID)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever written but the schema."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    names = {row[0] for row in tables} - _MADE_WITH_THE_SCHEMA
+    # Quoted because the file may belong to another program.
+    quoted = ('"' + name.replace('"', '""') + '"' for name in names)
+    return not any(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {name})").fetchone()[0] for name in quoted)  # noqa: S608 - quoted above
 
 
 class SqliteStore(
@@ -43,7 +76,7 @@ class SqliteStore(
     SqliteDevices,
     SqliteFactors,
     SqliteFeedback,
-    SqliteKeyTransfer,
+    SqliteKeys,
     SqliteOneTime,
     SqliteGrants,
     SqliteAdjustments,

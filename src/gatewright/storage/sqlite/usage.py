@@ -1,4 +1,4 @@
-"""Usage in SQLite: the takes that wait are decided together, in one step of the writer's transaction."""
+"""Usage counters in SQLite, and how units are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One attempt to learn: fit with less and less freedom until the guard does not object, or give up."""
+"""One learning attempt: fit with less and less freedom until the regression gate accepts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatewright.storage.feedback import StoredFeedback
-from gatewright.threats.learning.detector import Learnable
-from gatewright.threats.learning.doubt import Score, doubted, score
+from gatewright.threats.learning.feedback import MAX_TEXTS, Score, doubted, score
 from gatewright.threats.learning.fit import Caps, Correction, Encoded, fit_correction
-from gatewright.threats.learning.guard import (
+from gatewright.threats.learning.regression_gate import (
     TAUGHT_ATTACKS,
     TAUGHT_HARMLESS,
+    Learnable,
+    ReferenceRow,
     Verdicts,
     judge,
+    load_reference,
     objection,
     rates,
     shadow_objection,
 )
-from gatewright.threats.learning.intake import MAX_TEXTS
-from gatewright.threats.learning.reference import ReferenceRow, load_reference
 from gatewright.threats.walk import Walk
 
 LADDER = (Caps(replay=0.01), Caps(replay=0.03), Caps(replay=0.1), Caps(replay=0.3))

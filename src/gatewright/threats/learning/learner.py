@@ -17,10 +17,9 @@ from gatewright.logs import hide_secrets
 from gatewright.records import Record
 from gatewright.storage.feedback import FeedbackStore, StoredFeedback, StoredModelVersion
 from gatewright.threats.learning.candidate import Attempt, attempt
-from gatewright.threats.learning.correction import decode_correction, encode_correction
-from gatewright.threats.learning.detector import Learnable
-from gatewright.threats.learning.intake import contradiction, digest_of, text_of
-from gatewright.threats.learning.selection import Selection, select
+from gatewright.threats.learning.feedback import Selection, contradiction, digest_of, select, text_of
+from gatewright.threats.learning.fit import decode_correction, encode_correction
+from gatewright.threats.learning.regression_gate import Learnable
 
 Detector = TypeVar("Detector", bound=Learnable)
 

@@ -21,8 +21,8 @@ from safetensors.numpy import load, save
 
 from gatewright.errors import ConfigurationError
 from gatewright.records import Record
+from gatewright.threats.model.cascade import Screen
 from gatewright.threats.model.features import BITS, COLUMNS, FINENESS, Columns, columns, means
-from gatewright.threats.model.screen import Screen
 
 FORMAT = "gatewright-linear-2"
 SHIPPED = Path(__file__).with_name("detector.safetensors")

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from gatewright.threats.structure.html import runs_script
-from gatewright.threats.structure.ldap import breaks_filter
-from gatewright.threats.structure.operators import has_operator_key
-from gatewright.threats.structure.paths import leaves_its_root
+from gatewright.threats.structure.markup import runs_expression, runs_script
+from gatewright.threats.structure.paths import breaks_filter, leaves_its_root
 from gatewright.threats.structure.shell import runs_command
-from gatewright.threats.structure.sql import is_injected
-from gatewright.threats.structure.template import runs_expression
+from gatewright.threats.structure.sql import has_operator_key, is_injected
 
 CHECKS: Mapping[str, Callable[[str], bool]] = {
     "html": runs_script,

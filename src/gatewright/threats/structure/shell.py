@@ -1,4 +1,4 @@
-"""Read a text as a shell would: does a known command stand where a command is run?
+"""Reading a text as a shell would: is a known command where a command runs?
 
 A command stands behind a separator (``;``, ``|``, ``&``, a line end) or opens a substitution (``$(``, a backtick,
 ``<(``). Its word is put together first: quotes, back-slashes, carets, empty expansions and the directory go, and so
@@ -10,14 +10,78 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
-from gatewright.threats.structure.commands import CARRIERS, KNOWN, PLAIN
-from gatewright.threats.structure.expansion import runs_expanded
+PLAIN = frozenset(
+    (
+        "whoami uname ifconfig ipconfig netstat nslookup wget curl ncat netcat bash zsh ksh powershell pwsh "
+        "certutil bitsadmin mshta rundll32 regsvr32 systeminfo tasklist printenv busybox socat xxd base64 crontab "
+        "phpinfo tracert traceroute useradd adduser usermod chmod chown mkfifo telnet tftp ftp rm mv nc ls dir id "
+        "tac pwd ps python2 python3 cmd ping ssh scp dig lsof sudo env wmic schtasks netsh iwr iex findstr fsutil "
+        "icacls hostname passwd killall openssl gcc od xargs egrep grep awk sed getent vssadmin cscript wscript "
+        "bcdedit attrib takeown nltest dsquery usleep sysctl dmesg lsblk umount dd mknod nohup md5sum sha1sum "
+        "lastlog lscpu lspci systemctl iptables tcpdump strace rsync arp whois logname bzip2 gzip gunzip pkill "
+        "pgrep chsh chpasswd visudo runas psexec sigverif driverquery"
+    ).split()
+)
+"""Words that hardly begin a sentence."""
+
+WORDY = frozenset(
+    (
+        "cat type find sort more less head tail tee cut test set echo printf sleep timeout touch cp copy del "
+        "erase move ren start stop net host mail last who top date time make tar zip unzip at eval exec source su "
+        "sh export wc tr df du cd look which read print shutdown ver expr reboot halt calc notepad fetch nmap "
+        "mysql sqlite3 vi vim nano man history route service ss users groups strings diff reg query call ed wall "
+        "screen python ruby perl php lua node finger kill vol mount sc rev nl"
+    ).split()
+)
+"""Words that are also plain English: these need an argument."""
+
+KNOWN = PLAIN | WORDY
+
+CARRIERS = frozenset(
+    ("sudo time command builtin exec eval nohup env then do else nice ionice stdbuf setsid doas start call").split()
+)
+"""Words behind which another command stands."""
+
+
+EXPANSIONS = 64
+"""Names and settings of one text that are looked at."""
+
+_GLOB = re.compile(r"/([a-z]{0,8}[?\[*][\w?*\[\]]{0,12})/{1,3}([\w?*\[\]-]{1,24})", re.IGNORECASE)
+_WILD = re.compile(r"[?\[*]")
+_DIRECTORIES = frozenset(("bin sbin usr etc var tmp dev proc home root opt").split())
+_SET = re.compile(r"(?:^|[\s;|&`({])([a-z_]\w{0,15})=(?:\$?['\"][^'\"\n]{1,80}['\"]|[^\s;|&]{1,80}+)(?=\s*[;|&])", re.I)
+_USED = re.compile(r"[;|&`(]\s*(?:eval\s+)?\$\{?([a-z_]\w{0,15})", re.IGNORECASE)
+
+
+def runs_expanded(text: str) -> bool:
+    """Whether a path with wildcards stands for one of the system's, or a variable is set and then run."""
+    return ("/" in text and any(_is_of_system(*found.groups()) for found in _first(_GLOB, text))) or (
+        "=" in text and "$" in text and _runs_what_it_set(text)
+    )
+
+
+def _is_of_system(directory: str, name: str) -> bool:
+    """A bare star stands for any directory, and says nothing."""
+    if not directory.strip("*") or not (_WILD.search(name) or "?" in directory):
+        return False
+    return any(fnmatchcase(known, directory.lower()) for known in _DIRECTORIES)
+
+
+def _runs_what_it_set(text: str) -> bool:
+    names = {found.group(1) for found in _first(_SET, text)}
+    return bool(names) and any(found.group(1) in names for found in _first(_USED, text))
+
+
+def _first(expression: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    return [found for _, found in zip(range(EXPANSIONS), expression.finditer(text), strict=False)]
+
 
 LONGEST_WORD = 80
 """Characters in which a command's word must end."""
 
-PLACES = 512
+COMMAND_PLACES = 512
 """Separators of one text that are looked at."""
 
 CARRIED = 2
@@ -81,7 +145,7 @@ def _stands_in_place(text: str) -> bool:
         if opening is None:
             continue
         places += 1
-        if places > PLACES:
+        if places > COMMAND_PLACES:
             return False
         of_line = opening.group() == "\n"
         for number, begin in enumerate(_places_of_word(text, opening.end())):

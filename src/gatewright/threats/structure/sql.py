@@ -1,4 +1,7 @@
-"""Tokenise a text as SQL, in the three places where a value may stand, and know attacks by their fingerprint.
+"""Reading a text as SQL or a MongoDB filter, and recognizing attacks by their fingerprint.
+
+``$where`` in a sentence, in a string or as a value does nothing. As a key it does, wherever the object stands: whole
+JSON, relaxed JSON without quotes, or a piece that continues an object the application began.
 
 A value stands bare, between single or between double quotes. Read from each of these places it becomes a short row
 of token types. Prose has quotes and the word "or" too; it hardly has an operand, a comparison and an operand behind
@@ -10,9 +13,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gatewright.threats.structure.words import words
+LONGEST_OPERATORS = 16_384
+"""Characters that are read."""
 
-LONGEST = 1_024
+_NAMES = (
+    "ne|gte?|lte?|n?in|eq|regex|where|exists|n?or|and|not|expr|function|jsonschema|elemmatch|mod|accumulator|lookup|"
+    "type|size|all|text|comment|geowithin|near|slice|rand|sample_?rate|options"
+)
+_KEY = re.compile(rf"[{{,]\s*(['\"]?)\$(?:{_NAMES})\1\s*:|^\s*\$(?:where|expr|function)\s*:", re.IGNORECASE)
+_FIELD = re.compile(rf"\[\s*['\"]?\$(?:{_NAMES})['\"]?\s*\](?:\[[^\]]{{0,40}}\]){{0,4}}\s*(?:=|$)", re.IGNORECASE)
+_STRING = re.compile(r"'(?:[^'\\]|\\.){0,400}'|\"(?:[^\"\\]|\\.){0,400}\"", re.DOTALL)
+_IS_KEY = re.compile(r"\s*:")
+
+
+def has_operator_key(text: str) -> bool:
+    """Whether an operator stands as a key or in the brackets of a field's name."""
+    text = text[:LONGEST_OPERATORS]
+    if _FIELD.search(text):
+        return True
+    return _KEY.search(_STRING.sub(_without_values, text)) is not None
+
+
+def _without_values(found: re.Match[str]) -> str:
+    """Strings are emptied, but for keys: what a string says is no key."""
+    behind = found.string[found.end() : found.end() + 4]
+    return found.group() if _IS_KEY.match(behind) else '""'
+
+
+LONGEST_SQL = 1_024
 """Characters that are read in each place."""
 
 TOKENS = 24
@@ -31,13 +59,14 @@ _WORDS = (
     | dict.fromkeys(("mod", "div"), "a")
     | {"not": "", "union": "U", "null": "1", "true": "1", "false": "1"}
     | dict.fromkeys(
-        words(
+        (
             "select insert update delete drop exec execute create alter truncate declare waitfor shutdown merge grant"
-        ),
+        ).split(),
         "E",
     )
     | dict.fromkeys(
-        words("from where order group having limit into procedure as all distinct by offset values set"), "k"
+        frozenset(("from where order group having limit into procedure as all distinct by offset values set").split()),
+        "k",
     )
 )
 
@@ -61,7 +90,7 @@ _BEGINS_BARE = frozenset(("1", "v", "f", "E", "nU", "n&"))
 
 def is_injected(text: str) -> bool:
     """Whether the text, put where a value stands in a statement, changes what the statement says."""
-    text = text[:LONGEST]
+    text = text[:LONGEST_SQL]
     bare = _types(text)
     begin = next(bare, "")
     if begin == "n":

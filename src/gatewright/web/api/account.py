@@ -11,7 +11,7 @@ from gatewright.errors import AuthenticationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
 from gatewright.web.api import models
-from gatewright.web.api.answers import answer, page
+from gatewright.web.api.models import answer, page
 from gatewright.web.dependencies import requires, state_of
 
 SignedIn = Annotated[ManufacturerContext, Depends(requires(audience="every signed-in person and every API key"))]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 
 from gatewright.errors import SecurityError
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.api.answers import answer
+from gatewright.web.api.models import answer
 from gatewright.web.dependencies import open_to_all
 
 PROBE = [Depends(open_to_all(inspection="off", name="probe"))]

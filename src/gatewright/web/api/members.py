@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Response
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.web.api import models
-from gatewright.web.api.access import ACCEPTED
-from gatewright.web.api.answers import answer, page
+from gatewright.web.api.auth import ACCEPTED
+from gatewright.web.api.models import answer, page
 from gatewright.web.dependencies import open_to_all, requires
 from gatewright.web.problems import Problem
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from gatewright.foundation import SecurityFoundation
 from gatewright.monitoring import AuditedEvent
 from gatewright.rbac import ManufacturerContext
-from gatewright.web.api.answers import answer, page
+from gatewright.web.api.models import answer, page
 from gatewright.web.dependencies import requires
 
 Reader = Annotated[ManufacturerContext, Depends(requires("security:read"))]

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from gatewright.errors import AuthorizationError, ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
-from gatewright.web.api.answers import answer
+from gatewright.web.api.models import answer
 from gatewright.web.dependencies import requires, state_of
 
 Reader = Annotated[ManufacturerContext, Depends(requires("usage:read"))]

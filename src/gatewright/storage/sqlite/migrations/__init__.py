@@ -1,4 +1,4 @@
-"""Numbered schema migrations: one module ``mNNNN_subject`` each, with ``SQL`` to run once.
+"""Numbered schema migrations: one script ``mNNNN_subject.sql`` each, run once.
 
 A database remembers the numbers it has; what is missing runs in order, in one transaction, whichever process
 comes first. A database that knows numbers this program does not is left alone.
@@ -6,9 +6,8 @@ comes first. A database that knows numbers this program does not is left alone.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sqlite3
+from importlib.resources import files
 
 from gatewright.errors import StorageError
 
@@ -21,11 +20,8 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 def available() -> dict[int, tuple[str, str]]:
     """Number to (name, SQL) of every migration that this program has, in order."""
-    found: dict[int, tuple[str, str]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if module.name.startswith("m"):
-            loaded = importlib.import_module(f"{__name__}.{module.name}")
-            found[int(module.name[1:5])] = (module.name, loaded.SQL)
+    scripts = [entry for entry in files(__name__).iterdir() if entry.name.endswith(".sql")]
+    found = {int(script.name[1:5]): (script.name.removesuffix(".sql"), script.read_text("utf-8")) for script in scripts}
     return dict(sorted(found.items()))
 
 

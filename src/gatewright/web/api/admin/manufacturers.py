@@ -1,4 +1,4 @@
-"""Tenants as the staff sees them: list, tier, disable and let in again."""
+"""Administration of manufacturers: their tiers, people and grants."""
 
 from __future__ import annotations
 
@@ -8,17 +8,67 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
-from gatewright.storage.tenants import StoredManufacturer
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredManufacturer
 from gatewright.web.api import models
 from gatewright.web.api.admin.staff import Cursor, Limit, changeable, known, note, staff
-from gatewright.web.api.answers import answer, page
+from gatewright.web.api.models import answer, page
+
+FactorResetter = Annotated[ManufacturerContext, Depends(staff("platform:factors:reset"))]
+
+
+def add_people(api: APIRouter, foundation: SecurityFoundation) -> None:
+    """The calls below ``/manufacturers/{manufacturer_id}/accounts``."""
+
+    @api.post("/manufacturers/{manufacturer_id}/accounts/{account_id}/mfa/reset", status_code=204)
+    async def reset_mfa(
+        manufacturer_id: str, account_id: str, body: models.StatusChange, admin: FactorResetter, request: Request
+    ) -> Response:
+        """Remove the second factors of a person who lost them; sessions end, and the person is told by mail."""
+        await known(foundation, manufacturer_id)
+        if manufacturer_id == PLATFORM_TENANT:  # a colleague: no way to the factors of somebody who may do more
+            await foundation.rbac.members.require_authority(manufacturer_id, account_id, admin.account_id or "")
+        await foundation.auth.reset_mfa(
+            manufacturer_id, actor=admin.account_id or "admin", reason=body.reason, account_id=account_id
+        )
+        change = {"before": "enrolled", "after": None, "reason": body.reason}
+        note(foundation, request, admin, "admin:mfa:reset", manufacturer_id, **change)
+        return Response(status_code=204)
+
+
+Granter = Annotated[ManufacturerContext, Depends(staff("platform:grants:write"))]
+
+
+def add_grants(api: APIRouter, foundation: SecurityFoundation) -> None:
+    """Grants of a tenant, and the calls below ``/suggestions``."""
+
+    @api.post("/manufacturers/{manufacturer_id}/grants", status_code=201)
+    async def grant(manufacturer_id: str, body: models.Grant, admin: Granter, request: Request) -> Response:
+        """Give a permission for a while."""
+        await changeable(foundation, manufacturer_id)
+        given = await foundation.rbac.grant_permission(
+            manufacturer_id, body.permission, until=body.until, reason=body.reason
+        )
+        change = {"before": None, "after": body.permission, "reason": body.reason}
+        note(foundation, request, admin, "admin:grant:made", manufacturer_id, **change)
+        return answer(given, 201)
+
+    @api.post("/suggestions/{suggestion_id}/apply")
+    async def apply_suggestion(suggestion_id: str, admin: Granter) -> Response:
+        """Put a suggestion in force for as long as policy allows."""
+        return answer(await foundation.rbac.apply_suggestion(suggestion_id, author=admin.account_id))
+
+    @api.post("/suggestions/{suggestion_id}/roll-back")
+    async def roll_back_suggestion(suggestion_id: str, admin: Granter) -> Response:
+        """Undo an applied suggestion, to exactly the former state."""
+        return answer(await foundation.rbac.roll_back_suggestion(suggestion_id, author=admin.account_id))
+
 
 TenantReader = Annotated[ManufacturerContext, Depends(staff("platform:tenants:read"))]
 TenantWriter = Annotated[ManufacturerContext, Depends(staff("platform:tenants:write"))]
 TierWriter = Annotated[ManufacturerContext, Depends(staff("platform:tiers:write"))]
 
 
-def add(api: APIRouter, foundation: SecurityFoundation) -> None:
+def add_manufacturers(api: APIRouter, foundation: SecurityFoundation) -> None:
     """The calls below ``/manufacturers``."""
     _reading(api, foundation)
     _changing(api, foundation)

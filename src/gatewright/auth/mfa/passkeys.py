@@ -1,0 +1,335 @@
+"""Passkeys (WebAuthn Level 3): registration, sign-in with user verification, and the counter that betrays clones.
+
+A passkey with user verification is two factors in one: the device, and the finger or PIN that unlocks it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from gatewright.auth.account_directory import Person
+from gatewright.auth.bounds import bounded_text
+from gatewright.auth.mfa.challenges import Challenges
+from gatewright.auth.mfa.relying_party import RelyingParty, decoded
+from gatewright.auth.records import ClientInfo, PasskeyInfo
+from gatewright.auth.root_secret import KeyedHash
+from gatewright.clock import Clock, SystemClock
+from gatewright.errors import InvalidCredentialsError, ValidationError
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.records import Record
+from gatewright.storage.credentials import FactorStore, StoredPasskey
+
+T = TypeVar("T")
+
+LIFETIME = timedelta(minutes=5)
+MOST_PASSKEYS = 20
+MAX_CREDENTIAL = 65_536
+"""Bytes of a credential or assertion as JSON."""
+
+_REGISTER = "passkey-registration"
+_LOGIN = "passkey-login"
+
+
+class PasskeyChallenge(Record, frozen=True, kw_only=True):
+    """What the browser needs: ``options`` for ``navigator.credentials`` in its JSON form."""
+
+    challenge_id: str
+    options: dict[str, Any]
+
+
+class Passkeys:
+    """Registers passkeys and checks what they sign."""
+
+    def __init__(
+        self,
+        store: FactorStore,
+        challenges: Challenges,
+        keyed: KeyedHash,
+        party: RelyingParty,
+        *,
+        events: EventSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._store = store
+        self._challenges = challenges
+        self._keyed = keyed
+        self._party = party
+        self._events = events or NullSink()
+        self._clock = clock or SystemClock()
+
+    # --- registration -------------------------------------------------------------------------------------------
+
+    async def begin_registration(self, person: Person) -> PasskeyChallenge:
+        """The options for ``navigator.credentials.create``.
+
+        Raises:
+            ValidationError: the account has too many passkeys (code ``TOO_MANY_PASSKEYS``).
+        """
+        existing = await self._store.list_passkeys(person.account_id)
+        if len(existing) >= MOST_PASSKEYS:
+            raise ValidationError("This account has all the passkeys it may have.", code="TOO_MANY_PASSKEYS")
+        challenge_id = await self._challenges.create(
+            _REGISTER, person.account_id, lifetime=LIFETIME, data={"manufacturer_id": person.manufacturer_id}
+        )
+        challenge = self.challenge_of(challenge_id)
+        options = await _aside(lambda: self._creation_options(person, challenge, existing))
+        return PasskeyChallenge(challenge_id=challenge_id, options=options)
+
+    async def finish_registration(
+        self,
+        challenge_id: object,
+        credential: Mapping[str, Any],
+        *,
+        name: str = "passkey",
+        account_id: str | None = None,
+    ) -> PasskeyInfo:
+        """Keep the passkey that the browser made, for the account that began.
+
+        Args:
+            account_id: the account that finishes; another one than began is refused.
+
+        Raises:
+            InvalidCredentialsError: challenge, origin, user verification or signature do not agree (code
+                ``INVALID_PASSKEY``), or the passkey is registered already.
+        """
+        secret = await self._challenges.take(_REGISTER, challenge_id)
+        if secret is None or account_id not in (None, secret.subject):
+            raise _invalid()
+        challenge = self.challenge_of(str(challenge_id))
+        text, origins = _bounded(credential), self._party.origins_for(credential)
+        verified = await _aside(lambda: self._verify_registration(text, challenge, origins))
+        if verified is None:
+            raise _invalid()
+        passkey = StoredPasskey(
+            credential_id=verified.credential_id.hex(),
+            account_id=secret.subject,
+            public_key=verified.credential_public_key,
+            sign_count=verified.sign_count,
+            name=bounded_text(name, 100).strip() or "passkey",
+            device_type=verified.credential_device_type.value,
+            backed_up=verified.credential_backed_up,
+            created_at=self._clock.now(),
+        )
+        if not await self._store.add_passkey(passkey):
+            raise _invalid()
+        self._emit("auth:passkey:registered", Severity.NOTICE, passkey, secret.data.get("manufacturer_id"))
+        return describe_passkey(passkey)
+
+    async def listed(self, person: Person) -> list[PasskeyInfo]:
+        """The person's passkeys, oldest first."""
+        return [describe_passkey(passkey) for passkey in await self._store.list_passkeys(person.account_id)]
+
+    async def remove(self, person: Person, passkey_id: str) -> bool:
+        """Remove a passkey; False when the person has none of that id."""
+        passkey = await self._store.get_passkey(bounded_text(passkey_id, 4_096))
+        if passkey is None or not await self._store.delete_passkey(person.account_id, passkey_id):
+            return False
+        self._emit("auth:passkey:removed", Severity.NOTICE, passkey, person.manufacturer_id)
+        return True
+
+    # --- sign-in ------------------------------------------------------------------------------------------------
+
+    async def begin_login(self, subject: str, client: ClientInfo | None) -> PasskeyChallenge:
+        """The options for ``navigator.credentials.get``. They list no keys, so they tell nobody who has which."""
+        challenge_id = await self._challenges.create(_LOGIN, subject, lifetime=LIFETIME, client=client)
+        challenge = self.challenge_of(challenge_id)
+        return PasskeyChallenge(
+            challenge_id=challenge_id, options=await _aside(lambda: self._request_options(challenge, []))
+        )
+
+    async def options_for(self, account_id: str, challenge_id: str) -> dict[str, Any]:
+        """The options by which one of the account's passkeys answers a challenge of a sign-in."""
+        passkeys = await self._store.list_passkeys(account_id)
+        challenge = self.challenge_of(challenge_id)
+        return await _aside(lambda: self._request_options(challenge, passkeys))
+
+    async def identify(
+        self, challenge_id: object, assertion: Mapping[str, Any], client: ClientInfo | None
+    ) -> tuple[str, str] | None:
+        """Use up a challenge of :meth:`begin_login` and check what answers it.
+
+        Returns:
+            The account that the passkey belongs to and the subject the challenge was made for; None when
+            anything is wrong.
+        """
+        secret = await self._challenges.take_for(_LOGIN, challenge_id, client)
+        credential_id = _credential_id(assertion)
+        passkey = await self._store.get_passkey(credential_id) if credential_id else None
+        if secret is None or passkey is None:
+            return None
+        if not await self.check(passkey.account_id, assertion, self.challenge_of(str(challenge_id))):
+            return None
+        return passkey.account_id, secret.subject
+
+    async def use_challenge(self, challenge_id: object) -> bytes | None:
+        """Use up a challenge of :meth:`begin_login`; what must have been signed, or None."""
+        secret = await self._challenges.take(_LOGIN, challenge_id)
+        return None if secret is None else self.challenge_of(str(challenge_id))
+
+    async def check(self, account_id: str, assertion: Mapping[str, Any], challenge: bytes) -> bool:
+        """Whether a passkey of the account signed the challenge, with user verification, and is no clone."""
+        credential_id = _credential_id(assertion)
+        passkey = await self._store.get_passkey(credential_id) if credential_id else None
+        if passkey is None or passkey.account_id != account_id:
+            return False
+        found = passkey
+        text, origins = _bounded(assertion), self._party.origins_for(assertion)
+        if not self._is_handle_of(account_id, assertion):
+            return False
+        count = await _aside(lambda: self._verify_assertion(text, challenge, origins, found))
+        if count is None:
+            return False
+        if not await self._store.advance_passkey(passkey.credential_id, count, now=self._clock.now()):
+            self._emit("auth:passkey:cloned", Severity.HIGH, passkey, sign_count=count)
+            return False
+        self._emit("auth:passkey:used", Severity.INFO, passkey)
+        return True
+
+    def _is_handle_of(self, account_id: str, assertion: Mapping[str, Any]) -> bool:
+        """Whether the user handle, where the authenticator sends one, is the account's (WebAuthn L3 §7.2 step 6)."""
+        response = assertion.get("response")
+        handle = response.get("userHandle") if isinstance(response, Mapping) else None
+        return handle is None or decoded(handle) == self._keyed.of("webauthn-user", account_id)
+
+    def challenge_of(self, challenge_id: str) -> bytes:
+        """What is signed for a challenge: derived, so it need not be kept."""
+        return bytes.fromhex(self._keyed.of("webauthn-challenge", challenge_id))
+
+    # --- the webauthn library, imported only where it is used ---------------------------------------------------
+
+    def _creation_options(self, person: Person, challenge: bytes, existing: Sequence[StoredPasskey]) -> dict[str, Any]:
+        import webauthn
+        from webauthn.helpers import structs
+
+        options = webauthn.generate_registration_options(
+            rp_id=self._party.rp_id,
+            rp_name=self._party.name,
+            user_name=person.account.email,
+            user_id=bytes.fromhex(self._keyed.of("webauthn-user", person.account_id)),
+            user_display_name=person.manufacturer.company_name,
+            challenge=challenge,
+            authenticator_selection=structs.AuthenticatorSelectionCriteria(
+                resident_key=structs.ResidentKeyRequirement.REQUIRED,
+                user_verification=structs.UserVerificationRequirement.REQUIRED,
+            ),
+            exclude_credentials=[
+                structs.PublicKeyCredentialDescriptor(id=bytes.fromhex(p.credential_id)) for p in existing
+            ],
+        )
+        return dict(json.loads(webauthn.options_to_json(options)))
+
+    def _request_options(self, challenge: bytes, passkeys: Sequence[StoredPasskey]) -> dict[str, Any]:
+        import webauthn
+        from webauthn.helpers import structs
+
+        options = webauthn.generate_authentication_options(
+            rp_id=self._party.rp_id,
+            challenge=challenge,
+            allow_credentials=[
+                structs.PublicKeyCredentialDescriptor(id=bytes.fromhex(p.credential_id)) for p in passkeys
+            ],
+            user_verification=structs.UserVerificationRequirement.REQUIRED,
+        )
+        return dict(json.loads(webauthn.options_to_json(options)))
+
+    def _verify_registration(self, credential: str, challenge: bytes, origins: list[str]) -> Any:
+        import webauthn
+
+        return _or_none(
+            lambda: webauthn.verify_registration_response(
+                credential=credential,
+                expected_challenge=challenge,
+                expected_rp_id=self._party.rp_id,
+                expected_origin=origins,
+                require_user_verification=True,
+            )
+        )
+
+    def _verify_assertion(
+        self, assertion: str, challenge: bytes, origins: list[str], passkey: StoredPasskey
+    ) -> int | None:
+        """The new counter, or None. The counter is compared in the store, where two uses cannot both pass."""
+        import webauthn
+
+        verified = _or_none(
+            lambda: webauthn.verify_authentication_response(
+                credential=assertion,
+                expected_challenge=challenge,
+                expected_rp_id=self._party.rp_id,
+                expected_origin=origins,
+                credential_public_key=passkey.public_key,
+                credential_current_sign_count=0,
+                require_user_verification=True,
+            )
+        )
+        return None if verified is None else verified.new_sign_count
+
+    def _emit(
+        self, kind: str, severity: Severity, passkey: StoredPasskey, manufacturer_id: str | None = None, **data: Any
+    ) -> None:
+        self._events.emit(
+            event(
+                kind,
+                severity=severity,
+                timestamp=self._clock.now(),
+                manufacturer_id=manufacturer_id,
+                account_id=passkey.account_id,
+                passkey_id=passkey.credential_id,
+                **data,
+            )
+        )
+
+
+def describe_passkey(passkey: StoredPasskey) -> PasskeyInfo:
+    """The passkey as its owner sees it."""
+    return PasskeyInfo(
+        passkey_id=passkey.credential_id,
+        account_id=passkey.account_id,
+        name=passkey.name,
+        created_at=passkey.created_at,
+        last_used_at=passkey.last_used_at,
+        backed_up=passkey.backed_up,
+    )
+
+
+async def _aside(work: Callable[[], T]) -> T:
+    """Off the loop: the first call imports the library, each parses CBOR and checks signatures."""
+    return await asyncio.to_thread(work)
+
+
+def _or_none(verify: Callable[[], T]) -> T | None:
+    """What the library says, or None for anything it (or a parser below it) refuses: the input is a stranger's."""
+    from webauthn.helpers.exceptions import WebAuthnException
+
+    try:
+        return verify()
+    except (WebAuthnException, ValueError, TypeError, KeyError, IndexError, OverflowError):
+        return None
+
+
+def _bounded(value: Mapping[str, Any]) -> str:
+    try:
+        text = msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        raise _invalid() from None
+    if len(text) > MAX_CREDENTIAL:
+        raise _invalid()
+    return text.decode()
+
+
+def _credential_id(assertion: Mapping[str, Any]) -> str | None:
+    return decoded(assertion.get("id")) if isinstance(assertion, Mapping) else None
+
+
+def _invalid() -> InvalidCredentialsError:
+    return InvalidCredentialsError(
+        "The passkey could not be verified.",
+        code="INVALID_PASSKEY",
+        recommended_action="Try again, or use another way to sign in.",
+    )

@@ -1,0 +1,242 @@
+"""Password change and reset. A reset proves the mailbox; it never stands in for the second factor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any
+
+from gatewright.auth.account_directory import People, Person
+from gatewright.auth.bounds import bounded_text
+from gatewright.auth.lockout import Visitor
+from gatewright.auth.mailer import Outbox
+from gatewright.auth.mfa.challenges import Challenges
+from gatewright.auth.mfa.devices import TrustedDevices
+from gatewright.auth.mfa.enrollment import SessionEnder
+from gatewright.auth.mfa.verifier import SecondFactors
+from gatewright.auth.passwords import MAX_PASSWORD_LENGTH, PasswordHashing, PasswordPolicy
+from gatewright.auth.passwords.attempts import PasswordDoors
+from gatewright.auth.records import ClientInfo
+from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.sign_in import CHALLENGE, MAX_ADDRESS_LENGTH
+from gatewright.auth.sign_in_limits import SignInThrottle
+from gatewright.business import canonical_email
+from gatewright.clock import Clock, SystemClock
+from gatewright.errors import InvalidCredentialsError, InvalidTokenError, MFARequiredError, ValidationError
+from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.notify import Directions
+from gatewright.storage.tenants import TenantStore
+
+RESET = "password-reset"
+LIFETIME = timedelta(minutes=30)
+ANSWER_AFTER = 0.03
+"""Seconds after which a request for a reset is answered, whatever became of it."""
+
+
+class Passwords:
+    """Changes and resets passwords; sessions and trusted devices of before end with them.
+
+    Args:
+        doors: of passwords, for the current one at a change.
+        directions: how a mail tells to use its token.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: TenantStore,
+        people: People,
+        hashing: PasswordHashing,
+        policy: PasswordPolicy,
+        doors: PasswordDoors,
+        throttle: SignInThrottle,
+        factors: SecondFactors,
+        devices: TrustedDevices,
+        challenges: Challenges,
+        keyed: KeyedHash,
+        sessions: SessionEnder,
+        outbox: Outbox,
+        directions: Directions | None = None,
+        events: EventSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._store = store
+        self._people = people
+        self._hashing = hashing
+        self._policy = policy
+        self._doors = doors
+        self._throttle = throttle
+        self._factors = factors
+        self._devices = devices
+        self._challenges = challenges
+        self._keyed = keyed
+        self._sessions = sessions
+        self._outbox = outbox
+        self._directions = directions or Directions()
+        self._events = events or NullSink()
+        self._clock = clock or SystemClock()
+
+    async def request_reset(self, email: object, *, client: ClientInfo | None = None) -> None:
+        """Mail a token for a new password, if the address is known; nothing tells whether it is.
+
+        Raises:
+            RateLimitExceededError: too many attempts from this network.
+        """
+        begun = time.monotonic()
+        await self._throttle.admit(client)
+        address = bounded_text(email, MAX_ADDRESS_LENGTH)
+        key = self._keyed.of("account", canonical_email(address))
+        admitted = await self._throttle.admit_mail("reset", key)
+        person = await self._people.by_address(canonical_email(address))
+        mailed = admitted and person is not None and person.active
+        # For an address that gets no mail a secret is kept all the same, one that nobody is told.
+        subject = person.account_id if person and mailed else key
+        token = await self._challenges.create(RESET if mailed else f"{RESET}-decoy", subject, lifetime=LIFETIME)
+        self._emit("auth:password:reset_requested", Severity.INFO, person, client, mailed=mailed)
+        if person is not None and mailed:
+            how, data = self._directions.for_token(
+                token,
+                "/v1/auth/password/reset",
+                "reset",
+                new_password="a new password",  # noqa: S106 - words of a mail
+            )
+            await self._outbox.post(
+                person.account.email,
+                "Reset your password",
+                f"To choose a new password, {how}\n\nIt works once, for 30 minutes. If you did not ask for it, do"
+                " nothing: your password stays as it is.",
+                kind="reset_password",
+                data=data,
+            )
+        # Handing a mail over takes time that an unknown address does not: both answer at the same moment.
+        await asyncio.sleep(max(0.0, begun + ANSWER_AFTER - time.monotonic()))
+
+    async def reset(
+        self, token: object, new_password: object, *, mfa_code: object = None, client: ClientInfo | None = None
+    ) -> None:
+        """Set a new password with a token. Nobody is signed in by it.
+
+        Raises:
+            InvalidTokenError: the token is unknown, used or expired (code ``INVALID_RESET_TOKEN``).
+            MFARequiredError: the account has a second factor; give its code. The token stays good. Or its factors
+                were reset by staff and none is enrolled yet (code ``RECOVERY_PENDING``).
+            InvalidCredentialsError: the code is wrong (code ``INVALID_MFA_CODE``).
+            ValidationError: what is wrong with the password.
+            RateLimitExceededError, AccountLockedError: too many wrong codes.
+        """
+        secret = await self._challenges.look(RESET, token)
+        person = await self._people.by_account(secret.subject) if secret else None
+        if secret is None or person is None or not person.active:
+            raise _invalid_token()
+        new_hash = await self._accepted(person, new_password)
+        await self._require_second_factor(person, mfa_code, client)
+        if await self._challenges.take(RESET, token) is None:
+            raise _invalid_token()
+        await self._replace(person, new_hash, reason="password reset", keep=None)
+        await self._doors.clear(self._keyed.of("account", person.account.email_key), client)
+        self._emit("auth:password:reset", Severity.NOTICE, person, client)
+        await self._tell(person, "Your password was reset.")
+
+    async def change(
+        self,
+        person: Person,
+        current_password: object,
+        new_password: object,
+        *,
+        session_id: str | None = None,
+        client: ClientInfo | None = None,
+    ) -> None:
+        """Replace the password by one who knows it; other sessions and trusted devices end.
+
+        Args:
+            session_id: the caller's own session, which stays.
+
+        Raises:
+            InvalidCredentialsError: the current password is wrong.
+            ValidationError: what is wrong with the new one.
+            RateLimitExceededError, AccountLockedError: too many wrong passwords.
+        """
+        given = bounded_text(current_password, MAX_PASSWORD_LENGTH)
+        visitor = Visitor(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
+        async with self._doors.account.attempt(f"change:account:{person.account_id}", visitor) as attempt:
+            check = await self._hashing.verify(person.account.password_hash, given)
+            attempt.outcome = "right" if check.right else "wrong"
+        if not check.right:
+            self._emit("auth:password:change_failed", Severity.WARNING, person, client)
+            raise InvalidCredentialsError("The current password is not right.")
+        if new_password == given:
+            raise ValidationError(
+                "The new password is the old one.", code="PASSWORD_UNCHANGED", recommended_action="Choose another one."
+            )
+        new_hash = await self._accepted(person, new_password)
+        await self._replace(person, new_hash, reason="password changed", keep=session_id)
+        self._emit("auth:password:changed", Severity.NOTICE, person, client)
+        await self._tell(person, "Your password was changed.")
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    async def _accepted(self, person: Person, new_password: object) -> str:
+        words = (person.account.email, person.manufacturer.company_name)
+        errors = await self._policy.check(new_password, words=words, field="new_password")
+        if errors:
+            raise ValidationError(errors[0].message, errors=errors, code=errors[0].error_type)
+        return await self._hashing.hash(str(new_password))
+
+    async def _require_second_factor(self, person: Person, mfa_code: object, client: ClientInfo | None) -> None:
+        if await self._factors.recovering(person.account_id):
+            # Sign-in takes a mailed code now: with a mailed reset, the mailbox alone would be enough.
+            raise MFARequiredError(
+                "The second factor of this account is being recovered; its password cannot be reset by mail now.",
+                code="RECOVERY_PENDING",
+                recommended_action="Sign in with the password and enrol a second factor, or ask our staff.",
+            )
+        if not await self._factors.enabled(person.account_id):
+            return
+        if mfa_code is None or mfa_code == "":
+            raise MFARequiredError(
+                "This account has a second factor; send its code with the new password.",
+                recommended_action="Send `mfa_code`: a code of the authenticator app, or a backup code.",
+            )
+        if await self._factors.prove(person, mfa_code, client=client) is None:
+            raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
+
+    async def _replace(self, person: Person, new_hash: str, *, reason: str, keep: str | None) -> None:
+        await self._store.update_account(person.account_id, password_hash=new_hash)
+        await self._challenges.drop(RESET, person.account_id)
+        await self._challenges.drop(CHALLENGE, person.account_id)
+        await self._devices.revoke_all(person)
+        await self._sessions.end_all(
+            person.manufacturer_id, reason=reason, account_id=person.account_id, except_session=keep
+        )
+
+    async def _tell(self, person: Person, sentence: str) -> None:
+        await self._outbox.post(
+            person.account.email,
+            "Your password changed",
+            f"{sentence} Other devices were signed out. If this was not you, reset your password now and contact us.",
+            kind="password_changed",
+        )
+
+    def _emit(
+        self, kind: str, severity: Severity, person: Person | None, client: ClientInfo | None, **data: Any
+    ) -> None:
+        self._events.emit(
+            event(
+                kind,
+                severity=severity,
+                timestamp=self._clock.now(),
+                manufacturer_id=person.manufacturer_id if person else None,
+                account_id=person.account_id if person else None,
+                ip_address=client.ip_address if client else None,
+                **data,
+            )
+        )
+
+
+def _invalid_token() -> InvalidTokenError:
+    return InvalidTokenError(
+        "The reset token is invalid: unknown, used or expired.",
+        code="INVALID_RESET_TOKEN",
+        recommended_action="Ask for another reset mail.",
+    )

@@ -1,0 +1,83 @@
+"""Tokens of other issuers: accepted where a platform names them, with their keys and a leeway for their clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from gatewright.auth.tokens.claims import expired
+from gatewright.auth.tokens.jwks import KeySet
+from gatewright.auth.tokens.jws import invalid, read_object
+from gatewright.auth.tokens.keys import ALGORITHMS
+from gatewright.errors import ConfigurationError
+
+_LARGEST_TIME = 253_402_300_799
+
+
+class ForeignIssuer:
+    """Another issuer whose tokens count here.
+
+    Its tokens must name a ``manufacturer_id`` (one of ``manufacturers``), ``sub``, ``aud``, ``exp`` and ``iat``.
+
+    Args:
+        issuer: what ``iss`` must be.
+        audience: what ``aud`` must be, or hold.
+        jwks: its public keys; secrets are refused.
+        manufacturers: the manufacturers it may speak for.
+        leeway: seconds by which its clock may differ, 0 to 300.
+
+    Raises:
+        ConfigurationError: the keys cannot be trusted, or the leeway is out of range.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        jwks: Mapping[str, Any],
+        *,
+        manufacturers: Collection[str],
+        leeway: float = 60.0,
+    ) -> None:
+        if not 0 <= leeway <= 300:
+            raise ConfigurationError(f"leeway={leeway}: must be 0 to 300 seconds; 60 suits most clocks.")
+        self.issuer = issuer
+        self._audience = audience
+        self._keys = KeySet(jwks, algorithms=[name for name in ALGORITHMS if name != "HS256"])
+        self._manufacturers = frozenset(manufacturers)
+        self._leeway = leeway
+
+    def verify(self, token: str, now: float) -> dict[str, Any]:
+        """The claims of one of its tokens, with the members that ours have.
+
+        Raises:
+            TokenExpiredError: it has expired, leeway included.
+            InvalidTokenError: anything else.
+        """
+        claims = read_object(self._keys.verify(token).payload)
+        audience = claims.get("aud")
+        if claims.get("iss") != self.issuer:
+            raise invalid("it is not of this issuer")
+        if audience != self._audience and not (isinstance(audience, list) and self._audience in audience):
+            raise invalid("it is not for this audience")
+        if claims.get("manufacturer_id") not in self._manufacturers:
+            raise invalid("its issuer may not speak for this manufacturer")
+        if not isinstance(claims.get("sub"), str) or not claims["sub"]:
+            raise invalid("it has no sub")
+        self._check_times(claims, now)
+        # Our ids begin with a time; a foreign one is kept apart from them and its session is not one of ours.
+        foreign = str(claims.get("jti") or claims["sub"])[:128]
+        claims.pop("sid", None)
+        claims["exp"] += self._leeway
+        return {**claims, "jti": f"{int(claims['iat'] * 1000):012x}~{self.issuer}~{foreign}"}
+
+    def _check_times(self, claims: Mapping[str, Any], now: float) -> None:
+        for name in ("exp", "iat"):
+            value = claims.get(name)
+            if type(value) not in (int, float) or not 0 < value <= _LARGEST_TIME:  # type: ignore[operator]  # just checked
+                raise invalid(f"its {name} is not a time")
+        if now >= claims["exp"] + self._leeway:
+            raise expired()
+        not_before = claims.get("nbf", claims["iat"])
+        if type(not_before) not in (int, float) or max(not_before, claims["iat"]) > now + self._leeway:
+            raise invalid("it is not valid yet")

@@ -1,0 +1,150 @@
+"""Keys of other issuers: a JWK set (RFC 7517) read with distrust.
+
+Refused are keys without a certain meaning (no or another algorithm, not for signatures), weak ones (RSA under
+2048 bits, exponent under 3, ROCA; short secrets; points off the curve), sets that mix secrets with public keys,
+and sets in which an id repeats.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from gatewright.auth.tokens.jws import CompactToken, as_bytes, decode_segment, invalid, parse
+from gatewright.auth.tokens.keys import ALGORITHMS, HmacKey, JoseKey, VerifyingKey
+from gatewright.errors import ConfigurationError, InvalidTokenError
+
+MAX_KEYS = 64
+
+_CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+_HMAC_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
+_SMALL_PRIMES = tuple(n for n in range(3, 168, 2) if all(n % d for d in range(3, n, 2)))
+
+
+class KeySet:
+    """Verifying keys by id.
+
+    Args:
+        jwks: ``{"keys": [...]}``, or one JWK.
+        algorithms: which algorithms are accepted at all.
+
+    Raises:
+        ConfigurationError: a key or the set cannot be trusted; the message says why.
+    """
+
+    def __init__(self, jwks: Mapping[str, Any], *, algorithms: Collection[str] = ALGORITHMS) -> None:
+        members = jwks.get("keys", [jwks])
+        if not isinstance(members, list) or not 0 < len(members) <= MAX_KEYS:
+            raise _refuse("a key set holds 1 to 64 keys")
+        self._keys: dict[str | None, VerifyingKey] = {}
+        kinds = set()
+        for jwk in members:
+            kid = jwk.get("kid")
+            if kid in self._keys:
+                raise _refuse("a key id repeats")
+            kinds.add(jwk.get("kty") == "oct")
+            self._keys[kid] = load_key(jwk, algorithms)
+        if len(kinds) > 1:
+            raise _refuse("secrets and public keys are mixed")
+
+    def verify(self, token: object) -> CompactToken:
+        """The parts of a compact token whose signature holds.
+
+        The key is chosen by ``kid``; a set with a single key needs none. ``alg`` must be the key's own.
+
+        Raises:
+            InvalidTokenError: it does not hold.
+        """
+        parts = parse(as_bytes(token))
+        key = self._find(parts.header.get("kid"))
+        if key is None or parts.header.get("alg") != key.algorithm:
+            raise invalid("no key of that id and algorithm is known")
+        if not key.verify(parts.signing_input, parts.signature):
+            raise invalid("its signature does not hold")
+        return parts
+
+    def _find(self, kid: Any) -> VerifyingKey | None:
+        if len(self._keys) == 1:
+            own, key = next(iter(self._keys.items()))
+            return key if kid is None or own is None or kid == own else None
+        return self._keys.get(kid) if isinstance(kid, str) else None
+
+
+def load_key(jwk: Mapping[str, Any], algorithms: Collection[str] = ALGORITHMS) -> VerifyingKey:
+    """One JWK as a verifying key; raises ConfigurationError as :class:`KeySet` does."""
+    algorithm = str(jwk.get("alg") or _implied_algorithm(jwk))
+    if algorithm not in algorithms:
+        raise _refuse("its algorithm is not accepted")
+    if jwk.get("use", "sig") != "sig" or "verify" not in (jwk.get("key_ops") or ["verify"]):
+        raise _refuse("it is not for signatures")
+    if algorithm in _HMAC_BYTES:
+        return _load_secret(jwk, algorithm)
+    public = {k: v for k, v in jwk.items() if k in ("kty", "crv", "x", "y", "n", "e")}
+    try:
+        return _load_public(public, algorithm, jwk.get("kid"))
+    except ConfigurationError:
+        raise
+    except Exception:  # joserfc and cryptography raise many kinds; all mean that the key is not sound
+        raise _refuse("it is not a sound key of its kind") from None
+
+
+def _load_secret(jwk: Mapping[str, Any], algorithm: str) -> VerifyingKey:
+    try:
+        secret = decode_segment(str(jwk["k"]).encode("ascii"))
+    except (KeyError, UnicodeEncodeError, InvalidTokenError):
+        raise _refuse("its secret cannot be read") from None
+    if jwk.get("kty") != "oct" or len(secret) < _HMAC_BYTES[algorithm]:
+        raise _refuse("its secret is too short")
+    if algorithm == "HS256":
+        return HmacKey(secret, jwk.get("kid"))
+    from joserfc.jwk import OctKey
+
+    return JoseKey(OctKey.import_key(secret), algorithm, jwk.get("kid"))
+
+
+def _load_public(public: dict[str, Any], algorithm: str, kid: str | None) -> VerifyingKey:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+    kty = public.get("kty")
+    if kty == "EC" and _CURVES.get(public.get("crv", "")) == algorithm:
+        return JoseKey(ECKey.import_key(public), algorithm, kid)
+    if kty == "OKP" and public.get("crv") == "Ed25519" and algorithm == "EdDSA":
+        return JoseKey(OKPKey.import_key(public), algorithm, kid)
+    if kty == "RSA" and algorithm[:2] in ("RS", "PS"):
+        _check_rsa(*(int.from_bytes(decode_segment(public[name].encode("ascii"))) for name in ("n", "e")))
+        return JoseKey(RSAKey.import_key(public), algorithm, kid)
+    raise _refuse("kind, curve and algorithm do not belong together")
+
+
+def _check_rsa(n: int, e: int) -> None:
+    if n.bit_length() < 2048:
+        raise _refuse("RSA keys need at least 2048 bits")
+    if e < 3 or e % 2 == 0:
+        raise _refuse("its exponent is not an odd number above 1")
+    if _has_roca(n):
+        raise _refuse("it was made by a faulty generator (CVE-2017-15361)")
+
+
+def _has_roca(n: int) -> bool:
+    """Whether the modulus is a power of 65537 modulo every small prime, as only that generator's are."""
+    return all(n % prime in _powers_of_65537(prime) for prime in _SMALL_PRIMES)
+
+
+@functools.cache
+def _powers_of_65537(prime: int) -> frozenset[int]:
+    return frozenset(pow(65537, exponent, prime) for exponent in range(prime))
+
+
+def _implied_algorithm(jwk: Mapping[str, Any]) -> str | None:
+    """The algorithm of a key that does not name one: only where its kind leaves no choice."""
+    kty = jwk.get("kty")
+    if kty == "EC":
+        return _CURVES.get(str(jwk.get("crv")))
+    return {"OKP": "EdDSA", "RSA": "RS256"}.get(str(kty))
+
+
+def _refuse(reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"jwks: this key set is refused because {reason}; ask the issuer for a sound one.", code="KEY_REFUSED"
+    )

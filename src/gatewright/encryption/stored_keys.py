@@ -1,0 +1,288 @@
+"""The key ring over a durable store: data keys are random, kept wrapped, and can be destroyed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+
+from gatewright.clock import Clock
+from gatewright.encryption.data_key import BoundedCache, DataKey
+from gatewright.encryption.root import KeyWrapper, wrap_context
+from gatewright.encryption.secretbox import KEY_BYTES, decryption_failed
+from gatewright.errors import KeyUnavailableError
+from gatewright.storage.changes import ALL
+from gatewright.storage.keys import (
+    KEYS_TOPIC,
+    GenerationStatus,
+    KeyStore,
+    Rewrapping,
+    StoredDataKey,
+    StoredKeyGeneration,
+    StoredRootKey,
+)
+
+INDEX_VERSION = 0
+"""The version under which a manufacturer's index key is kept; generations begin at 1."""
+
+_REWRAP_BATCH = 500
+
+
+class StoredKeyRing:
+    """Random data keys, wrapped by a root key or a KMS and kept in a store.
+
+    Args:
+        wrappers: what wraps new data keys first, then older ones that may still unwrap.
+        store: where wrapped keys live; it may be another one than that of the records.
+        cache_size: data keys in memory at the most.
+    """
+
+    def __init__(self, wrappers: list[KeyWrapper], store: KeyStore, *, clock: Clock, cache_size: int = 10_000) -> None:
+        self._wrapper = wrappers[0]
+        self._wrappers = {wrapper.root_id: wrapper for wrapper in reversed(wrappers)}
+        self._store = store
+        self._clock = clock
+        self.in_use: BoundedCache[str, DataKey] = BoundedCache(cache_size)
+        self._found: BoundedCache[tuple[str, int], DataKey] = BoundedCache(cache_size)
+        self._index: BoundedCache[str, bytes] = BoundedCache(cache_size)
+        self._generations: dict[int, StoredKeyGeneration] = {}
+        self._shredded: set[str] = set()
+        self.epoch = 0
+        self.forgotten: Callable[[], None] = _tell_nobody
+        self.created: Callable[[StoredDataKey], None] = _tell_nobody_of
+        self._unsubscribe = store.changes.subscribe(KEYS_TOPIC, self._changed)
+
+    async def open(self) -> None:
+        await self._check_roots()
+        await self._store.add_root_key(StoredRootKey(root_id=self._wrapper.root_id, created_at=self._clock.now()))
+        if not await self.generations():
+            await self._begin(1, None)
+
+    async def close(self) -> None:
+        self._unsubscribe()
+        self._forget()
+
+    @property
+    def roots(self) -> list[str]:
+        """The ids of the roots at hand, the one for new keys first."""
+        others = [root_id for root_id in self._wrappers if root_id != self._wrapper.root_id]
+        return [self._wrapper.root_id, *others]
+
+    async def current(self, owner: str) -> DataKey:
+        key = self.in_use.get(owner)
+        if key is not None:
+            return key
+        self._refuse_shredded(owner)
+        epoch = self.epoch
+        newest = await self._newest()
+        key = await self._found_or_made(owner, newest)
+        if epoch == self.epoch:
+            self.in_use.put(owner, key)
+            self._found.put((owner, newest.version), key)
+        return key
+
+    async def find(self, owner: str, key_id: str, version: int, *, rescue: bool = False) -> DataKey:
+        generation = self._generations.get(version)
+        if generation is None or generation.key_id != key_id:
+            known = await self.generations()  # another process may have rotated just now
+            generation = next((g for g in known if g.version == version), None)
+        if generation is None or generation.key_id != key_id or owner in self._shredded:
+            raise decryption_failed()
+        if generation.status == GenerationStatus.REVOKED and not rescue:
+            raise decryption_failed()
+        key = self._found.get((owner, version))
+        if key is None:
+            epoch = self.epoch
+            stored = await self._store.get_data_key(owner, version)
+            if stored is None:
+                raise decryption_failed()
+            key = DataKey(owner, key_id, version, await self._unwrapped(stored))
+            if epoch == self.epoch:
+                self._found.put((owner, version), key)
+        return key
+
+    async def reserve(self, key: DataKey, count: int) -> int:
+        key.used = await self._store.reserve_key_uses(key.owner, key.version, count)
+        if key.used < 0:
+            self._changed("revoked")  # it is gone, and this process had not heard of it yet
+        return key.used
+
+    async def rotate(self, reason: str) -> tuple[StoredKeyGeneration, StoredKeyGeneration]:
+        old = await self._newest(fresh=True)
+        new = await self._begin(old.version + 1, reason)
+        return self._generations.get(old.version, old), new
+
+    async def rotate_root(self, new: KeyWrapper) -> int:
+        """Wrap every data key with ``new``; envelopes stay as they are. May be repeated after a fault.
+
+        Returns:
+            How many data keys were wrapped anew.
+        """
+        for root in await self._store.list_root_keys():
+            if root.root_id == new.root_id:
+                _refuse_retired(root)
+        self._wrappers[new.root_id] = new
+        await self._store.add_root_key(StoredRootKey(root_id=new.root_id, created_at=self._clock.now()))
+        changed = await self._rewrap_all(new)
+        self._wrapper = new
+        while passed := await self._rewrap_all(new):  # what was made under the old root meanwhile
+            changed += passed
+        for root_id in self.roots[1:]:
+            await self._store.retire_root_key(root_id, now=self._clock.now())
+        return changed
+
+    async def revoke(self, key_id: str, *, reason: str, destroy: bool) -> int:
+        return await self._store.revoke_key_generation(key_id, now=self._clock.now(), reason=reason, destroy=destroy)
+
+    async def shred(self, owner: str, reason: str) -> int:
+        self._shredded.add(owner)
+        self._forget()
+        return await self._store.shred_data_keys(owner, now=self._clock.now(), reason=reason)
+
+    async def is_shredded(self, owner: str) -> bool:
+        if owner not in self._shredded and await self._store.is_shredded(owner):
+            self._shredded.add(owner)
+        return owner in self._shredded
+
+    async def index_key(self, owner: str) -> bytes:
+        key = self._index.get(owner)
+        if key is None:
+            self._refuse_shredded(owner)
+            epoch = self.epoch
+            stored = await self._store.get_data_key(owner, INDEX_VERSION) or await self._make(owner, INDEX_VERSION)
+            key = await self._unwrapped(stored)
+            if epoch == self.epoch:
+                self._index.put(owner, key)
+        return key
+
+    async def generations(self) -> list[StoredKeyGeneration]:
+        epoch = self.epoch
+        stored = await self._store.list_key_generations()
+        if epoch == self.epoch:
+            self._generations = {generation.version: generation for generation in stored}
+        return stored
+
+    # --- making and opening keys --------------------------------------------------------------------------------
+
+    async def _newest(self, *, fresh: bool = False) -> StoredKeyGeneration:
+        if fresh or not self._generations:
+            return (await self.generations())[-1]
+        return self._generations[max(self._generations)]
+
+    async def _begin(self, version: int, reason: str | None) -> StoredKeyGeneration:
+        generation = StoredKeyGeneration(
+            version=version, key_id=f"key_{secrets.token_hex(8)}", created_at=self._clock.now(), reason=reason
+        )
+        newest = await self._store.add_key_generation(generation)
+        await self.generations()
+        return newest
+
+    async def _found_or_made(self, owner: str, generation: StoredKeyGeneration) -> DataKey:
+        stored = await self._store.get_data_key(owner, generation.version)
+        if stored is None:
+            stored = await self._make(owner, generation.version)
+        return DataKey(owner, generation.key_id, generation.version, await self._unwrapped(stored))
+
+    async def _make(self, owner: str, version: int) -> StoredDataKey:
+        wrapped = await self._wrapper.wrap(os.urandom(KEY_BYTES), wrap_context(owner, version))
+        made = StoredDataKey(
+            manufacturer_id=owner,
+            version=version,
+            root_id=self._wrapper.root_id,
+            wrapped=wrapped,
+            created_at=self._clock.now(),
+        )
+        present = await self._store.add_data_key(made)
+        if present.wrapped == wrapped:
+            self.created(present)
+        return present
+
+    async def _unwrapped(self, stored: StoredDataKey) -> bytes:
+        wrapper = self._wrappers.get(stored.root_id)
+        if wrapper is None:
+            raise _root_missing(stored.root_id)
+        return await wrapper.unwrap(stored.wrapped, wrap_context(stored.manufacturer_id, stored.version))
+
+    async def _rewrap_all(self, new: KeyWrapper) -> int:
+        """One pass over the data keys; how many were under another root."""
+        after: tuple[str, int] | None = None
+        changed = 0
+        while page := await self._store.list_data_keys(after=after, limit=_REWRAP_BATCH):
+            after = (page[-1].manufacturer_id, page[-1].version)
+            stale = [stored for stored in page if stored.root_id != new.root_id]
+            if stale:
+                changed += await self._store.rewrap_data_keys([await self._rewrapping(s, new) for s in stale])
+        return changed
+
+    async def _rewrapping(self, stored: StoredDataKey, new: KeyWrapper) -> Rewrapping:
+        key = await self._unwrapped(stored)
+        wrapped = await new.wrap(key, wrap_context(stored.manufacturer_id, stored.version))
+        return Rewrapping(
+            manufacturer_id=stored.manufacturer_id,
+            version=stored.version,
+            expected=stored.wrapped,
+            wrapped=wrapped,
+            root_id=new.root_id,
+        )
+
+    async def _check_roots(self) -> None:
+        """Refuse to start with a root that is not, or no longer, the one of this store."""
+        for root in await self._store.list_root_keys():
+            if root.root_id == self._wrapper.root_id:
+                _refuse_retired(root)
+            unknown = root.retired_at is None and root.root_id not in self._wrappers
+            if unknown and await self._store.list_data_keys(root_id=root.root_id, limit=1):
+                raise _root_missing(root.root_id)
+
+    # --- caches -------------------------------------------------------------------------------------------------
+
+    def _refuse_shredded(self, owner: str) -> None:
+        if owner in self._shredded:
+            raise KeyUnavailableError(
+                "The keys of this manufacturer were destroyed for good.",
+                code="KEYS_SHREDDED",
+                context={"manufacturer_id": owner},
+            )
+
+    def _changed(self, key: str) -> None:
+        kind, _, name = key.partition(":")
+        if kind == "shredded":
+            self._shredded.add(name)
+        if key == ALL or kind in ("rotated", "revoked"):
+            self._generations = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self.epoch += 1
+        self.in_use.clear()
+        self._found.clear()
+        self._index.clear()
+        self.forgotten()
+
+
+def _refuse_retired(root: StoredRootKey) -> None:
+    if root.retired_at is not None:
+        raise KeyUnavailableError(
+            f"This encryption key ({root.root_id}) was rotated away on {root.retired_at:%Y-%m-%d}.",
+            code="ROOT_KEY_ROTATED_AWAY",
+            context={"root_id": root.root_id},
+            recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to the key that took its place.",
+        )
+
+
+def _root_missing(root_id: str) -> KeyUnavailableError:
+    return KeyUnavailableError(
+        f"The encryption key is not the one that wrapped the stored data keys ({root_id}).",
+        code="ROOT_KEY_MISMATCH",
+        context={"root_id": root_id},
+        recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to that key, or add it to "
+        "GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS and rotate.",
+    )
+
+
+def _tell_nobody() -> None:
+    return None
+
+
+def _tell_nobody_of(_: StoredDataKey) -> None:
+    return None

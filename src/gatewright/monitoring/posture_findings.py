@@ -1,0 +1,251 @@
+"""Findings: what the measured facts say about the posture, and which measure would answer each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from gatewright.controls import EVERYWHERE, MeasureKind
+from gatewright.events import Severity
+from gatewright.performance import Timing
+from gatewright.records import Record
+from gatewright.storage.audit import StoredIncident
+
+HOUR, DAY = 3600.0, 86_400.0
+PLATFORM_SCOPE = "manufacturer:platform"
+
+
+class Answer(Record, frozen=True, kw_only=True):
+    """A measure that would answer a finding, and for how many seconds."""
+
+    kind: str
+    scope: str
+    target: str = EVERYWHERE
+    value: float = 1.0
+    seconds: float = HOUR
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """One thing that stands against the posture; ``measured`` are the facts behind it, ``answers`` what could be
+    put in force, and ``advice`` what a person should do."""
+
+    finding_id: str
+    kind: str
+    severity: str
+    summary: str
+    advice: str
+    measured: Mapping[str, Any] = {}
+    evidence: tuple[str, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+
+class FactCheck(Record, frozen=True, kw_only=True):
+    """What one fact must be. ``good`` tells; a fact that nobody hands in is not judged."""
+
+    fact: str
+    good: Callable[[Any], bool]
+    severity: str
+    summary: str
+    advice: str
+    answers: tuple[Answer, ...] = ()
+
+
+FACT_CHECKS = (
+    FactCheck(
+        fact="debug",
+        good=lambda on: not on,
+        severity=Severity.HIGH,
+        summary="Debug output is on.",
+        advice="Set GATEWRIGHT_DEBUG=false.",
+    ),
+    FactCheck(
+        fact="mode",
+        good=lambda mode: mode == "production",
+        severity=Severity.NOTICE,
+        summary="The service runs in development mode, which does not insist on strong settings.",
+        advice="Set GATEWRIGHT_MODE=production where real manufacturers are served.",
+    ),
+    FactCheck(
+        fact="cookie_secure",
+        good=bool,
+        severity=Severity.HIGH,
+        summary="Cookies travel over plain HTTP.",
+        advice="Set GATEWRIGHT_COOKIE_SECURE=true.",
+    ),
+    FactCheck(
+        fact="public_url_https",
+        good=bool,
+        severity=Severity.WARNING,
+        summary="The service is reached over plain HTTP.",
+        advice="Put TLS in front of it, and set GATEWRIGHT_PUBLIC_URL to the https:// address.",
+    ),
+    FactCheck(
+        fact="mfa_required",
+        good=bool,
+        severity=Severity.NOTICE,
+        summary="Manufacturers may sign in without a second factor.",
+        advice="Set GATEWRIGHT_MFA_REQUIRED=true when they are ready for it.",
+    ),
+    FactCheck(
+        fact="inspection_mode",
+        good=lambda mode: mode == "block",
+        severity=Severity.WARNING,
+        summary="Attacks are seen but not refused.",
+        advice="Set GATEWRIGHT_INSPECTION_MODE=block once false alarms were reviewed.",
+    ),
+    FactCheck(
+        fact="exclusions_expired",
+        good=lambda lines: not lines,
+        severity=Severity.NOTICE,
+        summary="Exclusions from inspection have ended and no longer hold.",
+        advice="Take them out, or decide anew and give them another day.",
+    ),
+    FactCheck(
+        fact="exclusions_expiring",
+        good=lambda lines: not lines,
+        severity=Severity.NOTICE,
+        summary="Exclusions from inspection end within two weeks; their findings are acted on from then.",
+        advice="Look at the events of kind threats:request:excluded, and decide whether they are still needed.",
+    ),
+    FactCheck(
+        fact="signing_key_age_days",
+        good=lambda days: days <= 180,
+        severity=Severity.WARNING,
+        summary="The key that signs tokens is old.",
+        advice="Rotate it: `gatewright keys rotate`.",
+    ),
+    FactCheck(
+        fact="data_key_age_days",
+        good=lambda days: days <= 400,
+        severity=Severity.NOTICE,
+        summary="The keys of data at rest are old.",
+        advice="Rotate them: `gatewright keys rotate`.",
+    ),
+    FactCheck(
+        fact="failed_compliance_checks",
+        good=lambda failed: not failed,
+        severity=Severity.HIGH,
+        summary="Encryption does not pass its own compliance checks.",
+        advice="See `gatewright doctor` for each check.",
+    ),
+    FactCheck(
+        fact="staff_without_mfa",
+        good=lambda count: not count,
+        severity=Severity.HIGH,
+        summary="Staff of the platform sign in without a second factor.",
+        advice="Require it of the tenant `platform`.",
+        answers=(Answer(kind=MeasureKind.REQUIRE_MFA.value, scope=PLATFORM_SCOPE, seconds=30 * DAY),),
+    ),
+    FactCheck(
+        fact="detector_degraded",
+        good=lambda degraded: not degraded,
+        severity=Severity.WARNING,
+        summary="Threats are judged by rules alone: the model is missing or bad.",
+        advice="See `gatewright model versions`, and roll back or train.",
+    ),
+    FactCheck(
+        fact="cache_away",
+        good=lambda away: not away,
+        severity=Severity.WARNING,
+        summary="The shared cache is away; limits are kept by each process alone, at a quarter of the rate.",
+        advice="Bring Redis back; nothing else is needed.",
+    ),
+    FactCheck(
+        fact="store_away",
+        good=lambda away: not away,
+        severity=Severity.CRITICAL,
+        summary="The store does not take audit events; they wait in the spool.",
+        advice="Bring the store back before the spool is full.",
+    ),
+    FactCheck(
+        fact="audit_intact",
+        good=bool,
+        severity=Severity.CRITICAL,
+        summary="The last verification of the audit log failed.",
+        advice="Run `gatewright audit verify` for the reason, and keep the disk as it is until you know it.",
+    ),
+)
+
+
+def from_incident(incident: StoredIncident, detection_level: int) -> Finding:
+    """The finding that an open incident is.
+
+    Args:
+        detection_level: the level in force for its manufacturer, which an answer may raise by one.
+    """
+    return Finding(
+        finding_id=f"incident:{incident.incident_id}",
+        kind=incident.kind,
+        severity=incident.severity,
+        summary=incident.summary,
+        advice="Review the incident, and resolve it with a note.",
+        measured={
+            "events": incident.event_count,
+            "first_seen": incident.first_seen.isoformat(),
+            "last_seen": incident.last_seen.isoformat(),
+            "manufacturer_id": incident.manufacturer_id,
+            "source": incident.source,
+        },
+        evidence=(incident.incident_id,),
+        answers=tuple(_answers(incident, detection_level)),
+    )
+
+
+def from_facts(facts: Mapping[str, Any], checks: Iterable[FactCheck] = FACT_CHECKS) -> list[Finding]:
+    """The findings among facts that were handed in."""
+    return [
+        Finding(
+            finding_id=f"fact:{check.fact}",
+            kind=check.fact,
+            severity=str(check.severity),
+            summary=check.summary,
+            advice=check.advice,
+            measured={check.fact: facts[check.fact]},
+            answers=check.answers,
+        )
+        for check in checks
+        if facts.get(check.fact) is not None and not check.good(facts[check.fact])
+    ]
+
+
+def from_timings(timings: Iterable[Timing], *, share: float = 0.05, calls: int = 100) -> list[Finding]:
+    """Functions that are over budget in more than ``share`` of at least ``calls`` calls."""
+    return [
+        Finding(
+            finding_id=f"budget:{timing.name}",
+            kind="over_budget",
+            severity=Severity.NOTICE.value,
+            summary=f"{timing.name} is often over its budget of {timing.budget * 1e3:g} ms.",
+            advice="Look at the load of the machine and the store; raise the budget only if the work has grown.",
+            measured={"p99_ms": timing.p99 * 1e3, "over_budget": timing.over_budget, "calls": timing.count},
+        )
+        for timing in timings
+        if timing.count >= calls and timing.over_budget > share
+    ]
+
+
+def _answers(incident: StoredIncident, detection_level: int) -> Iterable[Answer]:
+    """What monitoring may do about an incident of each kind."""
+    scope = f"manufacturer:{incident.manufacturer_id}" if incident.manufacturer_id else None
+    kind = incident.kind
+    if kind in {"brute_force", "refresh_token_reuse", "session_hijack"} and scope:
+        yield Answer(kind=MeasureKind.REQUIRE_MFA.value, scope=scope, seconds=DAY)
+    if kind in {"credential_stuffing", "repeated_threats"}:
+        for network in _networks_to_block(incident):
+            yield Answer(kind=MeasureKind.BLOCK.value, scope=f"network:{network}", seconds=HOUR)
+    if kind == "distributed_guessing":
+        yield Answer(
+            kind=MeasureKind.TIGHTEN_LIMIT.value, scope=EVERYWHERE, target="login", value=0.5, seconds=HOUR / 2
+        )
+    if kind in {"repeated_threats", "manufacturer_threats"} and scope and detection_level < 4:
+        yield Answer(kind=MeasureKind.DETECTION_LEVEL.value, scope=scope, value=detection_level + 1, seconds=6 * HOUR)
+    if kind in {"privilege_probing", "quota_abuse"} and scope:
+        yield Answer(kind=MeasureKind.TIGHTEN_LIMIT.value, scope=scope, value=0.5, seconds=HOUR)
+
+
+def _networks_to_block(incident: StoredIncident) -> list[str]:
+    """The addresses themselves while they are few, so that neighbours in the network stay in; else all of it."""
+    addresses = [str(address) for address in incident.details.get("addresses", ())]
+    if 0 < len(addresses) <= 3 and all(":" not in address for address in addresses):
+        return [f"{address}/32" for address in addresses]
+    return [incident.source] if incident.source else []

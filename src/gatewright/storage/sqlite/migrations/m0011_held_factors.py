@@ -1,8 +1,0 @@
-"""Factors that do not count for sensitive operations yet: added in a session that had shown none."""
-
-SQL = """
-CREATE TABLE held_factors (
-    account_id TEXT PRIMARY KEY,
-    until      REAL NOT NULL
-) STRICT, WITHOUT ROWID;
-"""

@@ -1,5 +1,0 @@
-"""Finds the networks that an account has used, ended sessions included."""
-
-SQL = """
-CREATE INDEX sessions_by_network ON sessions (account_id, network, last_activity);
-"""

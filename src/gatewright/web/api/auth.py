@@ -1,0 +1,144 @@
+"""Registration, sign-in and passwords: the calls that a person makes before being anybody."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from gatewright.auth import AuthResult, ClientInfo, ManufacturerAuthManager
+from gatewright.errors import ValidationError
+from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
+from gatewright.records import Record
+from gatewright.web.api import models
+from gatewright.web.api.models import answer
+from gatewright.web.dependencies import open_to_all, requires, state_of
+
+PUBLIC = [Depends(open_to_all())]
+SignedIn = Annotated[
+    ManufacturerContext, Depends(requires(credentials="session", audience="everybody who has a session"))
+]
+ACCEPTED = {
+    "status": "accepted",
+    "detail": "If the address can be used, a message is on its way to it. Follow what it says.",
+}
+
+
+def router(foundation: SecurityFoundation) -> APIRouter:
+    """The calls below ``/v1/manufacturers`` and ``/v1/auth``."""
+    api = APIRouter(prefix="/v1", tags=["access"])
+    _registration(api, foundation.auth)
+    _sign_in(api, foundation.auth)
+    _passwords(api, foundation.auth)
+    return api
+
+
+def _registration(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.post("/manufacturers", status_code=202, dependencies=PUBLIC)
+    async def register(body: models.Registration, request: Request) -> Response:
+        """Register a manufacturer. Answers alike for new and known addresses; the mail says how to go on."""
+        await auth.request_registration(body.model_dump(exclude_none=True), client=_client(request))
+        return answer(ACCEPTED, 202)
+
+    @api.post("/manufacturers/verify", status_code=201, dependencies=PUBLIC)
+    async def verify(body: models.Verification) -> Response:
+        """Confirm the address with the token of the mail; the manufacturer starts on the default tier."""
+        account = await auth.verify_registration(body.token)
+        return answer(account, 201)
+
+
+def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.post("/auth/login", dependencies=PUBLIC)
+    async def login(body: models.Login, request: Request) -> Response:
+        """Sign in with e-mail and password, and a code where the account has a second factor."""
+        result = await auth.authenticate_manufacturer(
+            body.email, body.password, body.mfa_code, client=_client(request, body.device_token)
+        )
+        return answer(tokens(result))
+
+    @api.post("/auth/mfa", dependencies=PUBLIC)
+    async def second_factor(body: models.MFACompletion, request: Request) -> Response:
+        """Finish a sign-in with a TOTP code, a backup code or a passkey."""
+        proof = body.code if body.code is not None else body.assertion
+        if proof is None:
+            raise ValidationError(
+                "Send `code` (TOTP or backup code) or `assertion` (passkey).", code="MFA_PROOF_MISSING"
+            )
+        result = await auth.complete_mfa(
+            body.challenge_id, proof, client=_client(request), remember_device=body.remember_device
+        )
+        return answer(tokens(result))
+
+    @api.post("/auth/refresh", dependencies=PUBLIC)
+    async def refresh(body: models.Refresh, request: Request) -> Response:
+        """Exchange a refresh token for new tokens; each works once."""
+        return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request, body.device_token))))
+
+    @api.post("/auth/logout", status_code=204)
+    async def logout(request: Request, _: SignedIn) -> Response:
+        """End the session of the token."""
+        state = state_of(request)
+        if state.session_id is not None:
+            await auth.invalidate_session(state.session_id)
+        return Response(status_code=204)
+
+
+def _passwords(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.post("/auth/password/forgot", status_code=202, dependencies=PUBLIC)
+    async def forgot(body: models.Forgot, request: Request) -> Response:
+        """Ask for a reset by mail. Never says whether the address is known."""
+        await auth.request_password_reset(body.email, client=_client(request))
+        return answer(ACCEPTED, 202)
+
+    @api.post("/auth/password/reset", status_code=204, dependencies=PUBLIC)
+    async def reset(body: models.Reset, request: Request) -> Response:
+        """Set a new password with the token of the mail; accounts with a second factor need its code as well."""
+        await auth.reset_password(body.token, body.new_password, mfa_code=body.mfa_code, client=_client(request))
+        return Response(status_code=204)
+
+    @api.post("/auth/password/change", status_code=204)
+    async def change(
+        body: models.PasswordChange,
+        request: Request,
+        caller: Annotated[ManufacturerContext, Depends(requires("factors:own", credentials="session"))],
+    ) -> Response:
+        """Replace my password; my other sessions end."""
+        state = state_of(request)
+        await auth.change_password(
+            caller.manufacturer_id,
+            body.current_password,
+            body.new_password,
+            account_id=caller.account_id,
+            session_id=state.session_id,
+            client=state.client,
+        )
+        return Response(status_code=204)
+
+
+def _client(request: Request, device_token: str | None = None) -> ClientInfo:
+    client = state_of(request).client
+    if device_token is None:
+        return client
+    return ClientInfo(ip_address=client.ip_address, user_agent=client.user_agent, device_token=device_token)
+
+
+def tokens(result: AuthResult) -> dict[str, Any]:
+    """What a client gets of an AuthResult: tokens, or the challenge for the second factor."""
+    if result.status == "mfa_required":
+        return {
+            "status": result.status,
+            "challenge_id": result.challenge_id,
+            "mfa_methods": list(result.mfa_methods or ()),
+        }
+    manufacturer = result.manufacturer
+    return {
+        "status": result.status,
+        "access_token": result.access_token,
+        "refresh_token": result.refresh_token,
+        "token_type": "Bearer",
+        "expires_in": result.expires_in,
+        "session_id": result.session_id,
+        "manufacturer": manufacturer.to_dict() if isinstance(manufacturer, Record) else manufacturer,
+        **({"device_token": result.device_token} if result.device_token else {}),
+    }

@@ -1,0 +1,184 @@
+"""Second factors and machine credentials: TOTP, backup codes, passkeys, devices, API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from gatewright.auth import ManufacturerAuthManager
+from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
+from gatewright.web.api import models
+from gatewright.web.api.auth import ACCEPTED, tokens
+from gatewright.web.api.models import answer, page
+from gatewright.web.dependencies import open_to_all, requires, state_of
+
+Person = Annotated[ManufacturerContext, Depends(requires("factors:own", credentials="session"))]
+ConfirmedPerson = Annotated[
+    ManufacturerContext, Depends(requires("factors:own", credentials="session", recent_mfa=True))
+]
+KeyReader = Annotated[ManufacturerContext, Depends(requires("keys:read", credentials="session"))]
+KeyManager = Annotated[ManufacturerContext, Depends(requires("keys:manage", credentials="session", recent_mfa=True))]
+
+
+def router(foundation: SecurityFoundation) -> APIRouter:
+    """The calls below ``/v1/mfa``, ``/v1/passkeys``, ``/v1/devices`` and ``/v1/api-keys``."""
+    api = APIRouter(prefix="/v1", tags=["factors"])
+    _totp(api, foundation)
+    _passkeys(api, foundation)
+    _devices(api, foundation.auth)
+    _api_keys(api, foundation.auth)
+    return api
+
+
+async def _confirm_where_enrolled(
+    foundation: SecurityFoundation, caller: ManufacturerContext, request: Request
+) -> None:
+    """A stolen session must not add a factor of its own: who has one shows it first."""
+    auth = foundation.auth
+    if await auth.mfa_enabled(caller.manufacturer_id, account_id=caller.account_id):
+        session_id = state_of(request).session_id or ""
+        await auth.require_recent_mfa(session_id, max_age=foundation.settings.recent_mfa_seconds)
+
+
+def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
+    auth = foundation.auth
+
+    @api.post("/mfa/totp")
+    async def enrol(caller: Person, request: Request) -> Response:
+        """Begin: a secret, its QR code and ten backup codes, shown once. Replacing one needs recent MFA."""
+        await _confirm_where_enrolled(foundation, caller, request)
+        return answer(await auth.setup_mfa(caller.manufacturer_id, account_id=caller.account_id))
+
+    @api.post("/mfa/totp/confirm")
+    async def confirm(body: models.Code, caller: Person, request: Request) -> Response:
+        """Finish with a code of the app; from now on sign-in asks for one.
+
+        A first factor counts for sensitive operations from `counts_from` on, or once it is confirmed by mail.
+        """
+        session_id = state_of(request).session_id or ""
+        await auth.confirm_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id, session_id=session_id)
+        held_until = await auth.factors_held_until(caller.manufacturer_id, account_id=caller.account_id)
+        return answer({"enabled": True, **({"counts_from": held_until} if held_until else {})})
+
+    @api.post("/mfa/confirmations", status_code=202)
+    async def request_confirmation(caller: Person) -> Response:
+        """Mail a token that lets a new second factor count for sensitive operations at once."""
+        await auth.request_factor_confirmation(caller.manufacturer_id, account_id=caller.account_id)
+        return answer(ACCEPTED, 202)
+
+    @api.post("/mfa/confirmations/redeem", status_code=204)
+    async def redeem_confirmation(body: models.Verification, caller: Person) -> Response:
+        """Let the new second factor count, with the token of the mail; then step up with a code."""
+        await auth.confirm_factor(caller.manufacturer_id, body.token, account_id=caller.account_id)
+        return Response(status_code=204)
+
+    @api.post("/mfa/step-up", status_code=204)
+    async def step_up(body: models.StepUp, caller: Person, request: Request) -> Response:
+        """Show a second factor again, for the calls that need a recent one."""
+        state = state_of(request)
+        proof: Any = body.code
+        if body.assertion is not None:
+            proof = {"challenge_id": body.challenge_id, "assertion": body.assertion}
+        await auth.step_up(state.session_id or "", proof, client=state.client)
+        return Response(status_code=204)
+
+    @api.delete("/mfa/totp")
+    async def remove(body: models.Code, caller: ConfirmedPerson) -> Response:
+        """Remove the second factor, with a code of it."""
+        await auth.disable_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id)
+        return answer({"enabled": False})
+
+    @api.post("/mfa/backup-codes")
+    async def backup_codes(caller: ConfirmedPerson) -> Response:
+        """Ten new backup codes, shown once; the old ones die."""
+        codes = await auth.generate_backup_codes(caller.manufacturer_id, account_id=caller.account_id)
+        return answer({"backup_codes": codes})
+
+
+def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
+    auth = foundation.auth
+
+    @api.get("/passkeys")
+    async def passkeys(caller: Person) -> Response:
+        """My passkeys."""
+        return answer(page(await auth.list_passkeys(caller.manufacturer_id, account_id=caller.account_id), None))
+
+    @api.post("/passkeys/register/begin")
+    async def begin_registration(caller: Person, request: Request) -> Response:
+        """The options for ``navigator.credentials.create``. Needs recent MFA where a second factor is enrolled."""
+        await _confirm_where_enrolled(foundation, caller, request)
+        return answer(await auth.begin_passkey_registration(caller.manufacturer_id, account_id=caller.account_id))
+
+    @api.post("/passkeys/register/finish", status_code=201)
+    async def finish_registration(body: models.PasskeyRegistration, caller: Person, request: Request) -> Response:
+        """Keep the passkey that the browser made."""
+        kept = await auth.finish_passkey_registration(
+            body.challenge_id,
+            body.credential,
+            name=body.name,
+            account_id=caller.account_id,
+            session_id=state_of(request).session_id or "",
+        )
+        return answer(kept, 201)
+
+    @api.delete("/passkeys/{passkey_id}", status_code=204)
+    async def remove_passkey(passkey_id: str, caller: ConfirmedPerson) -> Response:
+        """Remove one of my passkeys."""
+        await auth.remove_passkey(caller.manufacturer_id, passkey_id, account_id=caller.account_id)
+        return Response(status_code=204)
+
+    @api.post("/passkeys/login/begin", dependencies=[Depends(open_to_all())])
+    async def begin_login(body: models.PasskeyLogin, request: Request) -> Response:
+        """The options for ``navigator.credentials.get``; alike for known and unknown addresses."""
+        return answer(await auth.begin_passkey_login(body.email, client=state_of(request).client))
+
+    @api.post("/passkeys/login/finish", dependencies=[Depends(open_to_all())])
+    async def finish_login(body: models.PasskeyAssertion, request: Request) -> Response:
+        """Sign in with a passkey: possession and user verification are two factors."""
+        result = await auth.finish_passkey_login(body.challenge_id, body.assertion, client=state_of(request).client)
+        return answer(tokens(result))
+
+
+def _devices(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.get("/devices")
+    async def devices(caller: Person) -> Response:
+        """My trusted devices."""
+        return answer(page(await auth.list_devices(caller.manufacturer_id, account_id=caller.account_id), None))
+
+    @api.delete("/devices/{device_id}", status_code=204)
+    async def revoke_device(device_id: str, caller: ConfirmedPerson) -> Response:
+        """Trust a device no longer."""
+        await auth.revoke_device(caller.manufacturer_id, device_id, account_id=caller.account_id)
+        return Response(status_code=204)
+
+
+def _api_keys(api: APIRouter, auth: ManufacturerAuthManager) -> None:
+    @api.get("/api-keys")
+    async def api_keys(caller: KeyReader) -> Response:
+        """The API keys of my company, without their secrets."""
+        return answer(page(await auth.list_api_keys(caller.manufacturer_id), None))
+
+    @api.post("/api-keys", status_code=201)
+    async def create_api_key(body: models.NewApiKey, caller: KeyManager) -> Response:
+        """Make a key for a server, shown once. It has only the permissions it names, and never more than I have."""
+        made = await auth.create_api_key(
+            caller.manufacturer_id,
+            body.name,
+            permissions=body.permissions,
+            expires_at=body.expires_at,
+            account_id=caller.account_id,
+        )
+        return answer(made, 201)
+
+    @api.post("/api-keys/{key_id}/rotate", status_code=201)
+    async def rotate_api_key(key_id: str, caller: KeyManager) -> Response:
+        """A new key in the place of one, shown once; it is mine from now on. The old one works for another day."""
+        return answer(await auth.rotate_api_key(caller.manufacturer_id, key_id, account_id=caller.account_id), 201)
+
+    @api.delete("/api-keys/{key_id}", status_code=204)
+    async def revoke_api_key(key_id: str, caller: KeyManager) -> Response:
+        """End a key at once."""
+        await auth.revoke_api_key(key_id, manufacturer_id=caller.manufacturer_id)
+        return Response(status_code=204)

@@ -1,0 +1,238 @@
+"""Request bodies: read once within limits, decoded and parsed by media type.
+
+Whatever the application might make of the bytes must have been seen by the inspection, so what cannot be
+read for certain is refused: a damaged compressed body, JSON that is not UTF-8, a declared type that does not hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from gatewright.web.body.charsets import looks_like_text, read_text, refuse_other_charset
+from gatewright.web.body.content_coding import MAX_RATIO, RATIO_FREE, body_too_large, decompress, is_compressed
+from gatewright.web.body.forms import MAX_FIELDS, collect, parse_form, parse_multipart
+from gatewright.web.body.media_type import is_text, media_type
+from gatewright.web.problems import Problem
+
+__all__ = [
+    "MAX_FIELDS",
+    "collect",
+    "declared_once",
+    "headers_for",
+    "parse_json",
+    "plain_body",
+    "read_body",
+    "replay",
+    "understand",
+]
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Headers = list[tuple[bytes, bytes]]
+
+_DECLARATIONS = frozenset({b"content-type", b"content-encoding"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+INLINE = 1_048_576
+"""Bytes that are decompressed on the event loop, in a few milliseconds; more go to a thread."""
+
+
+async def read_body(receive: Receive, content_length: str | None, limit: int) -> bytes | None:
+    """The whole body, or None when the client went away before its end.
+
+    Raises:
+        Problem: 413 over ``limit`` bytes, by what is announced or by what comes.
+    """
+    if content_length is not None and content_length.isdigit() and int(content_length) > limit:
+        raise body_too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        if chunk:
+            size += len(chunk)
+            if size > limit:
+                raise body_too_large(limit)
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives ``body`` once and then what the server still has to say."""
+    sent = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def declared_once(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a body whose form is declared twice: the application may go by the other one (RFC 9110 §5.3).
+
+    Raises:
+        Problem: 400.
+    """
+    names = [name for name, _ in headers if name in _DECLARATIONS]
+    if len(set(names)) < len(names):
+        raise Problem(400, "REPEATED_HEADER", "Send Content-Type and Content-Encoding once each.")
+
+
+async def plain_body(raw: bytes, content_type: str | None, content_encoding: str | None, limit: int) -> bytes:
+    """The body as it is inspected and handed on: decompressed, and JSON without a byte order mark.
+
+    Many JSON parsers refuse the mark, some skip it; without it they all read the same.
+
+    Raises:
+        Problem: 400, 413 or 415, as :func:`~gatewright.web.body.content_coding.decompress`.
+    """
+    body = raw
+    if content_encoding is not None and is_compressed(content_encoding):
+        if min(limit, max(RATIO_FREE, len(raw) * MAX_RATIO)) > INLINE:
+            body = await asyncio.to_thread(decompress, raw, content_encoding, limit)
+        else:
+            body = decompress(raw, content_encoding, limit)
+    if body.startswith(UTF8_BOM) and is_json(media_type(content_type).kind):
+        body = body[len(UTF8_BOM) :]
+    return body
+
+
+def headers_for(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Headers:
+    """The headers of a request whose body was decompressed or shortened: they describe ``body``."""
+    kept = [(name, value) for name, value in headers if name not in _FRAMING and name != b"content-encoding"]
+    return [*kept, (b"content-length", str(len(body)).encode())]
+
+
+def understand(body: bytes, content_type: str | None) -> Any:
+    """A plain body as a value to inspect; None where there is nothing that text can be found in.
+
+    Raises:
+        Problem: 400 for a body that is not what it says it is.
+    """
+    if not body:
+        return None
+    declared = media_type(content_type)
+    kind = declared.kind
+    if is_json(kind):
+        if declared.charset is not None:
+            refuse_other_charset("JSON", declared.charset, body)
+        return parse_json(body)
+    if kind == "application/x-www-form-urlencoded":
+        return parse_form(body, declared.charset)
+    if kind == "multipart/form-data":
+        return parse_multipart(body, declared, content_type or "")
+    return _text_or_json(body, kind, declared.charset)
+
+
+def _text_or_json(body: bytes, kind: str, charset: str | None) -> Any:
+    """XML and plain text as one string; an undeclared body as whatever an application might take it for."""
+    refuse_other_encodings(body)
+    says_text = is_text(kind)
+    if not says_text:
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError:
+            if not looks_like_text(body):
+                return None
+        if charset is not None and charset.lower() == "binary":
+            charset = None
+    text = read_text(body, charset, wide=not says_text)
+    if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
+        try:
+            return parse_json(body)
+        except Problem as problem:
+            if problem.code in ("NESTING_TOO_DEEP", "REPEATED_MEMBER"):
+                raise
+    return text
+
+
+UTF8_BOM = b"\xef\xbb\xbf"
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type says that a body is JSON."""
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON, strictly (I-JSON, RFC 7493): UTF-8, no NaN, bounded nesting, no duplicate keys.
+
+    Of a repeated key one parser takes the first and another the last: whichever is inspected, the application may
+    act on the other. A byte order mark before the text is ignored (RFC 8259 §8.1).
+
+    Raises:
+        Problem: 400 with ``INVALID_ENCODING``, ``NESTING_TOO_DEEP``, ``REPEATED_MEMBER`` or ``INVALID_JSON``.
+    """
+    body = body.removeprefix(UTF8_BOM)
+    try:
+        value = msgspec.json.decode(body)
+        repeated = _has_repeated_member(body, value)
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            raise Problem(
+                400, "INVALID_ENCODING", f"JSON must be UTF-8; byte {wrong.start} is not. Encode the body as UTF-8."
+            ) from None
+        raise Problem(
+            400, "INVALID_JSON", f"The body is not valid JSON: {error}. Check it with a JSON parser."
+        ) from None
+    except RecursionError:
+        raise Problem(400, "NESTING_TOO_DEEP", "The JSON is nested too deeply to be read; flatten the body.") from None
+    if repeated:
+        raise Problem(
+            400, "REPEATED_MEMBER", "Duplicate key in a JSON object: each key is allowed once. Remove the repetition."
+        )
+    return value
+
+
+def _has_repeated_member(body: bytes, value: Any) -> bool:
+    """Whether the text has more members than the value that was made of it.
+
+    Each member has one colon, and the colons within strings are the same on both sides, so that counting tells, at the
+    speed of C; but for a colon that is written as an escape, where the pairs themselves are looked at.
+    """
+    if b"\\u003" not in body and body.count(b":") == msgspec.json.encode(value).count(b":"):
+        return False
+
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise _RepeatedMemberError
+
+    try:
+        json.loads(body, object_pairs_hook=unique, parse_int=len, parse_float=len)
+    except _RepeatedMemberError:
+        return True
+    return False
+
+
+class _RepeatedMemberError(Exception):
+    """Ends the search."""
+
+
+def refuse_other_encodings(body: bytes) -> None:
+    """Refuse JSON in UTF-16 or UTF-32: Python's own parser, and with it many a framework, reads it unasked.
+
+    Raises:
+        Problem: 400.
+    """
+    encoding = json.detect_encoding(body)
+    if encoding.startswith("utf-8"):
+        return
+    try:
+        json.loads(body.decode(encoding))
+    except (ValueError, RecursionError):
+        return  # nobody reads it as JSON
+    raise Problem(400, "INVALID_ENCODING", f"JSON must be UTF-8, not {encoding.upper()}; encode the body as UTF-8.")

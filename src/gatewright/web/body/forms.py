@@ -1,0 +1,258 @@
+"""Form bodies: URL-encoded and multipart fields.
+
+A form is UTF-8. A file that is text may declare another charset, in its ``Content-Type``, by a byte order mark or in an
+XML declaration; it is decoded by that for inspection. Files that are binary are not inspected.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from gatewright.web.body import UTF8_BOM, is_json, parse_json
+from gatewright.web.body.charsets import is_utf8, looks_like_text, read_text, refuse_other_charset
+from gatewright.web.body.media_type import (
+    MediaType,
+    extended_value,
+    is_text,
+    is_unambiguous,
+    media_type,
+    parameters,
+    utf8_or_latin1,
+)
+from gatewright.web.problems import Problem
+from gatewright.web.rules import SECRET_FIELDS
+
+MAX_FIELDS = 1_000
+"""Form fields and parts in one request."""
+
+CHARSET_FIELD = "_charset_"
+"""The field in which a form names its own charset (RFC 7578 §4.6, and HTML)."""
+
+
+def parse_form(body: bytes, charset: str | None) -> dict[str, Any]:
+    """The fields of an ``application/x-www-form-urlencoded`` body.
+
+    Raises:
+        Problem: 400 where it is not UTF-8, or has more than :data:`MAX_FIELDS` fields.
+    """
+    try:
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
+    except UnicodeDecodeError:
+        raise Problem(400, "INVALID_ENCODING", "A form must be UTF-8. Encode it as UTF-8.") from None
+    except ValueError:
+        raise Problem(400, "TOO_MANY_FIELDS", f"A form may have at most {MAX_FIELDS} fields.") from None
+    if charset is not None:
+        refuse_other_charset("A form", charset, pairs)
+    for name, value in pairs:
+        check_charset_field(name, value)
+    return collect(pairs)
+
+
+def check_charset_field(name: str, value: str) -> None:
+    """Refuse a form whose ``_charset_`` field says that the others are not UTF-8. Raises Problem, 400."""
+    if name.lower() == CHARSET_FIELD and value.strip() and not is_utf8(value):
+        raise Problem(
+            400, "INVALID_ENCODING", "A form must be UTF-8, but its _charset_ field names another. Encode it as UTF-8."
+        )
+
+
+def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Pairs as a mapping; a name that comes more than once keeps all its values."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            before = found[name]
+            found[name] = [*before, value] if isinstance(before, list) else [before, value]
+        else:
+            found[name] = value
+    return found
+
+
+_AS_SENT = frozenset({b"", b"7bit", b"8bit", b"binary", b"identity"})
+"""Transfer encodings in which a part is as it was sent; others are undone by some frameworks only."""
+
+_ENCODINGS = frozenset({b"content-transfer-encoding", b"content-encoding"})
+_ONCE = frozenset({b"content-disposition", b"content-type"})
+_ORDINARY_TYPE = re.compile(rb"[A-Za-z]++/[A-Za-z0-9.+-]++(?:;[ ]?charset=\"?[A-Za-z0-9-]++\"?)?")
+
+
+def parse_multipart(body: bytes, declared: MediaType, content_type: str) -> dict[str, Any]:
+    """The fields, file names, text files and part headers of a ``multipart/form-data`` body.
+
+    Args:
+        body: the whole body.
+        declared: its media type, taken apart.
+        content_type: the same as sent.
+
+    Raises:
+        Problem: 400 where two parsers might read it differently, or where text cannot be read for certain.
+    """
+    if not is_unambiguous(content_type):
+        raise _malformed()
+    boundary = declared.parameters.get("boundary")
+    if not boundary:
+        raise Problem(
+            400,
+            "INVALID_MULTIPART",
+            "The Content-Type has no boundary, which multipart requires. Let your HTTP library set it.",
+        )
+    if declared.charset is not None and not is_utf8(declared.charset):
+        raise _not_utf8("A multipart form")
+    collector = _Parts()
+    try:
+        parser = MultipartParser(boundary.encode("latin-1"), collector.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError:
+        raise _malformed() from None
+    if not collector.ended:  # some frameworks take what is there of the last part, others leave it
+        raise _malformed()
+    return collect(collector.pairs)
+
+
+def _malformed(why: str = "Malformed multipart body: it must follow RFC 7578.") -> Problem:
+    return Problem(400, "INVALID_MULTIPART", f"{why} Let your HTTP library build it.")
+
+
+def _not_utf8(what: str) -> Problem:
+    return Problem(
+        400, "INVALID_ENCODING", f"{what} must be UTF-8 (RFC 7578). Encode it as UTF-8, and declare no other charset."
+    )
+
+
+class _Parts:
+    """Collects what is to be inspected, part by part."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, Any]] = []
+        self.ended = False
+        self._count = 0
+        self._name = self._value = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._repeated: list[tuple[bytes, bytes]] = []
+        self._data: list[bytes] = []
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._add("_name", data[start:end]),
+            "on_header_value": lambda data, start, end: self._add("_value", data[start:end]),
+            "on_header_end": self._header_end,
+            "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
+            "on_part_end": self._end,
+            "on_end": self._all,
+        }
+
+    def _add(self, attribute: str, data: bytes) -> None:
+        setattr(self, attribute, getattr(self, attribute) + data)
+
+    def _begin(self) -> None:
+        self._count += 1
+        if self._count > MAX_FIELDS:
+            raise Problem(400, "TOO_MANY_FIELDS", f"A form may have at most {MAX_FIELDS} parts.")
+        self._name = self._value = b""
+        self._headers, self._repeated, self._data = {}, [], []
+
+    def _header_end(self) -> None:
+        name, value = self._name.lower(), self._value
+        self._name = self._value = b""
+        if name in _ENCODINGS and value.strip().lower() not in _AS_SENT:
+            raise _malformed("A part is encoded: parts must be sent without Content-Transfer-Encoding (RFC 7578 §4.7).")
+        if name not in self._headers:
+            self._headers[name] = value
+        elif name in _ONCE:
+            raise _malformed("A part has one header twice: Content-Disposition and Content-Type are allowed once each.")
+        else:
+            self._repeated.append((name, value))
+
+    def _all(self) -> None:
+        self.ended = True
+
+    def _end(self) -> None:
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        name = utf8_or_latin1(options.get(b"name", b""))
+        filename = options.get(b"filename")
+        if filename is not None:
+            self.pairs.append((f"{name}.filename", utf8_or_latin1(filename)))
+        self._look_at_disposition(name, disposition)
+        for header, value in [*self._headers.items(), *self._repeated]:
+            if header != b"content-disposition" and not _is_ordinary(header, value):
+                self.pairs.append((f"{name}.{header.decode('latin-1')}", utf8_or_latin1(value)))
+        declared = media_type(self._headers.get(b"content-type", b"").decode("latin-1"))
+        if declared.kind.startswith("multipart/"):
+            raise _malformed("A part is itself multipart: parts may not be nested (RFC 7578 §4.3).")
+        data = b"".join(self._data)
+        value = self._field(name, data, declared) if filename is None else _file(name, data, declared)
+        if value is not None:
+            self.pairs.append((name, value))
+
+    def _look_at_disposition(self, name: str, disposition: bytes) -> None:
+        """What a parser other than the application's may find in the header: ``filename*``, and odd spellings."""
+        header = disposition.decode("latin-1")
+        kind, semicolon, rest = header.partition(";")
+        for parameter, value in parameters(semicolon + rest).items():
+            if parameter.endswith("*"):
+                self.pairs.append((f"{name}.{parameter}", extended_value(value)))
+            elif parameter not in ("name", "filename"):
+                self.pairs.append((f"{name}.content-disposition.{parameter}", utf8_or_latin1(value.encode("latin-1"))))
+        if not is_unambiguous(header) and (kind.strip().lower() != "" or rest):
+            self.pairs.append((f"{name}.content-disposition", utf8_or_latin1(disposition)))
+
+    @staticmethod
+    def _field(name: str, data: bytes, declared: MediaType) -> Any:
+        if declared.charset is not None and not is_utf8(declared.charset):
+            raise _not_utf8(f"The field {name[:100]!r}")
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise _not_utf8(f"The field {name[:100]!r}") from None
+        check_charset_field(name, text)
+        return _json_or(text, data) if is_json(declared.kind) else text
+
+
+def _file(name: str, data: bytes, declared: MediaType) -> Any:
+    """The text of a file in every reading; None for a binary file.
+
+    A field that holds a password is not inspected, a file in its place is: hence the list.
+    """
+    says_text = is_text(declared.kind)
+    if not says_text and not _is_utf8_text(data) and not looks_like_text(data):
+        return None
+    charset = declared.charset
+    if not says_text and charset is not None and charset.lower() == "binary":
+        charset = None
+    value: Any = read_text(data, charset)
+    if is_json(declared.kind) and isinstance(value, str):
+        value = _json_or(value, data)
+    return [value] if name in SECRET_FIELDS and isinstance(value, str) else value
+
+
+def _json_or(text: str, data: bytes) -> Any:
+    """JSON as its value; as text where it is not valid, since a file may be anything."""
+    try:
+        return parse_json(data.removeprefix(UTF8_BOM))
+    except Problem:
+        return text
+
+
+def _is_utf8_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_ordinary(header: bytes, value: bytes) -> bool:
+    """Whether a part's header is one of those that every client sends."""
+    if header == b"content-type":
+        return _ORDINARY_TYPE.fullmatch(value) is not None
+    if header == b"content-length":
+        return value.isdigit()
+    return header in _ENCODINGS

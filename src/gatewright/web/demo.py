@@ -1,0 +1,287 @@
+"""The demo marketplace: a product resource behind the middleware, its store and its seed data.
+
+The demo writes its passwords and its admin's TOTP secret to a file, so it must never share a store with real accounts.
+
+Their passwords are random. They are kept in ``demo.env`` in the data directory, which only its owner may
+read, in the form a shell can source: ``. gatewright-data/demo.env``.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pyotp
+from fastapi import APIRouter, Depends, Query, Response
+
+from gatewright.encryption.key_files import write_private
+from gatewright.errors import ConfigurationError
+from gatewright.foundation import SecurityFoundation
+from gatewright.rbac import ManufacturerContext
+from gatewright.records import Record
+from gatewright.settings import Settings
+from gatewright.storage.protocol import DemoStore
+from gatewright.storage.sqlite.engine import SqliteEngine
+from gatewright.storage.tenants import PLATFORM_TENANT
+from gatewright.web.api import models
+from gatewright.web.api.models import answer, page
+from gatewright.web.dependencies import requires
+from gatewright.wiring.backends import key_database, open_store
+
+
+class DemoFoundation(SecurityFoundation):
+    """A foundation that opens a store of the demo, or claims an empty one."""
+
+    async def initialize(self) -> None:
+        """As :meth:`SecurityFoundation.initialize`; calling twice is harmless.
+
+        Raises:
+            ConfigurationError: production (code ``DEMO_IN_PRODUCTION``), or a store that the demo did not make
+                (``NOT_A_DEMO_STORE``).
+        """
+        refuse_production(self.settings.mode)
+        if self.store.durable:
+            self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            if self.key_database is not None:
+                await self.key_database.initialize()
+                await _claim(self.key_database, f"GATEWRIGHT_KEY_DATABASE={self.settings.key_database}")
+            await self.store.initialize()
+            await _claim(self.store, f"GATEWRIGHT_DATABASE={self.settings.database_path}")
+        except ConfigurationError:
+            await self.store.close()
+            if self.key_database is not None:
+                await self.key_database.close()
+            raise
+        await super().initialize()
+
+
+async def claim_stores(settings: Settings) -> None:
+    """Claim the stores of these settings for the demo.
+
+    The key store comes first: if it is refused, the store of records is not created.
+
+    Raises:
+        ConfigurationError: the demo did not make one of them (code ``NOT_A_DEMO_STORE``).
+    """
+    keys = key_database(settings)
+    if keys is not None:
+        await keys.initialize()
+        try:
+            await _claim(keys, f"GATEWRIGHT_KEY_DATABASE={settings.key_database}")
+        finally:
+            await keys.close()
+    store = open_store(settings)
+    await store.initialize()
+    try:
+        await _claim(store, f"GATEWRIGHT_DATABASE={settings.database_path}")
+    finally:
+        await store.close()
+
+
+def refuse_production(mode: str | None) -> None:
+    """Raise ConfigurationError (code ``DEMO_IN_PRODUCTION``) in production."""
+    if mode == "production":
+        raise ConfigurationError(
+            "GATEWRIGHT_MODE=production: the demo keeps its passwords in a file and never runs in production; leave out"
+            " --demo, or set GATEWRIGHT_MODE=development.",
+            code="DEMO_IN_PRODUCTION",
+            context={"setting": "GATEWRIGHT_MODE"},
+        )
+
+
+async def require_demo_store(store: DemoStore, setting: str) -> None:
+    """Raise ConfigurationError (code ``NOT_A_DEMO_STORE``) unless the demo made the store."""
+    if not await store.is_demo():
+        raise _not_ours(setting)
+
+
+async def _claim(store: DemoStore, setting: str) -> None:
+    if not await store.claim_for_demo():
+        raise _not_ours(setting)
+
+
+def _not_ours(setting: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting}: this store was not made by the demo. The demo uses only a store that it created or that is empty;"
+        " set GATEWRIGHT_DATA_DIR to a new directory, or leave out --demo.",
+        code="NOT_A_DEMO_STORE",
+        context={"setting": setting.partition("=")[0]},
+    )
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS products (
+    product_id TEXT PRIMARY KEY, manufacturer_id TEXT NOT NULL, body TEXT NOT NULL, created_at REAL NOT NULL
+) STRICT
+"""
+
+
+class Products:
+    """Products of the demo, in a file of their own: the foundation's store holds the foundation's state."""
+
+    def __init__(self, path: str) -> None:
+        self._engine = SqliteEngine(path)
+
+    async def open(self) -> None:
+        await self._engine.open(_prepare)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def add(self, manufacturer_id: str, product: dict[str, Any]) -> str:
+        """Keep a product; the id is returned once it is safe on disk."""
+        product_id = "prd_" + secrets.token_hex(8)
+        row = (product_id, manufacturer_id, msgspec.json.encode(product).decode(), time.time())
+        await self._engine.write(lambda c: c.execute("INSERT INTO products VALUES (?, ?, ?, ?)", row).rowcount)
+        return product_id
+
+    async def list(self, manufacturer_id: str, *, after: str, limit: int) -> list[dict[str, Any]]:
+        """Products of one manufacturer, by id."""
+        sql = """SELECT product_id, body FROM products WHERE manufacturer_id = ? AND product_id > ?
+                 ORDER BY product_id LIMIT ?"""
+        rows = await self._engine.read(lambda c: c.execute(sql, (manufacturer_id, after, limit)).fetchall())
+        return [{"product_id": product_id, **msgspec.json.decode(body)} for product_id, body in rows]
+
+    async def count(self, manufacturer_id: str) -> int:
+        sql = "SELECT count(*) FROM products WHERE manufacturer_id = ?"
+        return await self._engine.read(lambda c: int(c.execute(sql, (manufacturer_id,)).fetchone()[0]))
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute(_SCHEMA)
+    connection.execute("CREATE INDEX IF NOT EXISTS products_of ON products (manufacturer_id, product_id)")
+
+
+Uploader = Annotated[
+    ManufacturerContext,
+    Depends(requires("upload_products", consumes="product_uploads", inspection="block")),
+]
+Caller = Annotated[ManufacturerContext, Depends(requires(audience="every signed-in person and every API key"))]
+
+
+def router(products: Products) -> APIRouter:
+    """``/demo/products``."""
+    api = APIRouter(prefix="/demo", tags=["demo"])
+
+    @api.post("/products", status_code=201)
+    async def upload(product: models.Product, caller: Uploader) -> Response:
+        """Upload a product: permission ``upload_products``, quota ``product_uploads``, inspected in block mode."""
+        product_id = await products.add(caller.manufacturer_id, product.model_dump(exclude_none=True))
+        return answer({"product_id": product_id}, 201)
+
+    @api.get("/products")
+    async def mine(
+        caller: Caller,
+        after: Annotated[str, Query(max_length=64)] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> Response:
+        """My products, by id."""
+        found = await products.list(caller.manufacturer_id, after=after, limit=limit)
+        cursor = found[-1]["product_id"] if len(found) == limit else None
+        return answer({**page(found, cursor), "total": await products.count(caller.manufacturer_id)})
+
+    return api
+
+
+FILE_NAME = "demo.env"
+DEMO_MANUFACTURER = "mfr_demo"
+PLATFORM_ADMIN = "platform_admin"
+
+
+class DemoCredentials(Record, frozen=True, kw_only=True):
+    """What it takes to sign in as the demo's people. ``fresh``: they were made just now."""
+
+    demo_email: str
+    demo_password: str
+    admin_email: str
+    admin_password: str
+    admin_totp_secret: str
+    fresh: bool = False
+
+    def __repr__(self) -> str:
+        return "DemoCredentials(...)"
+
+
+_FIELDS = tuple(name for name in DemoCredentials.__struct_fields__ if name != "fresh")
+
+
+async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
+    """Create the demo's accounts if they are missing, and return their credentials. Existing accounts never change.
+
+    Raises:
+        ConfigurationError: the demo did not create the store (code ``NOT_A_DEMO_STORE``), or it has accounts whose
+            credentials are lost (``DEMO_INCOMPLETE``).
+    """
+    settings, store = foundation.settings, foundation.store
+    await require_demo_store(store, f"GATEWRIGHT_DATABASE={settings.database_path}")
+    path = Path(settings.data_dir) / FILE_NAME
+    there = [await store.get_manufacturer(name) is not None for name in (DEMO_MANUFACTURER, PLATFORM_TENANT)]
+    if all(there) and path.exists():
+        return read_credentials(path)
+    if any(there):
+        raise ConfigurationError(
+            f"{path}: missing or unfinished, so the demo's passwords are lost. They are random and written once, at the"
+            f" end of the first start; delete {settings.database_path} and start again.",
+            code="DEMO_INCOMPLETE",
+        )
+    demo_email, demo_password = "owner@acme-tools.example.com", _passphrase()
+    admin_email, admin_password = "admin@platform.example.com", _passphrase()
+    await foundation.auth.register_manufacturer(
+        {
+            "manufacturer_id": DEMO_MANUFACTURER,
+            "email": demo_email,
+            "password": demo_password,
+            "company_name": "Acme Tools",
+            "business_license": "BL-2024-77120",
+            "tax_id": "12-3456789",
+            "website": "https://acme-tools.example.com",
+            "phone": "+1 202 456 1111",
+        }
+    )
+    made = DemoCredentials(
+        demo_email=demo_email,
+        demo_password=demo_password,
+        admin_email=admin_email,
+        admin_password=admin_password,
+        admin_totp_secret=await create_admin(foundation, admin_email, admin_password),
+        fresh=True,
+    )
+    _keep(path, made)
+    return made
+
+
+async def create_admin(foundation: SecurityFoundation, email: str, password: str) -> str:
+    """Make the platform's first admin, with a second factor from the start; its TOTP secret in Base32.
+
+    Raises:
+        DuplicateAccountError: the platform's tenant or the address is there already.
+    """
+    made = await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
+    enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT, account_id=made.account_id)
+    # The code of the step before is within tolerance, and leaves the present one for the first sign-in.
+    before = foundation.clock.timestamp() - 30
+    code = pyotp.TOTP(enrolment.secret).at(int(before))
+    await foundation.auth.confirm_mfa(PLATFORM_TENANT, code, account_id=made.account_id)
+    return enrolment.secret
+
+
+def _passphrase() -> str:
+    return "-".join(secrets.token_hex(3) for _ in range(4))
+
+
+def read_credentials(path: Path) -> DemoCredentials:
+    """The credentials in a ``demo.env``."""
+    pairs = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    known = {name: pairs[name.upper()].strip("'") for name in _FIELDS}
+    return msgspec.convert(known, DemoCredentials)
+
+
+def _keep(path: Path, credentials: DemoCredentials) -> None:
+    text = "".join(f"{name.upper()}='{credentials[name]}'\n" for name in _FIELDS)
+    path.unlink(missing_ok=True)  # of a store that is gone
+    write_private(path, text)
