@@ -7,7 +7,7 @@ import time
 
 from tests.threats.engine.shapes import HOSTILE
 
-from gatewright.threats.engine import DetectionEngine
+from gatewright.threats import DetectionEngine
 
 SIZES = [1_024 << power for power in range(10)]
 GROWTH_ALLOWED = 2.0

@@ -10,12 +10,8 @@ from typing import Any, NamedTuple
 from gatewright.clock import ManualClock
 from gatewright.errors import ValidationError
 from gatewright.events import NullSink
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.learner import Learner
-from gatewright.threats.model.corpus import Row
-from gatewright.threats.types import CORPUS_CATEGORIES
-from gatewright.threats.validator import ManufacturerSecurityValidator
+from gatewright.storage import SqliteStore
+from gatewright.threats import CORPUS_CATEGORIES, DetectionEngine, Learner, ManufacturerSecurityValidator, Row
 
 LIES = 150
 DAYS = 6

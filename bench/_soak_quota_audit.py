@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench._soak_quota_worker import LIMITS, Round, SwiftClock
-from gatewright.rbac.billing_periods import month_start, next_month_start
+from gatewright.rbac import month_start, next_month_start
 from gatewright.records import Record
 
 NEVER = 2**63

@@ -17,9 +17,7 @@ from datetime import UTC, datetime, timedelta
 from gatewright.policy import Policy, parse_policy
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
 from gatewright.records import Record
-from gatewright.storage.cache.invalidation import RedisInvalidation
-from gatewright.storage.cache.redis import RedisCache
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import RedisCache, RedisInvalidation, SqliteStore
 
 RESOURCE = "api_calls"
 LIMITS = {"free": 3_000, "professional": 6_000}

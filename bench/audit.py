@@ -18,10 +18,8 @@ import time
 from pathlib import Path
 
 from gatewright.events import SecurityEvent, event
-from gatewright.monitoring import SecurityMonitor
-from gatewright.monitoring.audit_encoding import entry_of
-from gatewright.monitoring.binding import HeadBinder
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.monitoring import HeadBinder, SecurityMonitor, entry_of
+from gatewright.storage import SqliteStore
 
 EVENTS = 40_000
 ROUNDS = 5

@@ -18,8 +18,7 @@ import libinjection
 
 from bench._linear import linear
 from bench._modsecurity import ModSecurity, modsecurity
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.walk import Walk
+from gatewright.threats import DetectionEngine, Walk
 
 PROSE = (
     'Oak shelf with three brackets, waxed by hand; size 90 x 24 x 3 cm (35" x 9"). Ships in 5-7 days from Lyon. '

@@ -18,16 +18,33 @@ import libinjection
 import numpy as np
 from scipy import sparse
 
-from gatewright.threats.decision import DEFAULT_THRESHOLDS, probability
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.matching import make_matcher
-from gatewright.threats.model.augmentation import diluted_rows
-from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
-from gatewright.threats.model.cross_validation import FOLDS, folds_of, kind_of, seen_without
-from gatewright.threats.model.linear import LinearModel
-from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, screened, teaching
-from gatewright.threats.rules import RuleSet, load_rules
-from gatewright.threats.walk import Walk
+from gatewright.threats import (
+    DEFAULT_THRESHOLDS,
+    FOLDS,
+    DetectionEngine,
+    LinearModel,
+    Row,
+    RuleSet,
+    Walk,
+    Windows,
+    carries_attack,
+    diluted_rows,
+    encode,
+    fit,
+    folds_of,
+    grammar_rows,
+    kind_heads,
+    kind_of,
+    load_rules,
+    make_matcher,
+    pack,
+    probability,
+    screened,
+    seen_without,
+    teaching,
+    weights_of,
+)
+from gatewright.threats.model.corpus import read_corpus
 
 CORPUS = Path("/work/shared/threat-corpus")
 REPORT = Path("docs/detector-report.md")

@@ -22,7 +22,7 @@ import msgspec
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption import ManufacturerEncryptionManager
 
 OWNER = "mfr_0001"
 RECORD = {

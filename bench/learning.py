@@ -31,20 +31,34 @@ from bench._poisoning import KINDS, poison
 from bench.detector_report import CORPUS
 from gatewright.clock import SystemClock
 from gatewright.events import NullSink
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.threats.engine import DetectionEngine
+from gatewright.storage import SqliteStore
+from gatewright.threats import (
+    CORPUS_CATEGORIES,
+    DetectionEngine,
+    Learner,
+    LinearModel,
+    ManufacturerSecurityValidator,
+    Matcher,
+    ReferenceRow,
+    Row,
+    RuleSet,
+    Windows,
+    carries_attack,
+    diluted_rows,
+    encode,
+    fit,
+    fold_of,
+    grammar_rows,
+    kind_heads,
+    load_reference,
+    load_rules,
+    make_matcher,
+    pack,
+    teaching,
+    weights_of,
+)
 from gatewright.threats.learning import candidate
-from gatewright.threats.learning.learner import Learner
-from gatewright.threats.learning.regression_gate import ReferenceRow, load_reference
-from gatewright.threats.matching import Matcher, make_matcher
-from gatewright.threats.model.augmentation import diluted_rows
-from gatewright.threats.model.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
-from gatewright.threats.model.cross_validation import fold_of
-from gatewright.threats.model.linear import LinearModel
-from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, teaching
-from gatewright.threats.rules import RuleSet, load_rules
-from gatewright.threats.types import CORPUS_CATEGORIES
-from gatewright.threats.validator import ManufacturerSecurityValidator
+from gatewright.threats.model.corpus import read_corpus
 
 CATEGORIES = ("ssti", "nosqli", "ldap", "crlf", "ssrf", "xxe", "proto", "rce", "cmdi", "jndi")
 REPORT = Path("reports/learning.json")

@@ -17,8 +17,7 @@ import cedarpy
 
 from gatewright.policy import load_policy
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
+from gatewright.storage import SqliteStore, StoredAccount, StoredManufacturer
 
 TENANTS = 100
 ROUNDS = 5

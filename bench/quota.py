@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 
 TASKS, EACH, ROUNDS = 64, 60, 5
 TARGET = 8.0

@@ -18,9 +18,7 @@ from typing import Any
 from bench._redis_server import redis_server
 from gatewright.policy import parse_policy
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
-from gatewright.storage.cache.invalidation import RedisInvalidation
-from gatewright.storage.cache.redis import RedisCache
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import RedisCache, RedisInvalidation, SqliteStore
 
 PROCESSES, TASKS, EACH, ROUNDS = 4, 50, 100, 3
 LIMIT = 19_900

@@ -17,11 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher
 
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AccessOptions, AuthOptions
-from gatewright.auth.passwords import Argon2Parameters
+from gatewright.auth import AccessOptions, Argon2Parameters, AuthOptions, ManufacturerAuthManager
 from gatewright.errors import InvalidCredentialsError
-from gatewright.storage.attempts import AttemptPolicy
+from gatewright.storage import AttemptPolicy
 
 ATTEMPTS = 1_000
 LOGINS = 50

@@ -25,12 +25,9 @@ from bench._redis_server import redis_server
 from bench._soak_quota_audit import NEVER, Audit, read_journal
 from bench._soak_quota_worker import EPOCH, RESOURCE, Round, SwiftClock, policy_of, work
 from gatewright.clock import ManualClock
-from gatewright.rbac import ManufacturerRBACManager
-from gatewright.rbac.billing_periods import next_month_start
+from gatewright.rbac import ManufacturerRBACManager, next_month_start
 from gatewright.records import Record
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
-from gatewright.storage.usage import UsageTake
+from gatewright.storage import SqliteStore, StoredAccount, StoredManufacturer, UsageTake
 
 DAY = 86_400
 PROCESSES = 4

@@ -13,7 +13,7 @@ import time
 
 import jwt
 
-from gatewright.auth.manager import ManufacturerAuthManager
+from gatewright.auth import ManufacturerAuthManager
 
 TOKENS = 2_000
 ROUNDS = 15

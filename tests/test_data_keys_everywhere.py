@@ -25,7 +25,7 @@ from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
-from gatewright.web.service import create_app
+from gatewright.web import create_app
 
 PASSWORD = "gravel-otter-lantern-4471"
 KEYS = {"secret_key": "8f1c03b7a955e2d64f21" * 4, "encryption_key": "51aac7d20e9fb34618ac" * 4}
@@ -34,14 +34,14 @@ TELL_OF_KEYS = {"key_generations", "data_keys", "reencryptions", "audit_entries"
 
 ENCRYPTS_UNDER_DATA_KEYS = {
     "encryption/profiles.py",  # the source ``profiles``
-    "web/repeats.py",  # the source ``kept answers``
+    "web/idempotency.py",  # the source ``kept answers``
 }
 ENCRYPTS_OTHERWISE = {
-    "auth/access.py",  # TOTP secrets, registrations that wait: boxes under the secret key
-    "auth/mfa/factors.py",  # opens and seals TOTP secrets in such a box
-    "auth/refresh.py",  # the successor, under the token that was presented
+    "auth/services.py",  # TOTP secrets, registrations that wait: boxes under the secret key
+    "auth/mfa/verifier.py",  # opens and seals TOTP secrets in such a box
+    "auth/sessions/refresh.py",  # the successor, under the token that was presented
     "auth/registration.py",  # a registration that waits; profiles of a manager that is built alone
-    "auth/tokens/keyring.py",  # signing keys: a box under the secret key
+    "auth/tokens/signing_keys.py",  # signing keys: a box under the secret key
 }
 SEALING_CALLS = {"encrypt_manufacturer_data", "encrypt_stream", "seal_record", "reencrypt_manufacturer_data"}
 CIPHERS = {"SecretBox", "AESGCM", "ChaCha20Poly1305", "Fernet", "Cipher"}
@@ -150,7 +150,7 @@ def test_every_use_of_encryption_is_known() -> None:
         tree = ast.parse(path.read_text("utf-8"))
         called = {n.func.attr for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
         imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
-        if called & SEALING_CALLS and name not in ("encryption/keycalls.py", "encryption/reencryption.py"):
+        if called & SEALING_CALLS and name not in ("encryption/key_lifecycle.py", "encryption/reencryption.py"):
             under_data_keys.add(name)
         if imported & CIPHERS and not name.startswith("encryption/"):
             otherwise.add(name)

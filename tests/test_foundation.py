@@ -12,7 +12,7 @@ from gatewright.auth import ClientInfo
 from gatewright.errors import ConfigurationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.settings import Settings
-from gatewright.wiring.posture_facts import PostureFacts
+from gatewright.wiring import PostureFacts
 
 QUICK = {"argon2_memory_kib": 8, "argon2_time_cost": 1}
 OWNER = {"email": "a@example.com", "password": "gravel-otter-lantern-4471", "company_name": "Alder Works"}

@@ -16,7 +16,7 @@ import httpx
 import pyotp
 import pytest
 
-from gatewright.web.demo import read_credentials
+from gatewright.web import read_credentials
 from tests.support.outbox import message_for
 from tests.support.server import DemoServer
 

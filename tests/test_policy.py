@@ -12,7 +12,7 @@ import pytest
 from gatewright.errors import ConfigurationError
 from gatewright.inspection_policy import ThreatName, steps_of
 from gatewright.policy import load_policy, parse_policy
-from gatewright.threats.types import ThreatType
+from gatewright.threats import ThreatType
 
 TEXT = resources.files("gatewright").joinpath("policy.toml").read_text("utf-8")
 

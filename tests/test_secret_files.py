@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.cli.checks.machine import check_files
-from gatewright.encryption.key_files import NAMES, make_keys, make_private_directory, with_keys, write_private
+from gatewright.encryption import NAMES, make_keys, make_private_directory, with_keys, write_private
 from gatewright.errors import ConfigurationError
 from gatewright.settings import Settings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from gatewright.auth.passwords.policy import FIRST_TRIED
+from gatewright.auth import FIRST_TRIED
 
 TARGET = Path(__file__).parent.parent / "src/gatewright/auth/passwords/data/common_passwords.txt.xz"
 SHORTEST = 8

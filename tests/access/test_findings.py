@@ -18,7 +18,7 @@ from gatewright.errors import (
     ValidationError,
 )
 from gatewright.policy import parse_policy
-from gatewright.storage.tenants import PLATFORM_TENANT
+from gatewright.storage import PLATFORM_TENANT
 from tests.access.world import PASSWORD, World, opened, policy
 from tests.support.waiting import eventually
 

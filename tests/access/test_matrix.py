@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from gatewright import ManualClock, SecurityFoundation, Settings
-from gatewright.web import create_app
-from gatewright.web.access import EXTENSION, declarations
+from gatewright.web import EXTENSION, create_app, declarations
 from tests.access.table import ANYBODY, CALLERS, CALLS, OPEN, REACHED, Call, Caller, expected
 from tests.access.world import PASSWORD, World, opened
 
@@ -131,7 +130,7 @@ async def test_a_route_without_a_declaration_does_not_start(tmp_path: Path) -> N
     from fastapi import FastAPI
 
     from gatewright.errors import ConfigurationError
-    from gatewright.web.access import document
+    from gatewright.web import document
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 

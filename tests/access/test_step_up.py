@@ -13,7 +13,7 @@ import pytest
 from gatewright import ManualClock
 from gatewright.errors import AuthorizationError
 from gatewright.notify import MemoryNotifier
-from gatewright.storage.tenants import PLATFORM_TENANT
+from gatewright.storage import PLATFORM_TENANT
 from tests.access.world import PASSWORD, World, opened
 from tests.auth.authenticator import SoftAuthenticator
 

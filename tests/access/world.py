@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from gatewright import ManualClock, SecurityFoundation, Settings
 from gatewright.notify import MemoryNotifier
 from gatewright.policy import Policy, parse_policy
-from gatewright.storage.tenants import PLATFORM_TENANT
+from gatewright.storage import PLATFORM_TENANT
 from gatewright.web import create_app
 
 PASSWORD = "gravel-otter-lantern-4471"

@@ -13,8 +13,7 @@ import pytest
 from joserfc.jwk import ECKey
 from joserfc.jws import serialize_compact
 
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.tokens.jws import encode_segment
+from gatewright.auth import ManufacturerAuthManager, encode_segment
 from gatewright.errors import InvalidTokenError, TokenExpiredError
 from tests.auth.identity import ACME, SECRET
 

@@ -15,8 +15,7 @@ import pyotp
 import pytest
 from fastapi import FastAPI, Request
 
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AccessOptions, AuthOptions
+from gatewright.auth import AccessOptions, AuthOptions, ManufacturerAuthManager
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AccountLockedError,
@@ -28,7 +27,7 @@ from gatewright.errors import (
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
-from gatewright.web.service import create_app, install
+from gatewright.web import create_app, install
 from tests.auth.access import CHEAP
 from tests.support.waiting import eventually
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import pyotp
 
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AccessOptions, AuthOptions
-from gatewright.auth.passwords import Argon2Parameters
-from gatewright.auth.records import MFAEnrolment
-from gatewright.auth.services import Partners
+from gatewright.auth import (
+    AccessOptions,
+    Argon2Parameters,
+    AuthOptions,
+    ManufacturerAuthManager,
+    MFAEnrolment,
+    Partners,
+)
 from gatewright.clock import ManualClock
 from gatewright.controls import Controls
 from gatewright.events import ListSink

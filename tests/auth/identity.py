@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from gatewright.auth import ClientInfo
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.records import AuthResult, Factor
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
+from gatewright.auth import AuthResult, ClientInfo, Factor, ManufacturerAuthManager
+from gatewright.storage import StoredAccount, StoredManufacturer
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"

@@ -16,8 +16,7 @@ import msgspec
 import pyotp
 import pytest
 
-from gatewright.auth import ClientInfo
-from gatewright.auth.manager import ManufacturerAuthManager
+from gatewright.auth import ClientInfo, ManufacturerAuthManager
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthorizationError,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.business import KnownNames, risk_level, security_score, validate_business_data
-from gatewright.business.countries import country_code
+from gatewright.business import KnownNames, country_code, risk_level, security_score, validate_business_data
 from gatewright.errors import FieldError, ValidationError
 
 CLEAN = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.cli.main import main
-from gatewright.storage.merkle import Growth, leaf_hash
+from gatewright.storage import Growth, leaf_hash
 from tests.cli.conftest import Command
 
 

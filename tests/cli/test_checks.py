@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.cli.checks import machine, settings
+from gatewright.cli.checks import machine, settings as settings_checks
 from gatewright.settings import Settings
 
 TEXT = resources.files("gatewright").joinpath("policy.toml").read_text("utf-8")
@@ -26,7 +26,7 @@ def _statuses(checks: object) -> list[str]:
 
 
 def test_good_keys(tmp_path: Path) -> None:
-    assert _statuses(settings.check_keys(_settings(tmp_path))) == ["ok"]
+    assert _statuses(settings_checks.check_keys(_settings(tmp_path))) == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -40,42 +40,42 @@ def test_good_keys(tmp_path: Path) -> None:
 )
 def test_bad_keys_are_findings_without_the_key(tmp_path: Path, values: dict[str, object], word: str) -> None:
     settings = _settings(tmp_path, **values)
-    found = [c for c in settings.check_keys(settings) if c.status == "finding"]
+    found = [c for c in settings_checks.check_keys(settings) if c.status == "finding"]
     assert [word in c.detail for c in found] == [True]
     assert found[0].remedy
     assert "0123456789abcdef" not in str(found)
 
 
 def test_weak_settings_are_findings(tmp_path: Path) -> None:
-    found = settings.check_settings(_settings(tmp_path, debug=True, cookie_secure=False, inspection_mode="shadow"))
+    found = settings_checks.check_settings(_settings(tmp_path, debug=True, cookie_secure=False, inspection_mode="shadow"))
     assert sorted(_statuses(found)) == ["finding", "finding", "note", "note"]
 
 
 def test_production_settings(tmp_path: Path) -> None:
     settings = _settings(tmp_path, mode="production", public_url="https://gw.example", notifier="smtp")
-    assert _statuses(settings.check_settings(settings)) == ["ok"]
+    assert _statuses(settings_checks.check_settings(settings)) == ["ok"]
     mute = _settings(tmp_path, mode="production", public_url="https://gw.example")
-    assert "finding" in _statuses(settings.check_settings(mute))
+    assert "finding" in _statuses(settings_checks.check_settings(mute))
 
 
 def test_a_bad_policy_is_a_finding_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('default_tier = "gold"\n[permissions]\n[tiers.free]\n')
-    (found,) = settings.check_policy(_settings(tmp_path, policy_file=path))
+    (found,) = settings_checks.check_policy(_settings(tmp_path, policy_file=path))
     assert found.status == "finding"
     assert "policy.toml:1" in found.detail
-    assert [check.status for check in settings.check_policy(_settings(tmp_path))] == ["ok"]
+    assert [check.status for check in settings_checks.check_policy(_settings(tmp_path))] == ["ok"]
 
 
 def test_attacks_that_are_not_refused_are_to_know(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(TEXT.replace('mode = "block"', 'mode = "shadow"'))
     by_policy = _settings(tmp_path, policy_file=path)
-    assert _statuses(settings.check_policy(by_policy)) == ["ok", "note"]
-    assert not any("attacks are not refused" in check.detail for check in settings.check_settings(by_policy))
+    assert _statuses(settings_checks.check_policy(by_policy)) == ["ok", "note"]
+    assert not any("attacks are not refused" in check.detail for check in settings_checks.check_settings(by_policy))
     by_setting = _settings(tmp_path, policy_file=path, inspection_mode="off")
-    assert any("in mode off" in check.detail for check in settings.check_settings(by_setting))
-    assert _statuses(settings.check_policy(by_setting)) == ["ok"]
+    assert any("in mode off" in check.detail for check in settings_checks.check_settings(by_setting))
+    assert _statuses(settings_checks.check_policy(by_setting)) == ["ok"]
 
 
 def test_exclusions_that_ended_or_soon_will_are_named(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ until = 2030-0{month}-15
 """
     entries = [entry.format(name=name, month=month) for name, month in (("old", 1), ("soon", 2), ("later", 3))]
     path.write_text(TEXT + "".join(entries))
-    found = list(settings.check_policy(_settings(tmp_path, policy_file=path), datetime(2030, 2, 10, tzinfo=UTC)))
+    found = list(settings_checks.check_policy(_settings(tmp_path, policy_file=path), datetime(2030, 2, 10, tzinfo=UTC)))
     assert [check.status for check in found] == ["ok", "finding", "note"]
     assert "$.old (xss), by anna until 2030-01-15: cleaned by the shop" in found[1].detail
     assert "$.soon" in found[2].detail

@@ -16,7 +16,7 @@ import pytest
 
 from gatewright.cli.bootstrap import opened
 from gatewright.cli.main import main
-from gatewright.encryption.reencryption import ListSource
+from gatewright.encryption import ListSource
 from gatewright.errors import DecryptionError
 from tests.cli.conftest import Command
 

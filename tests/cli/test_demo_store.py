@@ -18,9 +18,8 @@ from gatewright.errors import ConfigurationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.settings import Settings
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import PLATFORM_TENANT
-from gatewright.web.demo import DemoFoundation, create_admin, read_credentials, seed_demo
+from gatewright.storage import PLATFORM_TENANT, SqliteStore
+from gatewright.web import DemoFoundation, create_admin, read_credentials, seed_demo
 from tests.cli.conftest import Command
 
 QUICK = {"argon2_memory_kib": 64, "argon2_time_cost": 1}

@@ -18,11 +18,8 @@ import numpy as np
 import pytest
 
 from gatewright.cli.main import main
-from gatewright.storage.feedback import StoredModelVersion
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.threats.learning.fit import Correction, encode_correction
-from gatewright.threats.model.features import columns, windows
-from gatewright.threats.model.linear import LinearModel
+from gatewright.storage import SqliteStore, StoredModelVersion
+from gatewright.threats import Correction, LinearModel, columns, encode_correction, windows
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("place")

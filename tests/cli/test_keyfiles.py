@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.cli.keys import prepare_new_root
-from gatewright.encryption.key_files import NAMES, make_keys
+from gatewright.encryption import NAMES, make_keys
 from gatewright.errors import ConfigurationError
 
 

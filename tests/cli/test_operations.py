@@ -18,7 +18,7 @@ from gatewright.cli.bootstrap import opened
 from gatewright.cli.main import main
 from gatewright.cli.usage import bar
 from gatewright.clock import ManualClock
-from gatewright.encryption.key_files import NAMES
+from gatewright.encryption import NAMES
 from gatewright.monitoring import InclusionProof, check_inclusion_proof
 from gatewright.rbac import ManufacturerRBACManager
 from tests.cli.conftest import Command

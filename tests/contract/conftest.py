@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -6,19 +6,20 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from gatewright.storage.audit import (
+from gatewright.storage import (
+    EMPTY_ROOT,
     AuditBinding,
     AuditBody,
     AuditFields,
     AuditQuery,
+    Growth,
+    Store,
     StoredAuditEntry,
     StoredCheckpoint,
     decode_body,
     encode_body,
     stored_entry,
 )
-from gatewright.storage.merkle import EMPTY_ROOT, Growth
-from gatewright.storage.protocol import Store
 
 
 def entry(number: int, **fields: Any) -> StoredAuditEntry:

@@ -8,10 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gatewright.storage.attempts import Rate
-from gatewright.storage.cache import Cache
-from gatewright.storage.cache.memory import MemoryCache
-from gatewright.storage.cache.redis import RedisCache
+from gatewright.storage import Cache, MemoryCache, Rate, RedisCache
 from tests.support.redis import RedisServer, redis_session  # noqa: F401 - a fixture
 
 RATE = Rate(limit=5, period=60.0)

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.storage.attempts import OneTimeSecret
-from gatewright.storage.protocol import Store
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
+from gatewright.storage import OneTimeSecret, SqliteStore, Store, StoredAccount, StoredManufacturer
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

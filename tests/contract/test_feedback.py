@@ -8,8 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gatewright.storage.feedback import StoredFeedback, StoredModelVersion
-from gatewright.storage.protocol import Store
+from gatewright.storage import Store, StoredFeedback, StoredModelVersion
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=1)

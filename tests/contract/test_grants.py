@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gatewright.storage.protocol import Store
-from gatewright.storage.tenants import PermissionViolation, StoredGrant
+from gatewright.storage import PermissionViolation, Store, StoredGrant
 from tests.contract.test_tenants import account, manufacturer
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

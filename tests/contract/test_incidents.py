@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gatewright.controls import Measure, MeasureKind
-from gatewright.storage.audit import TIMELINE_LIMIT, StoredIncident, StoredProposal
-from gatewright.storage.protocol import Store
+from gatewright.storage import TIMELINE_LIMIT, Store, StoredIncident, StoredProposal
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gatewright.errors import KeyUnavailableError
-from gatewright.storage.keys import (
+from gatewright.storage import (
     KEYS_TOPIC,
     KeyStore,
     Rewrapping,

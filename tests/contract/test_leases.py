@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from gatewright.storage.protocol import Store
-from gatewright.storage.usage import Leased, Slice
+from gatewright.storage import Leased, Slice, Store
 from tests.contract.test_usage import NOW, take
 
 UNTIL = NOW + timedelta(seconds=30)

@@ -9,9 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from gatewright.errors import DuplicateAccountError, ValidationError
-from gatewright.storage.protocol import Store
-from gatewright.storage.tenants import StoredInvitation
-from gatewright.storage.usage import StoredAdjustment
+from gatewright.storage import Store, StoredAdjustment, StoredInvitation
 from tests.contract.test_tenants import account, manufacturer
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.storage.protocol import Store
-from gatewright.storage.sessions import RefreshOutcome, RefreshResult, RefreshRotation, StoredSession
+from gatewright.storage import RefreshOutcome, RefreshResult, RefreshRotation, Store, StoredSession
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

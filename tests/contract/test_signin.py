@@ -9,9 +9,18 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.storage.attempts import AttemptPolicy, DoorState, OneTimeSecret, reserve, settle
-from gatewright.storage.credentials import StoredApiKey, StoredDevice, StoredPasskey, StoredTotp
-from gatewright.storage.protocol import Store
+from gatewright.storage import (
+    AttemptPolicy,
+    DoorState,
+    OneTimeSecret,
+    Store,
+    StoredApiKey,
+    StoredDevice,
+    StoredPasskey,
+    StoredTotp,
+    reserve,
+    settle,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOUR = timedelta(hours=1)

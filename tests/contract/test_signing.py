@@ -6,8 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gatewright.storage.keys import Revocation, StoredSigningKey
-from gatewright.storage.protocol import Store
+from gatewright.storage import Revocation, Store, StoredSigningKey
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gatewright.errors import DuplicateAccountError
-from gatewright.storage.protocol import Store
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
+from gatewright.storage import Store, StoredAccount, StoredManufacturer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gatewright.storage.attempts import Rate
-from gatewright.storage.protocol import Store
+from gatewright.storage import Rate, Store
 
 RATE = Rate(limit=5, period=60.0)
 

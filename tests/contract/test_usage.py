@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from gatewright.storage.protocol import Store
-from gatewright.storage.usage import UsageTake
+from gatewright.storage import Store, UsageTake
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DAY = int(datetime(2026, 3, 10, tzinfo=UTC).timestamp())

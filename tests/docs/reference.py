@@ -155,8 +155,7 @@ def _default(value: Any) -> str:
 def http() -> str:
     """Every call that the service describes, with what the middleware asks of it."""
     from gatewright import SecurityFoundation, Settings
-    from gatewright.web import create_app
-    from gatewright.web.access import EXTENSION
+    from gatewright.web import EXTENSION, create_app
 
     app = create_app(SecurityFoundation(Settings(database=":memory:")), demo=True)
     rows = []

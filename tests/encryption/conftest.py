@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gatewright.clock import ManualClock
-from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption import ManufacturerEncryptionManager
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.encryption.killing import ROOT
 
 __all__ = ["ROOT"]

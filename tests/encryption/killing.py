@@ -19,10 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.records import Envelope
-from gatewright.encryption.reencryption import SourceRecord
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.encryption import Envelope, ManufacturerEncryptionManager, SourceRecord
+from gatewright.storage import SqliteStore
 
 Manager = ManufacturerEncryptionManager
 ROOT = bytes(range(32))

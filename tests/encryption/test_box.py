@@ -8,7 +8,7 @@ import pickle
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.encryption.secretbox import SecretBox, derive_key
+from gatewright.encryption import SecretBox, derive_key
 from gatewright.errors import DecryptionError
 
 KEY = bytes(range(32))

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given, strategies as st
 
+from gatewright.encryption import codec
 from gatewright.errors import DecryptionError
 
 ALPHABET = string.ascii_letters + string.digits + "+/"

@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.encryption.classification import MOST_FIELDS, class_of_name, class_of_text, classify, luhn
-from gatewright.encryption.codec import is_plain
-from gatewright.encryption.field_scan import survey
-from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption import (
+    MOST_FIELDS,
+    ManufacturerEncryptionManager,
+    class_of_name,
+    class_of_text,
+    classify,
+    is_plain,
+    luhn,
+    survey,
+)
 from tests.encryption.conftest import ROOT
 
 NAMES = {

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from gatewright.clock import ManualClock
-from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.providers import EnvironmentProvider, FileProvider
-from gatewright.encryption.records import ComplianceFinding, ComplianceReport
+from gatewright.encryption import (
+    ComplianceFinding,
+    ComplianceReport,
+    EnvironmentProvider,
+    FileProvider,
+    ManufacturerEncryptionManager,
+)
 from gatewright.errors import StorageError
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.encryption.conftest import ROOT
 from tests.encryption.test_keys import NEW_ROOT, BreaksDown
 

@@ -16,10 +16,16 @@ from cryptography.fernet import Fernet
 from hypothesis import given, settings
 
 from gatewright.clock import ManualClock
-from gatewright.encryption import sealing
-from gatewright.encryption.envelope import CHUNK_BYTES, PREFIX_CHARACTERS, new_subkey
-from gatewright.encryption.fields import EncryptedField, FieldRule, FieldRules
-from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption import (
+    CHUNK_BYTES,
+    PREFIX_CHARACTERS,
+    EncryptedField,
+    FieldRule,
+    FieldRules,
+    ManufacturerEncryptionManager,
+    new_subkey,
+    sealing,
+)
 from gatewright.errors import (
     ConfigurationError,
     DecryptionError,

@@ -9,8 +9,7 @@ import msgspec
 import pydantic
 import pytest
 
-from gatewright.encryption.fields import EncryptedField, FieldRule, FieldRules
-from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption import EncryptedField, FieldRule, FieldRules, ManufacturerEncryptionManager
 from gatewright.errors import ConfigurationError, DecryptionError, InsufficientPermissionsError
 
 Manager = ManufacturerEncryptionManager

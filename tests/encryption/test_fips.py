@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gatewright.encryption.compliance import fips_enforced, fips_sentence
+from gatewright.encryption import fips_enforced, fips_sentence
 
 DEMANDED = """openssl_conf = init
 [init]

@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from gatewright.encryption.codec import serialise
-from gatewright.encryption.envelope import CHUNK_BYTES
-from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption import CHUNK_BYTES, ManufacturerEncryptionManager, serialise
 
 FORMAT = json.loads((Path(__file__).parent.parent / "vectors" / "envelope-2.0.json").read_text())
 CIPHERS: dict[int, tuple[str, Any]] = {1: ("AES-256-GCM", AESGCM), 2: ("ChaCha20-Poly1305", ChaCha20Poly1305)}

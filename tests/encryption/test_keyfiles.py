@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.encryption.key_files import NAMES, make_keys, with_keys, write_private
+from gatewright.encryption import NAMES, make_keys, with_keys, write_private
 from gatewright.errors import ConfigurationError
 from gatewright.settings import Settings, key_bytes
 

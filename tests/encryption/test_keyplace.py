@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
-from gatewright.encryption.key_store_separation import check_key_place, move_keys
-from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.profiles import Profiles
+from gatewright.encryption import ManufacturerEncryptionManager, Profiles, check_key_place, move_keys
 from gatewright.errors import DecryptionError, KeyUnavailableError
-from gatewright.storage.keys import StoredKeys
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
+from gatewright.storage import SqliteStore, StoredAccount, StoredKeys, StoredManufacturer
 from tests.encryption.conftest import ROOT
 
 Manager = ManufacturerEncryptionManager

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from gatewright.clock import ManualClock
-from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.root import RootKey
+from gatewright.encryption import ManufacturerEncryptionManager, RootKey
 from gatewright.errors import (
     ConfigurationError,
     DecryptionError,
@@ -22,8 +21,7 @@ from gatewright.errors import (
     StorageError,
 )
 from gatewright.events import ListSink
-from gatewright.storage.keys import StoredKeyGeneration
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore, StoredKeyGeneration
 from tests.encryption.conftest import ROOT
 
 Manager = ManufacturerEncryptionManager

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.masking import mask, mask_value
+from gatewright.encryption import ManufacturerEncryptionManager, mask, mask_value
 from gatewright.errors import FieldError
 from tests.encryption.test_serialisation import VALUES
 

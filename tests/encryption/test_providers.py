@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.encryption.providers import (
+from gatewright.encryption import (
     DirectoryProvider,
     EnvironmentProvider,
     FileProvider,

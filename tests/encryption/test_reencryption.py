@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from gatewright.clock import ManualClock
-from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.records import Envelope, ReencryptionReport
-from gatewright.encryption.reencryption import ListSource, Reencryption
+from gatewright.encryption import Envelope, ListSource, ManufacturerEncryptionManager, Reencryption, ReencryptionReport
 from gatewright.errors import DecryptionError, KeyUnavailableError, ValidationError
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.encryption.conftest import ROOT
 from tests.encryption.killing import filled, killed_processes, killed_tasks
 

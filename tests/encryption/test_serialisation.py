@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.encryption.codec import MAXIMUM_DEPTH, deserialise, serialise
+from gatewright.encryption import MAXIMUM_DEPTH, deserialise, serialise
 from gatewright.errors import DecryptionError, ValidationError
 
 OFFSETS = st.builds(dt.timezone, st.integers(-1439, 1439).map(lambda m: dt.timedelta(minutes=m)))

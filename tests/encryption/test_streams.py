@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.encryption.envelope import CHUNK_BYTES
-from gatewright.encryption.manager import ManufacturerEncryptionManager
+from gatewright.encryption import CHUNK_BYTES, ManufacturerEncryptionManager
 from gatewright.errors import DecryptionError, InsufficientPermissionsError
 from tests.encryption.conftest import ROOT
 

@@ -12,10 +12,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gatewright.encryption.codec import deserialise, to_base64
-from gatewright.encryption.envelope import Algorithm, Subkey, known_subkey
-from gatewright.encryption.manager import ManufacturerEncryptionManager
-from gatewright.encryption.root import RootKey
+from gatewright.encryption import (
+    Algorithm,
+    ManufacturerEncryptionManager,
+    RootKey,
+    Subkey,
+    deserialise,
+    known_subkey,
+    to_base64,
+)
 from gatewright.errors import DecryptionError
 
 VECTORS = Path(__file__).parent.parent / "vectors"

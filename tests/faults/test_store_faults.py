@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from gatewright.foundation import SecurityFoundation
 from gatewright.settings import Settings
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.web.service import create_app
+from gatewright.storage import SqliteStore
+from gatewright.web import create_app
 from tests.support.server import DemoServer
 
 PASSWORD = "gravel-otter-lantern-4471"

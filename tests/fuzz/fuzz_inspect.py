@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewright.threats.engine import DetectionEngine
+from gatewright.threats import DetectionEngine
 
 from .judging import Slowest, judge, mutate, seeds
 

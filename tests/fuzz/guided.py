@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["gatewright.threats"], enable_loader_override=False):
-    from gatewright.threats.engine import DetectionEngine
+    from gatewright.threats import DetectionEngine
 
     from .judging import PIECES, Slowest, judge, mutate, seeds
 

@@ -9,10 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.regression_gate import load_reference
-from gatewright.threats.normalize import normalise, squash
-from gatewright.threats.walk import Walk
+from gatewright.threats import DetectionEngine, Walk, load_reference, normalise, squash
 
 ALLOWED_SECONDS = 0.05
 PER_BYTES = 100_000

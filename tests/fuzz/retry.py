@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from gatewright.threats.engine import DetectionEngine
+from gatewright.threats import DetectionEngine
 
 from .judging import allowed, alone
 

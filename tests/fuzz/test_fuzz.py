@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.threats.engine import DetectionEngine
+from gatewright.threats import DetectionEngine
 
 from . import fuzz_inspect
 from .judging import KEPT, Slowest, allowed, judge, mutate, seeds

@@ -11,7 +11,7 @@ import pytest
 
 from gatewright.clock import ManualClock
 from gatewright.monitoring import SecurityMonitor
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 
 ROOT = bytes(range(32))
 

@@ -21,10 +21,9 @@ from gatewright.monitoring import (
     SecurityMonitor,
     check_consistency_proof,
     check_inclusion_proof,
+    entry_of,
 )
-from gatewright.monitoring.audit_encoding import entry_of
-from gatewright.storage.merkle import Growth, leaf_hash
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import Growth, SqliteStore, leaf_hash
 from tests.monitoring.conftest import ROOT
 
 TOTAL = 700

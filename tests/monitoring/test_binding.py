@@ -13,8 +13,7 @@ import pytest
 from gatewright.clock import ManualClock
 from gatewright.errors import StorageError
 from gatewright.monitoring import AuditVerification, SecurityMonitor
-from gatewright.storage.sqlite.migrations import available
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore, available
 from tests.monitoring.conftest import ROOT, eventually
 from tests.monitoring.test_audit import altered, emitted, rebuilt
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gatewright.errors import ValidationError
-from gatewright.monitoring.checkpoints import CheckpointSigner, note_in, read_checkpoint, signed_by
+from gatewright.monitoring import CheckpointSigner, note_in, read_checkpoint, signed_by
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SIGNER = CheckpointSigner("example.com/log", bytes(range(32)))

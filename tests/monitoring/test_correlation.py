@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from gatewright.events import SecurityEvent, event
-from gatewright.monitoring import correlation
-from gatewright.monitoring.correlation import Correlator, Rule
-from gatewright.storage.audit import StoredIncident
+from gatewright.monitoring import Correlator, Rule, correlation
+from gatewright.storage import StoredIncident
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 

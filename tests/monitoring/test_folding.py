@@ -9,8 +9,7 @@ import pytest
 
 from gatewright.clock import ManualClock
 from gatewright.events import SecurityEvent, Severity, event
-from gatewright.monitoring import SecurityMonitor
-from gatewright.monitoring.folding import SITE_NETWORKS, WINDOW, Folding
+from gatewright.monitoring import SITE_NETWORKS, WINDOW, Folding, SecurityMonitor
 
 REFUSED = "web:request:refused"
 
@@ -66,7 +65,7 @@ async def test_each_code_shows_and_many_codes_do_not_make_many_rows(
 
 
 async def test_closing_keeps_what_was_counted(clock: ManualClock) -> None:
-    from gatewright.storage.sqlite.store import SqliteStore
+    from gatewright.storage import SqliteStore
 
     store = SqliteStore()
     await store.initialize()

@@ -10,7 +10,7 @@ from gatewright.clock import ManualClock
 from gatewright.errors import ValidationError
 from gatewright.events import event
 from gatewright.monitoring import SecurityMonitor
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.monitoring.conftest import eventually
 
 

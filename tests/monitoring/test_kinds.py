@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatewright.events import event
-from gatewright.monitoring import SecurityMonitor
-from gatewright.monitoring.audit_encoding import entry_of
+from gatewright.monitoring import SecurityMonitor, entry_of
 
 KINDS = [
     "auth:token:revoked",

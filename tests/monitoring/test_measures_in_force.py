@@ -13,7 +13,7 @@ from gatewright.errors import ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.monitoring import SecurityMonitor
 from gatewright.settings import Settings
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.monitoring.test_posture import attack
 
 

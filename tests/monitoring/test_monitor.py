@@ -8,10 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewright.events import FanOut, ListSink, event
-from gatewright.monitoring import SecurityMonitor
-from gatewright.monitoring.metrics import MOST_KINDS
+from gatewright.monitoring import MOST_KINDS, SecurityMonitor
 from gatewright.performance import performance_monitor
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.monitoring.conftest import eventually
 
 

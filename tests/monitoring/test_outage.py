@@ -14,9 +14,8 @@ import pytest
 
 from gatewright.errors import StoreUnavailableError
 from gatewright.events import event
-from gatewright.monitoring import SecurityMonitor
-from gatewright.monitoring.spool import Spool
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.monitoring import SecurityMonitor, Spool
+from gatewright.storage import SqliteStore
 from tests.monitoring.conftest import ROOT, eventually
 
 

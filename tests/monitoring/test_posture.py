@@ -14,7 +14,7 @@ from gatewright.errors import ValidationError
 from gatewright.events import ListSink, event
 from gatewright.monitoring import Bounds, SecurityMonitor
 from gatewright.performance import performance_monitor
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.monitoring.conftest import eventually
 
 

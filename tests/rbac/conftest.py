@@ -10,8 +10,7 @@ import pytest
 from gatewright.clock import ManualClock
 from gatewright.events import ListSink
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
+from gatewright.storage import SqliteStore, StoredAccount, StoredManufacturer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gatewright.clock import ManualClock
 from gatewright.rbac import ManufacturerRBACManager
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.rbac.conftest import caller
 from tests.support.redis import RedisServer, redis_session  # noqa: F401 - a fixture
 

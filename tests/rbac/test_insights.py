@@ -10,11 +10,17 @@ from gatewright.clock import ManualClock
 from gatewright.errors import InsufficientPermissionsError, ValidationError
 from gatewright.events import ListSink
 from gatewright.policy import load_policy
-from gatewright.rbac import ManufacturerRBACManager
-from gatewright.rbac.insights.backtest import back_test
-from gatewright.rbac.insights.forecast import days_until, fit, span
-from gatewright.rbac.insights.labelled import back_test_suggestions, overall
-from gatewright.rbac.insights.tiers import Refusals, wanted
+from gatewright.rbac import (
+    ManufacturerRBACManager,
+    Refusals,
+    back_test,
+    back_test_suggestions,
+    days_until,
+    fit,
+    overall,
+    span,
+    wanted,
+)
 from tests.rbac.conftest import caller
 
 

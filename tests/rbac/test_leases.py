@@ -18,9 +18,7 @@ from gatewright.controls import Controls, Measure
 from gatewright.errors import AuthorizationError
 from gatewright.policy import Policy, parse_policy
 from gatewright.rbac import ManufacturerRBACManager
-from gatewright.storage.cache.invalidation import RedisInvalidation
-from gatewright.storage.cache.redis import RedisCache
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import RedisCache, RedisInvalidation, SqliteStore
 from tests.rbac.conftest import caller, register
 from tests.support.redis import RedisServer, redis_server  # noqa: F401 - a fixture
 from tests.support.waiting import eventually

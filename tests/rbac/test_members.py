@@ -13,7 +13,7 @@ from gatewright.clock import ManualClock
 from gatewright.errors import AuthorizationError, DuplicateAccountError, InsufficientPermissionsError, ValidationError
 from gatewright.events import ListSink
 from gatewright.rbac import ManufacturerRBACManager
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.rbac.conftest import account_of, caller, register
 
 

@@ -11,9 +11,8 @@ import pytest
 from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import ListSink
-from gatewright.rbac import ManufacturerRBACManager
-from gatewright.rbac.charts import terminal_chart, usage_svg
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.rbac import ManufacturerRBACManager, terminal_chart, usage_svg
+from gatewright.storage import SqliteStore
 from tests.rbac.conftest import caller, register
 from tests.support.waiting import eventually
 from tests.test_policy import TEXT

@@ -14,7 +14,7 @@ from gatewright.errors import QuotaExceededError, UnknownResourceError, Validati
 from gatewright.events import ListSink
 from gatewright.policy import load_policy, parse_policy
 from gatewright.rbac import ManufacturerRBACManager
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.rbac.conftest import caller, register
 from tests.support.waiting import eventually
 from tests.test_policy import TEXT

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.errors import DuplicateAccountError, StorageError, StoreUnavailableError
-from gatewright.storage.sqlite.engine import SqliteEngine, translate
-from gatewright.storage.sqlite.migrations import available, migrate
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteEngine, SqliteStore, available, migrate, translate
 from tests.contract.test_tenants import account, manufacturer
 from tests.support.waiting import PATIENCE
 

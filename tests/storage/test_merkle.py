@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.storage.merkle import (
+from gatewright.storage import (
     CACHED_LEVEL,
     EMPTY_ROOT,
     Growth,

@@ -8,10 +8,7 @@ import pytest
 
 from gatewright.errors import StoreUnavailableError
 from gatewright.events import ListSink
-from gatewright.storage.attempts import Rate
-from gatewright.storage.cache.invalidation import PUBLISH, RedisInvalidation
-from gatewright.storage.cache.redis import RedisCache
-from gatewright.storage.changes import Changes
+from gatewright.storage import PUBLISH, Changes, Rate, RedisCache, RedisInvalidation
 from tests.support.redis import RedisServer, redis_server  # noqa: F401 - a fixture
 from tests.support.waiting import eventually as until
 

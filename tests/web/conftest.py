@@ -14,7 +14,7 @@ from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
-from gatewright.web.service import create_app
+from gatewright.web import create_app
 
 PASSWORD = "gravel-otter-lantern-4471"
 

@@ -10,7 +10,7 @@ import pytest
 
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
-from gatewright.web.demo import create_admin
+from gatewright.web import create_admin
 from tests.web.conftest import PASSWORD, Join
 
 REASON = {"reason": "signed contract"}

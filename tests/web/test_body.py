@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web import GatewrightMiddleware, PathRules, RouteRule
-from gatewright.web.body import MAX_FIELDS, collect, read_body, replay, understand
-from gatewright.web.problems import Problem
+from gatewright.web import (
+    MAX_FIELDS,
+    GatewrightMiddleware,
+    PathRules,
+    Problem,
+    RouteRule,
+    collect,
+    read_body,
+    replay,
+    understand,
+)
 from tests.web.echo import SCRIPT, SQL, XXE, body_of, code_of, echo
 
 MULTIPART = "multipart/form-data; boundary=x"

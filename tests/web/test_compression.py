@@ -15,9 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.body import plain_body
-from gatewright.web.body.content_coding import MAX_MEMBERS, MAX_RATIO, RATIO_FREE, decompress
-from gatewright.web.problems import Problem
+from gatewright.web import MAX_MEMBERS, MAX_RATIO, RATIO_FREE, Problem, decompress, plain_body
 from tests.web.echo import SQL, body_of, code_of, echo
 
 try:

@@ -13,10 +13,7 @@ from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
-from gatewright.web import GatewrightMiddleware
-from gatewright.web.body.timeout import receive_within
-from gatewright.web.problems import Problem
-from gatewright.web.rules import PathRules, RouteRule
+from gatewright.web import GatewrightMiddleware, PathRules, Problem, RouteRule, receive_within
 from tests.web.conftest import Join
 
 Headers = list[tuple[bytes, bytes]]

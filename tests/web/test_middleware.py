@@ -14,8 +14,7 @@ from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
 from gatewright.policy import ActionRate
 from gatewright.rbac import ManufacturerContext
-from gatewright.web import GatewrightMiddleware, PathRules, RouteRule, install, requires
-from gatewright.web.rules import RouterRules
+from gatewright.web import GatewrightMiddleware, PathRules, RouterRules, RouteRule, install, requires
 from tests.web.conftest import Join
 
 ATTACK = {"q": "x' UNION SELECT email, password FROM accounts --"}

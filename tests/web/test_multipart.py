@@ -14,8 +14,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.body import MAX_FIELDS, understand
-from gatewright.web.problems import Problem
+from gatewright.web import MAX_FIELDS, Problem, understand
 from tests.web.echo import SCRIPT, SQL, XXE, code_of, echo, part
 
 FORM = "multipart/form-data; boundary=x"

@@ -21,8 +21,7 @@ from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
 from gatewright.inspection_policy import InspectionPolicy, RouteInspection
 from gatewright.rbac import ManufacturerContext
-from gatewright.web import GatewrightMiddleware, PathRules, RouteRule, install, open_to_all, requires
-from gatewright.web.rules import RouterRules
+from gatewright.web import GatewrightMiddleware, PathRules, RouterRules, RouteRule, install, open_to_all, requires
 from tests.web.conftest import Join
 
 Client = Callable[..., httpx.AsyncClient]

@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException
 
 from gatewright import errors
 from gatewright.errors import FieldError, SecurityError
-from gatewright.web.problems import Problem, render
+from gatewright.web import Problem, render
 from tests.web.conftest import Join
 
 MEMBERS = {

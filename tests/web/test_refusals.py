@@ -13,17 +13,13 @@ from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from gatewright.auth.api_key_rules import new_key
+from gatewright.auth import new_key
 from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
-from gatewright.storage.attempts import Rate, ThrottleResult
-from gatewright.storage.credentials import StoredApiKey
-from gatewright.storage.sessions import StoredSession
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.web import GatewrightMiddleware, PathRules, RouteRule, requires
-from gatewright.web.network_limit import AT_ONCE
+from gatewright.storage import Rate, SqliteStore, StoredApiKey, StoredSession, ThrottleResult
+from gatewright.web import AT_ONCE, GatewrightMiddleware, PathRules, RouteRule, requires
 from tests.web.conftest import Join
 
 ALLOWED = 300

@@ -11,8 +11,7 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web import install, requires
-from gatewright.web.idempotency import KEPT, RUNNING
+from gatewright.web import KEPT, RUNNING, install, requires
 from tests.support.waiting import eventually
 from tests.web.conftest import PASSWORD, Join
 

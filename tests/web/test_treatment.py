@@ -21,13 +21,21 @@ from gatewright.inspection_policy import DetectionPolicy, Exclusion, InspectionP
 from gatewright.notify import MemoryNotifier
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
-from gatewright.threats.engine import MAX_FINDINGS
-from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
-from gatewright.web import PathRules, RouteRule, install, open_to_all, requires
-from gatewright.web.enforcement import Treatments, _ready, take_out
-from gatewright.web.inspection import MANY, without
-from gatewright.web.rules import RouterRules
-from gatewright.web.service import create_app
+from gatewright.threats import MAX_DEPTH, MAX_FINDINGS, MAX_TEXTS, Walk
+from gatewright.web import (
+    MANY,
+    PathRules,
+    RouterRules,
+    RouteRule,
+    Treatments,
+    create_app,
+    install,
+    open_to_all,
+    requires,
+    take_out,
+    without,
+)
+from gatewright.web.enforcement import _ready
 from tests.support.rules import OWN_RULE
 from tests.web.conftest import Join
 

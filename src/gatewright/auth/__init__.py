@@ -1,71 +1,249 @@
-"""Identity: who is calling, beyond doubt."""
+"""Identity: who is calling. Passwords, tokens, sessions, second factors, API keys."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gatewright._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gatewright.auth.api_key_rules import checksum, new_key, split_key
     from gatewright.auth.api_keys import ApiKeyIdentity
-    from gatewright.auth.client_signals import GeoIP2FastPlaces
+    from gatewright.auth.client_signals import (
+        GeoIP2FastPlaces,
+        Place,
+        client_info,
+        distance_between,
+        network_key,
+        read_agent,
+        same_client_key,
+        travel_speed,
+    )
+    from gatewright.auth.lockout import Doors, Visitor
+    from gatewright.auth.mailer import WAITING, Outbox
     from gatewright.auth.manager import ManufacturerAuthManager
+    from gatewright.auth.mfa.passkeys import PasskeyChallenge
+    from gatewright.auth.mfa.relying_party import RelyingParty
+    from gatewright.auth.mfa.totp import (
+        STEP_SECONDS,
+        code_of,
+        match_totp,
+        new_totp_secret,
+        normalize_totp,
+        provisioning_uri,
+        qr_code,
+        step_of,
+    )
     from gatewright.auth.options import AccessOptions, AuthOptions
+    from gatewright.auth.passwords.hashing import Argon2Parameters, PasswordCheck, PasswordHashing, normalise_password
+    from gatewright.auth.passwords.policy import (
+        FIRST_TRIED,
+        BreachedPasswords,
+        PasswordPolicy,
+        is_common,
+        is_run,
+        made_of,
+        minimum_length,
+    )
     from gatewright.auth.records import (
         ApiKeyInfo,
         AuthResult,
         ClientInfo,
+        Factor,
         ManufacturerAccount,
         ManufacturerSession,
         MFAEnrolment,
         PasskeyInfo,
+        RiskAction,
         SessionRisk,
         TrustedDevice,
     )
+    from gatewright.auth.registration import check_business
     from gatewright.auth.services import Partners
+    from gatewright.auth.sessions.risk import RiskPolicy
+    from gatewright.auth.sessions.service import SessionRules
+    from gatewright.auth.sign_in_limits import SignInLimits
+    from gatewright.auth.status_cache import SessionStates
     from gatewright.auth.tokens.external_issuers import ForeignIssuer
+    from gatewright.auth.tokens.jwks import KeySet, load_key
+    from gatewright.auth.tokens.jws import decode_segment, encode_segment, parse, read_object
+    from gatewright.auth.tokens.keys import HmacKey, JoseKey, check_algorithm, generate, restore
+    from gatewright.auth.tokens.revocations import Remembered, Revocations, TokenMemory
 
-_HOMES = {
-    "ApiKeyIdentity": "apikeys",
-    "Partners": "access",
-    "AccessOptions": "access_options",
-    "ManufacturerAuthManager": "manager",
-    "AuthOptions": "options",
-    "GeoIP2FastPlaces": "places",
-    "ApiKeyInfo": "records",
-    "AuthResult": "records",
-    "ClientInfo": "records",
-    "ManufacturerAccount": "records",
-    "ManufacturerSession": "records",
-    "MFAEnrolment": "records",
-    "PasskeyInfo": "records",
-    "SessionRisk": "records",
-    "TrustedDevice": "records",
-    "ForeignIssuer": "tokens.foreign",
+_NAMES = {
+    "gatewright.auth.api_key_rules": (
+        "checksum",
+        "new_key",
+        "split_key",
+    ),
+    "gatewright.auth.api_keys": ("ApiKeyIdentity",),
+    "gatewright.auth.client_signals": (
+        "GeoIP2FastPlaces",
+        "Place",
+        "client_info",
+        "distance_between",
+        "network_key",
+        "read_agent",
+        "same_client_key",
+        "travel_speed",
+    ),
+    "gatewright.auth.lockout": (
+        "Doors",
+        "Visitor",
+    ),
+    "gatewright.auth.mailer": (
+        "Outbox",
+        "WAITING",
+    ),
+    "gatewright.auth.manager": ("ManufacturerAuthManager",),
+    "gatewright.auth.mfa.passkeys": ("PasskeyChallenge",),
+    "gatewright.auth.mfa.relying_party": ("RelyingParty",),
+    "gatewright.auth.mfa.totp": (
+        "STEP_SECONDS",
+        "code_of",
+        "match_totp",
+        "new_totp_secret",
+        "normalize_totp",
+        "provisioning_uri",
+        "qr_code",
+        "step_of",
+    ),
+    "gatewright.auth.options": (
+        "AccessOptions",
+        "AuthOptions",
+    ),
+    "gatewright.auth.passwords.hashing": (
+        "Argon2Parameters",
+        "PasswordCheck",
+        "PasswordHashing",
+        "normalise_password",
+    ),
+    "gatewright.auth.passwords.policy": (
+        "BreachedPasswords",
+        "FIRST_TRIED",
+        "PasswordPolicy",
+        "is_common",
+        "is_run",
+        "made_of",
+        "minimum_length",
+    ),
+    "gatewright.auth.records": (
+        "ApiKeyInfo",
+        "AuthResult",
+        "ClientInfo",
+        "Factor",
+        "MFAEnrolment",
+        "ManufacturerAccount",
+        "ManufacturerSession",
+        "PasskeyInfo",
+        "RiskAction",
+        "SessionRisk",
+        "TrustedDevice",
+    ),
+    "gatewright.auth.registration": ("check_business",),
+    "gatewright.auth.services": ("Partners",),
+    "gatewright.auth.sessions.risk": ("RiskPolicy",),
+    "gatewright.auth.sessions.service": ("SessionRules",),
+    "gatewright.auth.sign_in_limits": ("SignInLimits",),
+    "gatewright.auth.status_cache": ("SessionStates",),
+    "gatewright.auth.tokens.external_issuers": ("ForeignIssuer",),
+    "gatewright.auth.tokens.jwks": (
+        "KeySet",
+        "load_key",
+    ),
+    "gatewright.auth.tokens.jws": (
+        "decode_segment",
+        "encode_segment",
+        "parse",
+        "read_object",
+    ),
+    "gatewright.auth.tokens.keys": (
+        "HmacKey",
+        "JoseKey",
+        "check_algorithm",
+        "generate",
+        "restore",
+    ),
+    "gatewright.auth.tokens.revocations": (
+        "Remembered",
+        "Revocations",
+        "TokenMemory",
+    ),
 }
 
 __all__ = [
+    "FIRST_TRIED",
+    "STEP_SECONDS",
+    "WAITING",
     "AccessOptions",
     "ApiKeyIdentity",
     "ApiKeyInfo",
+    "Argon2Parameters",
     "AuthOptions",
     "AuthResult",
+    "BreachedPasswords",
     "ClientInfo",
+    "Doors",
+    "Factor",
     "ForeignIssuer",
     "GeoIP2FastPlaces",
+    "HmacKey",
+    "JoseKey",
+    "KeySet",
     "MFAEnrolment",
     "ManufacturerAccount",
     "ManufacturerAuthManager",
     "ManufacturerSession",
+    "Outbox",
     "Partners",
+    "PasskeyChallenge",
     "PasskeyInfo",
+    "PasswordCheck",
+    "PasswordHashing",
+    "PasswordPolicy",
+    "Place",
+    "RelyingParty",
+    "Remembered",
+    "Revocations",
+    "RiskAction",
+    "RiskPolicy",
     "SessionRisk",
+    "SessionRules",
+    "SessionStates",
+    "SignInLimits",
+    "TokenMemory",
     "TrustedDevice",
+    "Visitor",
+    "check_algorithm",
+    "check_business",
+    "checksum",
+    "client_info",
+    "code_of",
+    "decode_segment",
+    "distance_between",
+    "encode_segment",
+    "generate",
+    "is_common",
+    "is_run",
+    "load_key",
+    "made_of",
+    "match_totp",
+    "minimum_length",
+    "network_key",
+    "new_key",
+    "new_totp_secret",
+    "normalise_password",
+    "normalize_totp",
+    "parse",
+    "provisioning_uri",
+    "qr_code",
+    "read_agent",
+    "read_object",
+    "restore",
+    "same_client_key",
+    "split_key",
+    "step_of",
+    "travel_speed",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a name when it is first asked for: records are wanted in many places, the manager in few."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+__getattr__ = lazy_names(__name__, _NAMES)

@@ -1,48 +1,185 @@
-"""How data rests: envelopes, key rings, field declarations, masking, secret providers."""
+"""Encryption: how data rests. Envelopes, key rings, field declarations, masking."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gatewright._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from gatewright.encryption.fields import EncryptedField
+    from gatewright.encryption.classification import MOST_FIELDS, class_of_name, class_of_text, classify, luhn
+    from gatewright.encryption.codec import MAXIMUM_DEPTH, deserialise, is_plain, serialise, to_base64
+    from gatewright.encryption.compliance import fips_enforced, fips_sentence
+    from gatewright.encryption.envelope import (
+        CHUNK_BYTES,
+        PREFIX_CHARACTERS,
+        Algorithm,
+        Subkey,
+        known_subkey,
+        new_subkey,
+    )
+    from gatewright.encryption.field_scan import survey
+    from gatewright.encryption.fields import EncryptedField, FieldRule, FieldRules
+    from gatewright.encryption.key_files import NAMES, make_keys, make_private_directory, with_keys, write_private
+    from gatewright.encryption.key_store_separation import check_key_place, move_keys
     from gatewright.encryption.manager import ManufacturerEncryptionManager
-    from gatewright.encryption.masking import mask
+    from gatewright.encryption.masking import mask, mask_value
     from gatewright.encryption.profiles import Profiles
-    from gatewright.encryption.records import KeyRotationResult, ReencryptionReport, RootRotationResult, ShredResult
-    from gatewright.encryption.reencryption import RecordSource, SourceRecord
+    from gatewright.encryption.providers import (
+        DirectoryProvider,
+        EnvironmentProvider,
+        FileProvider,
+        PassphraseProvider,
+        Secret,
+        SecretProvider,
+    )
+    from gatewright.encryption.records import (
+        ComplianceFinding,
+        ComplianceReport,
+        Envelope,
+        KeyRotationResult,
+        ReencryptionReport,
+        RootRotationResult,
+        ShredResult,
+    )
+    from gatewright.encryption.reencryption import ListSource, RecordSource, Reencryption, SourceRecord
+    from gatewright.encryption.root import RootKey
+    from gatewright.encryption.secretbox import SecretBox, derive_key
 
-_HOMES = {
-    "EncryptedField": "fields",
-    "KeyRotationResult": "records",
-    "ManufacturerEncryptionManager": "manager",
-    "Profiles": "profiles",
-    "RecordSource": "reencryption",
-    "ReencryptionReport": "records",
-    "RootRotationResult": "records",
-    "ShredResult": "records",
-    "SourceRecord": "reencryption",
-    "mask": "masking",
+_NAMES = {
+    "gatewright.encryption.classification": (
+        "MOST_FIELDS",
+        "class_of_name",
+        "class_of_text",
+        "classify",
+        "luhn",
+    ),
+    "gatewright.encryption.codec": (
+        "MAXIMUM_DEPTH",
+        "deserialise",
+        "is_plain",
+        "serialise",
+        "to_base64",
+    ),
+    "gatewright.encryption.compliance": (
+        "fips_enforced",
+        "fips_sentence",
+    ),
+    "gatewright.encryption.envelope": (
+        "Algorithm",
+        "CHUNK_BYTES",
+        "PREFIX_CHARACTERS",
+        "Subkey",
+        "known_subkey",
+        "new_subkey",
+    ),
+    "gatewright.encryption.field_scan": ("survey",),
+    "gatewright.encryption.fields": (
+        "EncryptedField",
+        "FieldRule",
+        "FieldRules",
+    ),
+    "gatewright.encryption.key_files": (
+        "NAMES",
+        "make_keys",
+        "make_private_directory",
+        "with_keys",
+        "write_private",
+    ),
+    "gatewright.encryption.key_store_separation": (
+        "check_key_place",
+        "move_keys",
+    ),
+    "gatewright.encryption.manager": ("ManufacturerEncryptionManager",),
+    "gatewright.encryption.masking": (
+        "mask",
+        "mask_value",
+    ),
+    "gatewright.encryption.profiles": ("Profiles",),
+    "gatewright.encryption.providers": (
+        "DirectoryProvider",
+        "EnvironmentProvider",
+        "FileProvider",
+        "PassphraseProvider",
+        "Secret",
+        "SecretProvider",
+    ),
+    "gatewright.encryption.records": (
+        "ComplianceFinding",
+        "ComplianceReport",
+        "Envelope",
+        "KeyRotationResult",
+        "ReencryptionReport",
+        "RootRotationResult",
+        "ShredResult",
+    ),
+    "gatewright.encryption.reencryption": (
+        "ListSource",
+        "RecordSource",
+        "Reencryption",
+        "SourceRecord",
+    ),
+    "gatewright.encryption.root": ("RootKey",),
+    "gatewright.encryption.secretbox": (
+        "SecretBox",
+        "derive_key",
+    ),
 }
 
 __all__ = [
+    "CHUNK_BYTES",
+    "MAXIMUM_DEPTH",
+    "MOST_FIELDS",
+    "NAMES",
+    "PREFIX_CHARACTERS",
+    "Algorithm",
+    "ComplianceFinding",
+    "ComplianceReport",
+    "DirectoryProvider",
     "EncryptedField",
+    "Envelope",
+    "EnvironmentProvider",
+    "FieldRule",
+    "FieldRules",
+    "FileProvider",
     "KeyRotationResult",
+    "ListSource",
     "ManufacturerEncryptionManager",
+    "PassphraseProvider",
     "Profiles",
     "RecordSource",
+    "Reencryption",
     "ReencryptionReport",
+    "RootKey",
     "RootRotationResult",
+    "Secret",
+    "SecretBox",
+    "SecretProvider",
     "ShredResult",
     "SourceRecord",
+    "Subkey",
+    "check_key_place",
+    "class_of_name",
+    "class_of_text",
+    "classify",
+    "derive_key",
+    "deserialise",
+    "fips_enforced",
+    "fips_sentence",
+    "is_plain",
+    "known_subkey",
+    "luhn",
+    "make_keys",
+    "make_private_directory",
     "mask",
+    "mask_value",
+    "move_keys",
+    "new_subkey",
+    "serialise",
+    "survey",
+    "to_base64",
+    "with_keys",
+    "write_private",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a name when it is first asked for: many need one box, few need the manager."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+__getattr__ = lazy_names(__name__, _NAMES)

@@ -1,26 +1,413 @@
-"""What do they send? Detection, sanitising, validation, and learning from feedback."""
+"""Threats: what do they send? Detection, sanitizing, validation, and learning from feedback."""
 
-from gatewright.threats.learning.learner import ModelVersion, ThreatFeedback
-from gatewright.threats.results import (
-    Inspection,
-    PatternStatistics,
-    RateLimitResult,
-    ThreatDetectionResult,
-    ValidationResult,
-)
-from gatewright.threats.sanitize import SanitizedValue
-from gatewright.threats.types import ThreatType
-from gatewright.threats.validator import ManufacturerSecurityValidator
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewright._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gatewright.threats.business_checks import KNOWN_NAMES_AGE
+    from gatewright.threats.decision import (
+        DEFAULT_THRESHOLDS,
+        LEVELS,
+        Evidence,
+        decide,
+        log_odds,
+        probability,
+        risk,
+        worst_severity,
+    )
+    from gatewright.threats.engine import AT_ONCE, EXPLAINED, MAX_FINDINGS, DetectionEngine
+    from gatewright.threats.executor import INLINE_CHARACTERS, Offload, size_of
+    from gatewright.threats.explain import EVIDENCE
+    from gatewright.threats.grammar import generate, grammars
+    from gatewright.threats.learning.feedback import (
+        DOUBTED_FROM,
+        LEARNABLE,
+        MAX_ALIKE,
+        MAX_IN_ALL,
+        MAX_PER_ACTOR,
+        contradiction,
+        digest_of,
+        doubted,
+        has_attack_syntax,
+        score,
+        select,
+        shape,
+        text_of,
+    )
+    from gatewright.threats.learning.fit import (
+        ASSURANCE,
+        MAX_COLUMNS,
+        PASSING,
+        Caps,
+        Correction,
+        Encoded,
+        Floats,
+        decode_correction,
+        encode_correction,
+        fit_correction,
+    )
+    from gatewright.threats.learning.learner import DOUBTED, STATEMENTS_A_DAY, Learner, ModelVersion, ThreatFeedback
+    from gatewright.threats.learning.regression_gate import (
+        CHANGED,
+        MAX_ROW_LENGTH,
+        NEW_FALSE_ALARMS,
+        TAUGHT_ATTACKS,
+        TAUGHT_HARMLESS,
+        Bounds,
+        ReferenceRow,
+        Verdicts,
+        load_reference,
+        objection,
+        write_reference,
+    )
+    from gatewright.threats.learning.telemetry import (
+        BANDS,
+        TEXTS,
+        DetectionWatch,
+        Drift,
+        FalseAlarms,
+        band_of,
+        shares,
+        stability_index,
+    )
+    from gatewright.threats.matching import Matcher, Re2Matcher, VectorscanMatcher, make_matcher
+    from gatewright.threats.model.attribution import heaviest
+    from gatewright.threats.model.augmentation import diluted_rows
+    from gatewright.threats.model.cascade import CLASSES, SLACK, Screen, fit_screen
+    from gatewright.threats.model.corpus import BENIGN, GRAMMAR, Row, carries_attack, grammar_rows, weights_of
+    from gatewright.threats.model.cross_validation import FOLDS, fold_of, folds_of, kind_of, seen_without
+    from gatewright.threats.model.features import COLUMNS, STEP, columns, means, windows
+    from gatewright.threats.model.linear import SHIPPED, LinearModel
+    from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, screened, teaching, train
+    from gatewright.threats.normalize import NONE, normalise, squash
+    from gatewright.threats.results import (
+        CLEAN,
+        Inspection,
+        PatternStatistics,
+        RateLimitResult,
+        ThreatDetectionResult,
+        ValidationResult,
+    )
+    from gatewright.threats.rules import Rule, RuleSet, load_rules
+    from gatewright.threats.sanitize import SanitizedValue, sanitise
+    from gatewright.threats.structure import CHECKS, Confirmation
+    from gatewright.threats.structure.shell import KNOWN
+    from gatewright.threats.structure.sql import TOKENS, fingerprint
+    from gatewright.threats.types import CORPUS_CATEGORIES, ThreatType, neighbours
+    from gatewright.threats.validator import ManufacturerSecurityValidator
+    from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
+
+_NAMES = {
+    "gatewright.threats.business_checks": ("KNOWN_NAMES_AGE",),
+    "gatewright.threats.decision": (
+        "DEFAULT_THRESHOLDS",
+        "Evidence",
+        "LEVELS",
+        "decide",
+        "log_odds",
+        "probability",
+        "risk",
+        "worst_severity",
+    ),
+    "gatewright.threats.engine": (
+        "AT_ONCE",
+        "DetectionEngine",
+        "EXPLAINED",
+        "MAX_FINDINGS",
+    ),
+    "gatewright.threats.executor": (
+        "INLINE_CHARACTERS",
+        "Offload",
+        "size_of",
+    ),
+    "gatewright.threats.explain": ("EVIDENCE",),
+    "gatewright.threats.grammar": (
+        "generate",
+        "grammars",
+    ),
+    "gatewright.threats.learning.feedback": (
+        "DOUBTED_FROM",
+        "LEARNABLE",
+        "MAX_ALIKE",
+        "MAX_IN_ALL",
+        "MAX_PER_ACTOR",
+        "contradiction",
+        "digest_of",
+        "doubted",
+        "has_attack_syntax",
+        "score",
+        "select",
+        "shape",
+        "text_of",
+    ),
+    "gatewright.threats.learning.fit": (
+        "ASSURANCE",
+        "Caps",
+        "Correction",
+        "Encoded",
+        "Floats",
+        "MAX_COLUMNS",
+        "PASSING",
+        "decode_correction",
+        "encode_correction",
+        "fit_correction",
+    ),
+    "gatewright.threats.learning.learner": (
+        "DOUBTED",
+        "Learner",
+        "ModelVersion",
+        "STATEMENTS_A_DAY",
+        "ThreatFeedback",
+    ),
+    "gatewright.threats.learning.regression_gate": (
+        "Bounds",
+        "CHANGED",
+        "MAX_ROW_LENGTH",
+        "NEW_FALSE_ALARMS",
+        "ReferenceRow",
+        "TAUGHT_ATTACKS",
+        "TAUGHT_HARMLESS",
+        "Verdicts",
+        "load_reference",
+        "objection",
+        "write_reference",
+    ),
+    "gatewright.threats.learning.telemetry": (
+        "BANDS",
+        "DetectionWatch",
+        "Drift",
+        "FalseAlarms",
+        "TEXTS",
+        "band_of",
+        "shares",
+        "stability_index",
+    ),
+    "gatewright.threats.matching": (
+        "Matcher",
+        "Re2Matcher",
+        "VectorscanMatcher",
+        "make_matcher",
+    ),
+    "gatewright.threats.model.attribution": ("heaviest",),
+    "gatewright.threats.model.augmentation": ("diluted_rows",),
+    "gatewright.threats.model.cascade": (
+        "CLASSES",
+        "SLACK",
+        "Screen",
+        "fit_screen",
+    ),
+    "gatewright.threats.model.corpus": (
+        "BENIGN",
+        "GRAMMAR",
+        "Row",
+        "carries_attack",
+        "grammar_rows",
+        "weights_of",
+    ),
+    "gatewright.threats.model.cross_validation": (
+        "FOLDS",
+        "fold_of",
+        "folds_of",
+        "kind_of",
+        "seen_without",
+    ),
+    "gatewright.threats.model.features": (
+        "COLUMNS",
+        "STEP",
+        "columns",
+        "means",
+        "windows",
+    ),
+    "gatewright.threats.model.linear": (
+        "LinearModel",
+        "SHIPPED",
+    ),
+    "gatewright.threats.model.training": (
+        "Windows",
+        "encode",
+        "fit",
+        "kind_heads",
+        "pack",
+        "screened",
+        "teaching",
+        "train",
+    ),
+    "gatewright.threats.normalize": (
+        "NONE",
+        "normalise",
+        "squash",
+    ),
+    "gatewright.threats.results": (
+        "CLEAN",
+        "Inspection",
+        "PatternStatistics",
+        "RateLimitResult",
+        "ThreatDetectionResult",
+        "ValidationResult",
+    ),
+    "gatewright.threats.rules": (
+        "Rule",
+        "RuleSet",
+        "load_rules",
+    ),
+    "gatewright.threats.sanitize": (
+        "SanitizedValue",
+        "sanitise",
+    ),
+    "gatewright.threats.structure": (
+        "CHECKS",
+        "Confirmation",
+    ),
+    "gatewright.threats.structure.shell": ("KNOWN",),
+    "gatewright.threats.structure.sql": (
+        "TOKENS",
+        "fingerprint",
+    ),
+    "gatewright.threats.types": (
+        "CORPUS_CATEGORIES",
+        "ThreatType",
+        "neighbours",
+    ),
+    "gatewright.threats.validator": ("ManufacturerSecurityValidator",),
+    "gatewright.threats.walk": (
+        "MAX_DEPTH",
+        "MAX_TEXTS",
+        "Walk",
+    ),
+}
 
 __all__ = [
+    "ASSURANCE",
+    "AT_ONCE",
+    "BANDS",
+    "BENIGN",
+    "CHANGED",
+    "CHECKS",
+    "CLASSES",
+    "CLEAN",
+    "COLUMNS",
+    "CORPUS_CATEGORIES",
+    "DEFAULT_THRESHOLDS",
+    "DOUBTED",
+    "DOUBTED_FROM",
+    "EVIDENCE",
+    "EXPLAINED",
+    "FOLDS",
+    "GRAMMAR",
+    "INLINE_CHARACTERS",
+    "KNOWN",
+    "KNOWN_NAMES_AGE",
+    "LEARNABLE",
+    "LEVELS",
+    "MAX_ALIKE",
+    "MAX_COLUMNS",
+    "MAX_DEPTH",
+    "MAX_FINDINGS",
+    "MAX_IN_ALL",
+    "MAX_PER_ACTOR",
+    "MAX_ROW_LENGTH",
+    "MAX_TEXTS",
+    "NEW_FALSE_ALARMS",
+    "NONE",
+    "PASSING",
+    "SHIPPED",
+    "SLACK",
+    "STATEMENTS_A_DAY",
+    "STEP",
+    "TAUGHT_ATTACKS",
+    "TAUGHT_HARMLESS",
+    "TEXTS",
+    "TOKENS",
+    "Bounds",
+    "Caps",
+    "Confirmation",
+    "Correction",
+    "DetectionEngine",
+    "DetectionWatch",
+    "Drift",
+    "Encoded",
+    "Evidence",
+    "FalseAlarms",
+    "Floats",
     "Inspection",
+    "Learner",
+    "LinearModel",
     "ManufacturerSecurityValidator",
+    "Matcher",
     "ModelVersion",
+    "Offload",
     "PatternStatistics",
     "RateLimitResult",
+    "Re2Matcher",
+    "ReferenceRow",
+    "Row",
+    "Rule",
+    "RuleSet",
     "SanitizedValue",
+    "Screen",
     "ThreatDetectionResult",
     "ThreatFeedback",
     "ThreatType",
     "ValidationResult",
+    "VectorscanMatcher",
+    "Verdicts",
+    "Walk",
+    "Windows",
+    "band_of",
+    "carries_attack",
+    "columns",
+    "contradiction",
+    "decide",
+    "decode_correction",
+    "digest_of",
+    "diluted_rows",
+    "doubted",
+    "encode",
+    "encode_correction",
+    "fingerprint",
+    "fit",
+    "fit_correction",
+    "fit_screen",
+    "fold_of",
+    "folds_of",
+    "generate",
+    "grammar_rows",
+    "grammars",
+    "has_attack_syntax",
+    "heaviest",
+    "kind_heads",
+    "kind_of",
+    "load_reference",
+    "load_rules",
+    "log_odds",
+    "make_matcher",
+    "means",
+    "neighbours",
+    "normalise",
+    "objection",
+    "pack",
+    "probability",
+    "risk",
+    "sanitise",
+    "score",
+    "screened",
+    "seen_without",
+    "select",
+    "shape",
+    "shares",
+    "size_of",
+    "squash",
+    "stability_index",
+    "teaching",
+    "text_of",
+    "train",
+    "weights_of",
+    "windows",
+    "worst_severity",
+    "write_reference",
 ]
+
+__getattr__ = lazy_names(__name__, _NAMES)

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from gatewright.auth import ClientInfo
-from gatewright.auth.passwords import PasswordCheck, PasswordHashing
+from gatewright.auth import ClientInfo, PasswordCheck, PasswordHashing
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
 from tests.auth.access import EMAIL, PASSWORD, World, world
 from tests.auth.identity import CHROME, ELSEWHERE, HOME

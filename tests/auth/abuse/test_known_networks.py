@@ -7,12 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from gatewright.auth import ClientInfo
-from gatewright.auth.options import AccessOptions
-from gatewright.auth.sign_in_limits import SignInLimits
+from gatewright.auth import AccessOptions, ClientInfo, SignInLimits
 from gatewright.controls import networks_of
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
-from gatewright.storage.attempts import Rate
+from gatewright.storage import Rate
 from tests.auth.abuse.test_attack import count_checks
 from tests.auth.access import CHEAP, EMAIL, OWNER, PASSWORD, World, world
 from tests.auth.identity import CHROME, ELSEWHERE, HOME, NEIGHBOUR, SAFARI

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gatewright.errors import ConfigurationError
-from gatewright.web.trusted_proxies import TrustedProxies
+from gatewright.web import TrustedProxies
 
 PROXY, INNER, CLIENT, LIE = "10.0.0.1", "10.0.0.2", "203.0.113.9", "192.0.2.66"
 NETWORKS = ["10.0.0.0/8", "fd00::/8"]

@@ -6,14 +6,12 @@ import asyncio
 
 import pytest
 
-from gatewright.auth import ClientInfo
-from gatewright.auth.options import AccessOptions
-from gatewright.auth.sign_in_limits import SignInLimits
+from gatewright.auth import AccessOptions, ClientInfo, SignInLimits
 from gatewright.controls import Measure
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
-from gatewright.storage.attempts import Rate
+from gatewright.storage import Rate
 from tests.auth.access import CHEAP, EMAIL, PASSWORD, World, world
 from tests.auth.identity import CHROME, ELSEWHERE, HOME
 from tests.auth.mfa.test_devices import on

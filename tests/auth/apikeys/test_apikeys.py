@@ -10,9 +10,9 @@ from enum import Enum
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.auth.api_key_rules import checksum, split_key
+from gatewright.auth import checksum, split_key
 from gatewright.errors import AuthorizationError, InsufficientPermissionsError, InvalidCredentialsError, ValidationError
-from gatewright.storage.tenants import StoredAccount
+from gatewright.storage import StoredAccount
 from tests.auth.access import EMAIL, World, world
 
 

@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.auth.options import AccessOptions
+from gatewright.auth import AccessOptions
 from gatewright.errors import (
     AccountLockedError,
     AuthorizationError,

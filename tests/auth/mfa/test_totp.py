@@ -13,7 +13,7 @@ import pyotp
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.auth.mfa.totp import (
+from gatewright.auth import (
     STEP_SECONDS,
     code_of,
     match_totp,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gatewright.auth.mailer import WAITING, Outbox
+from gatewright.auth import WAITING, Outbox
 from gatewright.events import ListSink
 from gatewright.notify import MemoryNotifier, Message, NotificationError
 from tests.auth.access import EMAIL, world

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.auth.mfa.passkeys import PasskeyChallenge
-from gatewright.auth.mfa.relying_party import RelyingParty
-from gatewright.auth.options import AccessOptions
+from gatewright.auth import AccessOptions, PasskeyChallenge, RelyingParty
 from gatewright.errors import ConfigurationError, InvalidCredentialsError, ValidationError
 from tests.auth.access import CHEAP, EMAIL, PASSWORD, World, world
 from tests.auth.authenticator import SoftAuthenticator, encode

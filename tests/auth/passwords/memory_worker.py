@@ -7,9 +7,9 @@ import json
 import resource
 from pathlib import Path
 
-from gatewright.auth.passwords import Argon2Parameters, PasswordHashing
+from gatewright.auth import Argon2Parameters, PasswordHashing
 from gatewright.errors import SecurityError
-from gatewright.storage.attempts import AttemptPolicy
+from gatewright.storage import AttemptPolicy
 from tests.auth.access import EMAIL, PASSWORD, world
 from tests.auth.identity import HOME
 

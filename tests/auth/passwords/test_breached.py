@@ -9,8 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from gatewright.auth.options import AccessOptions
-from gatewright.auth.passwords.policy import BreachedPasswords
+from gatewright.auth import AccessOptions, BreachedPasswords
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import ListSink
 from tests.auth.access import CHEAP, OWNER, world

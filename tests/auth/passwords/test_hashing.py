@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.auth.passwords import Argon2Parameters, PasswordHashing, normalise_password
+from gatewright.auth import Argon2Parameters, PasswordHashing, normalise_password
 from gatewright.errors import StoreUnavailableError
 from tests.auth.access import CHEAP
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.auth.lockout import Doors, Visitor
-from gatewright.auth.options import AccessOptions
-from gatewright.auth.passwords import Argon2Parameters, PasswordHashing
+from gatewright.auth import AccessOptions, Argon2Parameters, Doors, PasswordHashing, Visitor
 from gatewright.errors import (
     AccountLockedError,
     EncryptionError,
@@ -24,7 +22,7 @@ from gatewright.errors import (
     StorageError,
     StoreUnavailableError,
 )
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.access import CHEAP, EMAIL, PASSWORD, World, world
 from tests.auth.identity import CHROME, ELSEWHERE, HOME
 from tests.auth.mfa.test_devices import on

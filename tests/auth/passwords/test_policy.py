@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.auth.options import AccessOptions
-from gatewright.auth.passwords import PasswordHashing, PasswordPolicy, minimum_length
-from gatewright.auth.passwords.policy import is_common, is_run, made_of
+from gatewright.auth import AccessOptions, PasswordHashing, PasswordPolicy, is_common, is_run, made_of, minimum_length
 from gatewright.errors import ValidationError
 from tests.auth.access import CHEAP, OWNER, world
 

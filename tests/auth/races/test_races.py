@@ -20,10 +20,9 @@ from typing import Any
 import pyotp
 import pytest
 
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.services import Partners
+from gatewright.auth import ManufacturerAuthManager, Partners
 from gatewright.notify import MemoryNotifier
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.access import PASSWORD
 from tests.auth.authenticator import SoftAuthenticator
 from tests.auth.identity import START

@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gatewright.auth import ClientInfo
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AccessOptions, AuthOptions
+from gatewright.auth import AccessOptions, AuthOptions, ClientInfo, ManufacturerAuthManager
 from gatewright.clock import ManualClock
 from gatewright.errors import SecurityError
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.access import CHEAP, PASSWORD
 from tests.auth.identity import CHROME, SECRET, START
 

@@ -16,7 +16,7 @@ import pytest
 
 from gatewright.auth import ClientInfo, ManufacturerAuthManager
 from gatewright.errors import RefreshTokenReuseError, SecurityError, TokenRevokedError
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.identity import CHROME, HOME, SECRET, sign_in
 
 PROCESSES = 4

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gatewright.auth import AuthOptions, AuthResult, ClientInfo, ManufacturerAuthManager
-from gatewright.auth.sessions.service import SessionRules
+from gatewright.auth import AuthOptions, AuthResult, ClientInfo, ManufacturerAuthManager, SessionRules
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     InvalidTokenError,
@@ -24,7 +23,7 @@ from gatewright.errors import (
     TokenRevokedError,
 )
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.identity import CHROME, ELSEWHERE, HOME, NEIGHBOUR, SECRET, START, known_account, sign_in
 
 

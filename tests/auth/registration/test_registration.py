@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.auth.registration import check_business
+from gatewright.auth import check_business
 from gatewright.errors import DuplicateAccountError, InvalidTokenError, ValidationError
 from tests.auth.access import EMAIL, OWNER, PASSWORD, World, world
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatewright.auth.options import AccessOptions
+from gatewright.auth import AccessOptions
 from gatewright.errors import (
     AccountLockedError,
     InvalidCredentialsError,

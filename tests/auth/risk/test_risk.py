@@ -7,10 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager
-from gatewright.auth.client_signals import (
+from gatewright.auth import (
+    AuthOptions,
+    ClientInfo,
     GeoIP2FastPlaces,
+    ManufacturerAuthManager,
     Place,
+    RiskAction,
+    RiskPolicy,
+    SessionRisk,
     client_info,
     distance_between,
     network_key,
@@ -18,8 +23,6 @@ from gatewright.auth.client_signals import (
     same_client_key,
     travel_speed,
 )
-from gatewright.auth.records import RiskAction, SessionRisk
-from gatewright.auth.sessions.risk import RiskPolicy
 from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, MFARequiredError, SessionHijackError
 from gatewright.events import ListSink

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager
-from gatewright.auth.sessions.service import SessionRules
-from gatewright.auth.status_cache import SessionStates
+from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager, SessionRules, SessionStates
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthenticationError,
@@ -23,7 +21,7 @@ from gatewright.errors import (
 from gatewright.events import ListSink
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.identity import ACME, CHROME, HOME, SECRET, START, known_account, sign_in
 from tests.support.waiting import eventually
 

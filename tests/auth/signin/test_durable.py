@@ -9,11 +9,10 @@ from pathlib import Path
 import pyotp
 import pytest
 
-from gatewright.auth.manager import ManufacturerAuthManager
-from gatewright.auth.options import AccessOptions, AuthOptions
+from gatewright.auth import AccessOptions, AuthOptions, ManufacturerAuthManager
 from gatewright.clock import ManualClock
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.access import CHEAP, EMAIL, OWNER, PASSWORD
 from tests.auth.identity import CHROME, HOME, SECRET, START
 from tests.auth.mfa.test_devices import on

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import gatewright.auth
-from gatewright.auth.records import AuthResult, Factor
+from gatewright.auth import AuthResult, Factor
 from gatewright.errors import MFARequiredError
 from tests.auth.access import EMAIL, PASSWORD, World, world
 from tests.auth.authenticator import SoftAuthenticator
@@ -34,17 +34,17 @@ def calls_of(name: str) -> list[str]:
 
 
 def test_only_one_function_begins_a_session_with_tokens() -> None:
-    assert [c for c in calls_of("begin") if "refresh" in c] == ["issue.issue:self._refresh"]
-    assert [c for c in calls_of("issue") if c.endswith("_issuer")] == ["signin._issue:self._issuer"]
+    assert [c for c in calls_of("begin") if "refresh" in c] == ["issuer.issue:self._refresh"]
+    assert [c for c in calls_of("issue") if c.endswith("_issuer")] == ["sign_in._issue:self._issuer"]
     assert calls_of("_issue") == [
-        "signin._after_password:self",
-        "signin._after_password:self",
-        "signin._after_password:self",
-        "signin.complete_mfa:self",
-        "signin.finish_passkey:self",
+        "sign_in._after_password:self",
+        "sign_in._after_password:self",
+        "sign_in._after_password:self",
+        "sign_in.complete_mfa:self",
+        "sign_in.finish_passkey:self",
     ]
     creating = [c for c in calls_of("create") if c.endswith("sessions")]
-    assert creating == ["issue.issue:self._sessions", "sessions.create_session:self.sessions"]
+    assert creating == ["issuer.issue:self._sessions", "sessions.create_session:self.sessions"]
 
 
 async def by_password(here: World) -> AuthResult:

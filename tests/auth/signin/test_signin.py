@@ -7,9 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from gatewright.auth import ClientInfo
-from gatewright.auth.options import AccessOptions
-from gatewright.auth.passwords import Argon2Parameters
+from gatewright.auth import AccessOptions, Argon2Parameters, ClientInfo
 from gatewright.controls import Measure
 from gatewright.errors import (
     AccountLockedError,
@@ -264,7 +262,7 @@ async def test_wrong_codes_at_sign_in_lock_the_codes_not_the_password() -> None:
 
 
 def test_results_do_not_show_tokens() -> None:
-    from gatewright.auth.records import AuthResult
+    from gatewright.auth import AuthResult
 
     result = AuthResult(status="authenticated", access_token="aaa", refresh_token="bbb", device_token="ccc")
     assert not any(secret in repr(result) for secret in ("aaa", "bbb", "ccc"))

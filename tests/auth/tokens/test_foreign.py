@@ -9,8 +9,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gatewright.auth import ForeignIssuer, ManufacturerAuthManager
-from gatewright.auth.tokens.jwks import KeySet, load_key
+from gatewright.auth import ForeignIssuer, KeySet, ManufacturerAuthManager, load_key
 from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, InvalidTokenError, TokenExpiredError, TokenRevokedError
 from tests.auth.identity import ACME, SECRET, START

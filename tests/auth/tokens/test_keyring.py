@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.auth import AuthOptions, ManufacturerAuthManager
-from gatewright.auth.tokens.keys import HmacKey, check_algorithm, generate, restore
+from gatewright.auth import AuthOptions, HmacKey, ManufacturerAuthManager, check_algorithm, generate, restore
 from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, InvalidTokenError, KeyUnavailableError, TokenExpiredError
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
 from tests.auth.identity import ACME, SECRET, START
 
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.auth.tokens.jwks import KeySet
-from gatewright.auth.tokens.jws import decode_segment, encode_segment
-from gatewright.auth.tokens.keys import JoseKey, restore
+from gatewright.auth import JoseKey, KeySet, decode_segment, encode_segment, restore
 from gatewright.errors import InvalidTokenError
 
 JOE = b'{"iss":"joe",\r\n "exp":1300819380,\r\n "http://example.com/is_root":true}'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.auth.manager import ManufacturerAuthManager
+from gatewright.auth import ManufacturerAuthManager
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AccountLockedError,

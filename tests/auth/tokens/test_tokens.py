@@ -16,8 +16,7 @@ import jwt
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.auth import AuthOptions, ManufacturerAuthManager
-from gatewright.auth.tokens.jws import decode_segment, encode_segment, parse, read_object
+from gatewright.auth import AuthOptions, ManufacturerAuthManager, decode_segment, encode_segment, parse, read_object
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthenticationError,
@@ -29,8 +28,7 @@ from gatewright.errors import (
     ValidationError,
 )
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import StoredManufacturer
+from gatewright.storage import SqliteStore, StoredManufacturer
 from tests.auth.identity import ACME, HOME, SECRET, START, known_account, sign_in
 from tests.support.waiting import eventually
 
@@ -257,7 +255,7 @@ async def test_strict_tenants() -> None:
 
 async def test_the_memory_is_bounded(clock: ManualClock) -> None:
     """Old entries make room, and a forgotten token is simply verified again."""
-    from gatewright.auth.tokens.revocations import Remembered, TokenMemory
+    from gatewright.auth import Remembered, TokenMemory
 
     memory = TokenMemory(capacity=3)
     for number in range(10):
@@ -377,7 +375,7 @@ async def test_store_outage(tmp_path: Path) -> None:
 
 async def test_more_revocations_than_memory(clock: ManualClock) -> None:
     """Beyond the capacity each first sight asks the store, and nothing revoked is taken."""
-    from gatewright.auth.tokens.revocations import Revocations
+    from gatewright.auth import Revocations
 
     async with SqliteStore() as store:
         revocations = Revocations(store, store.changes, clock, window=30, capacity=2)

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey
 
-from gatewright.auth.tokens.jwks import KeySet
-from gatewright.auth.tokens.jws import encode_segment
-from gatewright.auth.tokens.keys import HmacKey, JoseKey
+from gatewright.auth import HmacKey, JoseKey, KeySet, encode_segment
 from gatewright.errors import ConfigurationError, InvalidTokenError, KeyUnavailableError
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "wycheproof"

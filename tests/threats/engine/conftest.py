@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatewright.threats.engine import DetectionEngine
+from gatewright.threats import DetectionEngine
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.grammar import generate, grammars
-from gatewright.threats.learning.regression_gate import load_reference
-from gatewright.threats.model.corpus import BENIGN
-from gatewright.threats.normalize import normalise, squash
-from gatewright.threats.walk import MAX_DEPTH, MAX_TEXTS, Walk
+from gatewright.threats import (
+    BENIGN,
+    MAX_DEPTH,
+    MAX_TEXTS,
+    DetectionEngine,
+    Walk,
+    generate,
+    grammars,
+    load_reference,
+    normalise,
+    squash,
+)
 
 from .shapes import HOSTILE
 

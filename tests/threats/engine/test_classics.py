@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.types import ThreatType, neighbours
+from gatewright.threats import DetectionEngine, ThreatType, neighbours
 
 CLASSICS: dict[str, list[Any]] = {
     "sql_injection": [

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from gatewright.threats.decision import (
+from gatewright.threats import (
     DEFAULT_THRESHOLDS,
     LEVELS,
     Evidence,
+    Rule,
     decide,
     log_odds,
     probability,
     risk,
     worst_severity,
 )
-from gatewright.threats.rules import Rule
 
 
 def _rule(tier: Any, severity: Any = "high") -> Rule:

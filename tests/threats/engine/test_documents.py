@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.threats.engine import DetectionEngine
+from gatewright.threats import DetectionEngine
 
 ROOT = Path(__file__).parents[3]
 QUOTES = re.compile(r"(?i)union\s+select|<script|/etc/passwd|\$\{jndi|onerror=|drop\s+table|OR '1'='1|curl -s")

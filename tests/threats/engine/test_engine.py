@@ -11,10 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.errors import ConfigurationError
-from gatewright.threats.engine import AT_ONCE, MAX_FINDINGS, DetectionEngine
-from gatewright.threats.learning.fit import Correction
-from gatewright.threats.results import CLEAN
-from gatewright.threats.types import neighbours
+from gatewright.threats import AT_ONCE, CLEAN, MAX_FINDINGS, Correction, DetectionEngine, neighbours
 from tests.threats.engine.mutations import FILLER
 from tests.threats.engine.samples import ATTACKS, HARMLESS
 from tests.threats.engine.test_walk import VALUES

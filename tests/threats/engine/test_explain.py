@@ -11,11 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gatewright.logs import HIDDEN
-from gatewright.threats.engine import EXPLAINED, DetectionEngine
-from gatewright.threats.explain import EVIDENCE, _alike, _hidden_in, _in_original
-from gatewright.threats.model.attribution import heaviest
-from gatewright.threats.model.features import columns, windows
-from gatewright.threats.model.linear import LinearModel
+from gatewright.threats import EVIDENCE, EXPLAINED, DetectionEngine, LinearModel, columns, heaviest, windows
+from gatewright.threats.explain import _alike, _hidden_in, _in_original
 
 
 def test_the_span_points_at_the_attack(engine: DetectionEngine) -> None:

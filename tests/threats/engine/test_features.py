@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.threats.model.features import COLUMNS, FINENESS, STEP, WINDOW, columns, means, windows
+from gatewright.threats import COLUMNS, STEP, columns, means, windows
+from gatewright.threats.model.features import FINENESS, WINDOW
 
 WEIGHTS = (np.random.default_rng(7).integers(-127 * FINENESS, 128 * FINENESS, COLUMNS) / FINENESS).astype(np.float32)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.threats.matching import Re2Matcher, VectorscanMatcher, make_matcher
-from gatewright.threats.rules import Rule, RuleSet, load_rules
+from gatewright.threats import Re2Matcher, Rule, RuleSet, VectorscanMatcher, load_rules, make_matcher
 from tests.threats.engine.samples import ATTACKS, HARMLESS
 
 pytest.importorskip("hyperscan")

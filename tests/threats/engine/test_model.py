@@ -10,14 +10,24 @@ import numpy as np
 import pytest
 
 from gatewright.errors import ConfigurationError, ValidationError
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.fit import Correction
-from gatewright.threats.learning.regression_gate import load_reference
-from gatewright.threats.model.corpus import GRAMMAR, Row, carries_attack, grammar_rows, read_corpus, weights_of
-from gatewright.threats.model.cross_validation import FOLDS, fold_of, kind_of
-from gatewright.threats.model.linear import SHIPPED, LinearModel
-from gatewright.threats.model.training import train
-from gatewright.threats.rules import load_rules
+from gatewright.threats import (
+    FOLDS,
+    GRAMMAR,
+    SHIPPED,
+    Correction,
+    DetectionEngine,
+    LinearModel,
+    Row,
+    carries_attack,
+    fold_of,
+    grammar_rows,
+    kind_of,
+    load_reference,
+    load_rules,
+    train,
+    weights_of,
+)
+from gatewright.threats.model.corpus import read_corpus
 
 
 def _rows(step: int) -> list[Row]:

@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.regression_gate import load_reference
+from gatewright.threats import DetectionEngine, load_reference
 
 from .mutations import ANYWHERE, OF_SQL, Mutation
 

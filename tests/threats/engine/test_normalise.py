@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.threats.normalize import NONE, normalise, squash
+from gatewright.threats import NONE, normalise, squash
 from tests.threats.engine import mutations
 
 PLAIN = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80).filter(

@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 
 from gatewright.errors import ConfigurationError
-from gatewright.threats.learning.regression_gate import load_reference
-from gatewright.threats.matching import Matcher, Re2Matcher, VectorscanMatcher, make_matcher
-from gatewright.threats.normalize import normalise
-from gatewright.threats.rules import load_rules
-from gatewright.threats.types import ThreatType
-from gatewright.threats.walk import Walk
+from gatewright.threats import (
+    Matcher,
+    Re2Matcher,
+    ThreatType,
+    VectorscanMatcher,
+    Walk,
+    load_reference,
+    load_rules,
+    make_matcher,
+    normalise,
+)
 
 RULES = load_rules()
 

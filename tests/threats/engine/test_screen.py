@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.fit import Correction
-from gatewright.threats.learning.regression_gate import load_reference
-from gatewright.threats.model.cascade import CLASSES, FINENESS, SLACK, Screen, fit_screen
-from gatewright.threats.model.features import COLUMNS, windows
-from gatewright.threats.model.linear import LinearModel
+from gatewright.threats import (
+    CLASSES,
+    COLUMNS,
+    SLACK,
+    Correction,
+    DetectionEngine,
+    LinearModel,
+    Screen,
+    fit_screen,
+    load_reference,
+    windows,
+)
+from gatewright.threats.model.cascade import FINENESS
 
 EVERYTHING = -1e6
 """A floor that every window reaches."""

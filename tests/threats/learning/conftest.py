@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatewright.threats.learning.regression_gate import ReferenceRow, load_reference
+from gatewright.threats import ReferenceRow, load_reference
 from tests.threats.learning.small import SmallDetector, train
 
 

@@ -11,9 +11,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from gatewright.threats.learning.fit import Correction, Encoded, Floats
-from gatewright.threats.learning.regression_gate import ReferenceRow
-from gatewright.threats.results import CLEAN, Inspection, ThreatDetectionResult
+from gatewright.threats import CLEAN, Correction, Encoded, Floats, Inspection, ReferenceRow, ThreatDetectionResult
 
 SIZE = 1 << 14
 THRESHOLD = 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from gatewright.threats.learning.feedback import DOUBTED_FROM, LEARNABLE, doubted, score
+from gatewright.threats import DOUBTED_FROM, LEARNABLE, doubted, score
 
 said = st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), max_size=60)
 """Statements: by whom, whether the base judges as told, whether the candidate does."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.errors import ValidationError
-from gatewright.threats.learning.fit import (
+from gatewright.threats import (
     ASSURANCE,
     MAX_COLUMNS,
     PASSING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.threats.learning.regression_gate import (
+from gatewright.threats import (
     CHANGED,
     NEW_FALSE_ALARMS,
     TAUGHT_ATTACKS,

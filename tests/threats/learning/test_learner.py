@@ -12,11 +12,9 @@ import pytest
 from gatewright.clock import ManualClock
 from gatewright.errors import RateLimitExceededError, StoreUnavailableError, ValidationError
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
+from gatewright.storage import SqliteStore
+from gatewright.threats import DOUBTED, STATEMENTS_A_DAY, Learner, ModelVersion, ReferenceRow, has_attack_syntax
 from gatewright.threats.learning import candidate
-from gatewright.threats.learning.feedback import has_attack_syntax
-from gatewright.threats.learning.learner import DOUBTED, STATEMENTS_A_DAY, Learner, ModelVersion
-from gatewright.threats.learning.regression_gate import ReferenceRow
 from tests.threats.learning.small import SmallDetector, as_text
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from gatewright.threats.learning.regression_gate import MAX_ROW_LENGTH, load_reference, read_corpus, write_reference
-from gatewright.threats.types import CORPUS_CATEGORIES
+from gatewright.threats import CORPUS_CATEGORIES, MAX_ROW_LENGTH, load_reference, write_reference
+from gatewright.threats.learning.regression_gate import read_corpus
 
 
 def test_what_ships() -> None:

@@ -9,17 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from gatewright.errors import ValidationError
-from gatewright.storage.feedback import StoredFeedback
-from gatewright.threats.learning.feedback import (
-    MAX_ALIKE,
-    MAX_IN_ALL,
-    MAX_PER_ACTOR,
-    contradiction,
-    digest_of,
-    select,
-    shape,
-    text_of,
-)
+from gatewright.storage import StoredFeedback
+from gatewright.threats import MAX_ALIKE, MAX_IN_ALL, MAX_PER_ACTOR, contradiction, digest_of, select, shape, text_of
 from tests.threats.learning.small import SmallDetector
 
 

@@ -9,21 +9,23 @@ from hypothesis import given, strategies as st
 
 from gatewright.events import ListSink
 from gatewright.inspection_policy import WatchPolicy
-from gatewright.threats import ManufacturerSecurityValidator
-from gatewright.threats.decision import Evidence
-from gatewright.threats.learning.telemetry import (
+from gatewright.threats import (
     BANDS,
+    CLEAN,
     TEXTS,
-    WINDOW,
     DetectionWatch,
     Drift,
+    Evidence,
     FalseAlarms,
+    Inspection,
+    ManufacturerSecurityValidator,
+    ThreatDetectionResult,
     band_of,
+    load_rules,
     shares,
     stability_index,
 )
-from gatewright.threats.results import CLEAN, Inspection, ThreatDetectionResult
-from gatewright.threats.rules import load_rules
+from gatewright.threats.learning.telemetry import WINDOW
 
 FOUND = Inspection(
     threat_detected=True,

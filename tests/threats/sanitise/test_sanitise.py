@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.errors import ValidationError
-from gatewright.threats.sanitize import sanitise
+from gatewright.threats import sanitise
 
 CONTEXTS = ("html", "text", "filename", "identifier", "csv", "log")
 

@@ -7,11 +7,7 @@ import time
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from gatewright.threats.matching import Re2Matcher, VectorscanMatcher
-from gatewright.threats.rules import load_rules
-from gatewright.threats.structure import CHECKS
-from gatewright.threats.structure.shell import KNOWN
-from gatewright.threats.structure.sql import TOKENS, fingerprint
+from gatewright.threats import CHECKS, KNOWN, TOKENS, Re2Matcher, VectorscanMatcher, fingerprint, load_rules
 
 RULES = load_rules()
 

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.errors import ConfigurationError
-from gatewright.threats.matching import make_matcher
-from gatewright.threats.rules import Rule, RuleSet, load_rules
-from gatewright.threats.structure import CHECKS, Confirmation
+from gatewright.threats import CHECKS, Confirmation, Rule, RuleSet, load_rules, make_matcher
 
 FILE = """
 threat_type = 'xss'

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.threats.executor import INLINE_CHARACTERS, Offload, size_of
+from gatewright.threats import INLINE_CHARACTERS, Offload, size_of
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gatewright.threats import ManufacturerSecurityValidator
-from gatewright.threats.engine import DetectionEngine
-from gatewright.threats.learning.regression_gate import load_reference
-from gatewright.threats.results import Inspection
+from gatewright.threats import DetectionEngine, Inspection, ManufacturerSecurityValidator, load_reference
 
 TASKS = 50
 

@@ -17,11 +17,8 @@ from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure
 from gatewright.errors import ConfigurationError, UnknownThreatTypeError, ValidationError
 from gatewright.events import ListSink
-from gatewright.storage.sqlite.store import SqliteStore
-from gatewright.storage.tenants import StoredAccount, StoredManufacturer
-from gatewright.threats import ManufacturerSecurityValidator, ThreatType
-from gatewright.threats.business_checks import KNOWN_NAMES_AGE
-from gatewright.threats.engine import DetectionEngine
+from gatewright.storage import SqliteStore, StoredAccount, StoredManufacturer
+from gatewright.threats import KNOWN_NAMES_AGE, DetectionEngine, ManufacturerSecurityValidator, ThreatType
 from tests.support.rules import OWN_RULE
 from tests.support.waiting import eventually
 

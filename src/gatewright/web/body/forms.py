@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gatewright.web.body import UTF8_BOM, is_json, parse_json
 from gatewright.web.body.charsets import is_utf8, looks_like_text, read_text, refuse_other_charset
+from gatewright.web.body.json import UTF8_BOM, is_json, parse_json
 from gatewright.web.body.media_type import (
     MediaType,
     extended_value,
