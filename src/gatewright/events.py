@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gatewright.clock import Clock
 from gatewright.logs import current_request_id
 from gatewright.records import Record
 
@@ -103,6 +104,22 @@ class NullSink:
 
     def emit(self, event: SecurityEvent) -> None:
         return None
+
+
+class Emit(Protocol):
+    """Sends one event; further keywords are the fields of :func:`event`."""
+
+    def __call__(self, kind: str, severity: Severity = Severity.INFO, **fields: Any) -> None: ...
+
+
+def emitter(sink: EventSink | None, clock: Clock) -> Emit:
+    """How a part of Gatewright emits: events at the time of ``clock``, to ``sink`` or, without one, to nobody."""
+    send = (sink or NullSink()).emit
+
+    def emit(kind: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
+        send(event(kind, severity=severity, timestamp=clock.now(), **fields))
+
+    return emit
 
 
 class ListSink:

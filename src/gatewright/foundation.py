@@ -11,20 +11,24 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from gatewright.auth import ManufacturerAuthManager
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import LOOPBACK, Controls
-from gatewright.encryption import Profiles, RecordSource
+from gatewright.encryption import ManufacturerEncryptionManager, Profiles, RecordSource
 from gatewright.encryption.key_files import make_private_directory, with_keys
 from gatewright.encryption.key_store_separation import check_key_place
-from gatewright.encryption.reencryption import KeptAnswers
+from gatewright.encryption.reencryption import IdempotencySource
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
 from gatewright.inspection_policy import Exclusion
+from gatewright.monitoring import SecurityMonitor
 from gatewright.notify import Directions, Notifier
 from gatewright.policy import Policy, load_policy
+from gatewright.rbac import ManufacturerRBACManager
 from gatewright.settings import Settings
 from gatewright.storage.cache import Cache
 from gatewright.storage.protocol import Store
+from gatewright.threats import ManufacturerSecurityValidator
 from gatewright.wiring import managers
 from gatewright.wiring.backends import (
     invalidation,
@@ -89,7 +93,7 @@ class SecurityFoundation:
         self._build(first)
 
     def _build(self, policy: Policy) -> None:
-        ground = managers.Ground(
+        ground = managers.Shared(
             settings=self.settings,
             policy=policy,
             store=self.store,
@@ -100,15 +104,15 @@ class SecurityFoundation:
             controls=self.controls,
             clock=self.clock,
         )
-        self.monitor = managers.monitor(ground, PostureFacts(self))
-        self.encryption = managers.encryption(ground)
+        self.monitor: SecurityMonitor = managers.monitor(ground, PostureFacts(self))
+        self.encryption: ManufacturerEncryptionManager = managers.encryption(ground)
         self.profiles = Profiles(self.encryption, self.store)
-        self.record_sources: list[RecordSource] = [self.profiles, KeptAnswers(self.store)]
+        self.record_sources: list[RecordSource] = [self.profiles, IdempotencySource(self.store)]
         """All that is encrypted under data keys; an application may add its own."""
-        self.validator = managers.validator(ground)
-        self.rbac = managers.rbac(ground, self._adopt)
+        self.validator: ManufacturerSecurityValidator = managers.validator(ground)
+        self.rbac: ManufacturerRBACManager = managers.rbac(ground, self._adopt)
         self._rules = BusinessRules(self.validator)
-        self.auth = managers.auth(
+        self.auth: ManufacturerAuthManager = managers.auth(
             ground,
             rbac=self.rbac,
             profiles=self.profiles,

@@ -12,10 +12,10 @@ import pyotp
 from gatewright.auth import (
     AccessOptions,
     Argon2Parameters,
+    AuthDependencies,
     AuthOptions,
     ManufacturerAuthManager,
     MFAEnrolment,
-    Partners,
 )
 from gatewright.clock import ManualClock
 from gatewright.controls import Controls
@@ -73,7 +73,7 @@ async def world(
         sink=sink,
         clock=clock,
         options=AuthOptions(access=options or AccessOptions(argon2=CHEAP)),
-        partners=Partners(**{"notifier": mailbox, "controls": controls, **(partners or {})}),
+        partners=AuthDependencies(**{"notifier": mailbox, "controls": controls, **(partners or {})}),
         **kwargs,
     )
     async with auth:

@@ -47,7 +47,9 @@ def test_bad_keys_are_findings_without_the_key(tmp_path: Path, values: dict[str,
 
 
 def test_weak_settings_are_findings(tmp_path: Path) -> None:
-    found = settings_checks.check_settings(_settings(tmp_path, debug=True, cookie_secure=False, inspection_mode="shadow"))
+    found = settings_checks.check_settings(
+        _settings(tmp_path, debug=True, cookie_secure=False, inspection_mode="shadow")
+    )
     assert sorted(_statuses(found)) == ["finding", "finding", "note", "note"]
 
 

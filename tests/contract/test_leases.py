@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from gatewright.storage import Leased, Slice, Store
+from gatewright.storage import Leased, LeasedUnits, Store
 from tests.contract.test_usage import NOW, take
 
 UNTIL = NOW + timedelta(seconds=30)
 
 
-async def lease(store: Store, amount: int, most: int, *, limit: int = 100, former: Slice | None = None) -> Leased:
+async def lease(store: Store, amount: int, most: int, *, limit: int = 100, former: LeasedUnits | None = None) -> Leased:
     return await store.lease_usage("m", take(amount, limit=limit), most, at=NOW, until=UNTIL, former=former)
 
 

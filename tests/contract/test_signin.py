@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from gatewright.storage import (
     AttemptPolicy,
-    DoorState,
+    LockoutState,
     OneTimeSecret,
     Store,
     StoredApiKey,
@@ -188,7 +188,7 @@ async def test_a_secret_does_not_live_longer_because_the_clock_stepped_back(stor
 @given(st.lists(st.tuples(st.floats(0, 40), st.sampled_from(["right", "wrong", "neither"])), max_size=120))
 def test_never_more_than_the_limit_between_two_right_ones(steps: list[tuple[float, str]]) -> None:
     policy = AttemptPolicy(lock=10_000.0, memory=100_000.0)
-    state: DoorState | None = None
+    state: LockoutState | None = None
     now, wrong = 1_000_000.0, 0
     for wait, outcome in steps:
         now += wait
@@ -205,7 +205,7 @@ def test_never_more_than_the_limit_between_two_right_ones(steps: list[tuple[floa
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["reserve", "wrong", "neither"])), max_size=200))
 def test_nor_when_attempts_overlap(steps: list[tuple[float, str]]) -> None:
     policy = AttemptPolicy(lock=10_000.0, memory=100_000.0)
-    state: DoorState | None = None
+    state: LockoutState | None = None
     now, wrong, pending = 1_000_000.0, 0, 0
     for wait, step in steps:
         now += wait / 100
@@ -222,7 +222,7 @@ def test_nor_when_attempts_overlap(steps: list[tuple[float, str]]) -> None:
 
 @given(st.floats(0, 10**7), st.integers(0, 12), st.integers(0, 12), st.integers(0, 40))
 def test_every_door_opens_again(waited: float, failures: int, refused: int, locks: int) -> None:
-    state = DoorState(failures=failures, refused=refused, last_at=0.0, locks=locks)
+    state = LockoutState(failures=failures, refused=refused, last_at=0.0, locks=locks)
     decision, changed = reserve(state, POLICY, waited)
     if not decision.allowed:
         later = waited + decision.retry_after

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gatewright import event_kinds
 from tests.docs.pages import DOCS, ROOT, replace_section
 
 SOURCE = ROOT / "src" / "gatewright"
@@ -87,7 +88,7 @@ def _codes_of(call: ast.Call) -> Iterator[str]:
 
 def events() -> str:
     """Every kind of event that the code names, with the packages that emit it."""
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {kind: set() for kind in event_kinds.every_kind()}
     for package, module in modules():
         for kind in _kinds(module):
             source = kind.partition(":")[0]
@@ -100,8 +101,8 @@ def events() -> str:
 
 def _kinds(module: ast.Module) -> Iterator[str]:
     for node in ast.walk(module):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _KIND.fullmatch(node.value):
-            yield node.value
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "event_kinds":
+            yield getattr(event_kinds, node.attr)
 
 
 # --- the command line -------------------------------------------------------------------------------------------

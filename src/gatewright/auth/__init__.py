@@ -19,8 +19,8 @@ if TYPE_CHECKING:
         same_client_key,
         travel_speed,
     )
-    from gatewright.auth.lockout import Doors, Visitor
-    from gatewright.auth.mailer import WAITING, Outbox
+    from gatewright.auth.lockout import AttemptLimiter, AttemptSubject
+    from gatewright.auth.mailer import WAITING, Mailer
     from gatewright.auth.manager import ManufacturerAuthManager
     from gatewright.auth.mfa.passkeys import PasskeyChallenge
     from gatewright.auth.mfa.relying_party import RelyingParty
@@ -59,16 +59,16 @@ if TYPE_CHECKING:
         TrustedDevice,
     )
     from gatewright.auth.registration import check_business
-    from gatewright.auth.services import Partners
+    from gatewright.auth.services import AuthDependencies
     from gatewright.auth.sessions.risk import RiskPolicy
     from gatewright.auth.sessions.service import SessionRules
     from gatewright.auth.sign_in_limits import SignInLimits
-    from gatewright.auth.status_cache import SessionStates
-    from gatewright.auth.tokens.external_issuers import ForeignIssuer
+    from gatewright.auth.status_cache import SessionCache
+    from gatewright.auth.tokens.external_issuers import ExternalIssuer
     from gatewright.auth.tokens.jwks import KeySet, load_key
     from gatewright.auth.tokens.jws import decode_segment, encode_segment, parse, read_object
     from gatewright.auth.tokens.keys import HmacKey, JoseKey, check_algorithm, generate, restore
-    from gatewright.auth.tokens.revocations import Remembered, Revocations, TokenMemory
+    from gatewright.auth.tokens.revocations import Remembered, Revocations, VerifiedTokenCache
 
 _NAMES = {
     "gatewright.auth.api_key_rules": (
@@ -88,11 +88,11 @@ _NAMES = {
         "travel_speed",
     ),
     "gatewright.auth.lockout": (
-        "Doors",
-        "Visitor",
+        "AttemptLimiter",
+        "AttemptSubject",
     ),
     "gatewright.auth.mailer": (
-        "Outbox",
+        "Mailer",
         "WAITING",
     ),
     "gatewright.auth.manager": ("ManufacturerAuthManager",),
@@ -141,12 +141,12 @@ _NAMES = {
         "TrustedDevice",
     ),
     "gatewright.auth.registration": ("check_business",),
-    "gatewright.auth.services": ("Partners",),
+    "gatewright.auth.services": ("AuthDependencies",),
     "gatewright.auth.sessions.risk": ("RiskPolicy",),
     "gatewright.auth.sessions.service": ("SessionRules",),
     "gatewright.auth.sign_in_limits": ("SignInLimits",),
-    "gatewright.auth.status_cache": ("SessionStates",),
-    "gatewright.auth.tokens.external_issuers": ("ForeignIssuer",),
+    "gatewright.auth.status_cache": ("SessionCache",),
+    "gatewright.auth.tokens.external_issuers": ("ExternalIssuer",),
     "gatewright.auth.tokens.jwks": (
         "KeySet",
         "load_key",
@@ -167,7 +167,7 @@ _NAMES = {
     "gatewright.auth.tokens.revocations": (
         "Remembered",
         "Revocations",
-        "TokenMemory",
+        "VerifiedTokenCache",
     ),
 }
 
@@ -179,23 +179,24 @@ __all__ = [
     "ApiKeyIdentity",
     "ApiKeyInfo",
     "Argon2Parameters",
+    "AttemptLimiter",
+    "AttemptSubject",
+    "AuthDependencies",
     "AuthOptions",
     "AuthResult",
     "BreachedPasswords",
     "ClientInfo",
-    "Doors",
+    "ExternalIssuer",
     "Factor",
-    "ForeignIssuer",
     "GeoIP2FastPlaces",
     "HmacKey",
     "JoseKey",
     "KeySet",
     "MFAEnrolment",
+    "Mailer",
     "ManufacturerAccount",
     "ManufacturerAuthManager",
     "ManufacturerSession",
-    "Outbox",
-    "Partners",
     "PasskeyChallenge",
     "PasskeyInfo",
     "PasswordCheck",
@@ -207,13 +208,12 @@ __all__ = [
     "Revocations",
     "RiskAction",
     "RiskPolicy",
+    "SessionCache",
     "SessionRisk",
     "SessionRules",
-    "SessionStates",
     "SignInLimits",
-    "TokenMemory",
     "TrustedDevice",
-    "Visitor",
+    "VerifiedTokenCache",
     "check_algorithm",
     "check_business",
     "checksum",

@@ -45,7 +45,7 @@ class Person(Record, frozen=True, kw_only=True):
         return self.account.status == "active" and self.manufacturer.status == "active"
 
 
-class People:
+class AccountDirectory:
     """Looks people up.
 
     Args:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
 from gatewright.auth.api_key_rules import ID_LENGTH, KeyPermissions, new_key, no_api_access, split_key
 from gatewright.auth.bounds import bounded_text
@@ -136,7 +137,7 @@ class ApiKeys:
             raise ValidationError(
                 f"A manufacturer has at most {MOST_KEYS} API keys; revoke one first.", code="TOO_MANY_API_KEYS"
             )
-        self._emit("auth:api_key:created", Severity.NOTICE, stored, permissions=list(wanted))
+        self._emit(event_kinds.AUTH_API_KEY_CREATED, Severity.NOTICE, stored, permissions=list(wanted))
         return _describe(stored, key=key)
 
     async def verify(self, key: object, *, client: ClientInfo | None = None) -> ApiKeyIdentity:
@@ -154,11 +155,11 @@ class ApiKeys:
         fault = self._fault(known, self._keyed.of("api-key", key_id, secret))
         if known is None or fault is not None:
             stored = known.stored if known else None
-            self._emit("auth:api_key:refused", Severity.WARNING, stored, client, reason=fault, key_id=key_id)
+            self._emit(event_kinds.AUTH_API_KEY_REFUSED, Severity.WARNING, stored, client, reason=fault, key_id=key_id)
             raise _invalid()
         stored, now = known.stored, self._clock.now()
         if not known.usable:
-            self._emit("auth:api_key:refused", Severity.WARNING, stored, client, reason="api_access")
+            self._emit(event_kinds.AUTH_API_KEY_REFUSED, Severity.WARNING, stored, client, reason="api_access")
             raise no_api_access(stored.manufacturer_id)
         await self._touch(stored, now)
         return _identify(known, now)
@@ -195,7 +196,7 @@ class ApiKeys:
         )
         if not await self._store.rotate_api_key(stored, old_expires_at=self._clock.now() + overlap):
             raise _unknown()
-        self._emit("auth:api_key:rotated", Severity.NOTICE, stored, replaces=old.key_id)
+        self._emit(event_kinds.AUTH_API_KEY_ROTATED, Severity.NOTICE, stored, replaces=old.key_id)
         return _describe(stored, key=key)
 
     async def listed(self, manufacturer_id: str) -> list[ApiKeyInfo]:
@@ -209,7 +210,7 @@ class ApiKeys:
             return False
         revoked = await self._store.revoke_api_key(key_id, now=self._clock.now())
         if revoked:
-            self._emit("auth:api_key:revoked", Severity.NOTICE, stored)
+            self._emit(event_kinds.AUTH_API_KEY_REVOKED, Severity.NOTICE, stored)
         return revoked
 
     async def revoke_unfounded(self, person_id: str, manufacturer_id: str) -> int:

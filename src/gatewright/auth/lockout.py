@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from gatewright import event_kinds
 from gatewright._async import Turns, uninterrupted
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import AccountLockedError, RateLimitExceededError
@@ -27,7 +28,7 @@ WAITING = 256
 """Attempts that may wait for their turn at one door."""
 
 
-class Visitor(Record, frozen=True, kw_only=True):
+class AttemptSubject(Record, frozen=True, kw_only=True):
     """Who stands at a door, for events. An unknown address has no ids."""
 
     manufacturer_id: str | None = None
@@ -47,11 +48,11 @@ class Attempt:
         self.outcome: Outcome = "neither"
 
 
-LockListener = Callable[[Visitor, float], Awaitable[None]]
+LockListener = Callable[[AttemptSubject, float], Awaitable[None]]
 """Told once when a door locks, with the seconds until it opens again."""
 
 
-class Doors:
+class AttemptLimiter:
     """Lets attempts through, one policy for all doors of a kind.
 
     Args:
@@ -76,7 +77,7 @@ class Doors:
         self._turns = Turns(AT_ONCE, WAITING, "Too many attempts at once.")
 
     @asynccontextmanager
-    async def attempt(self, door: str, visitor: Visitor) -> AsyncIterator[Attempt]:
+    async def attempt(self, door: str, visitor: AttemptSubject) -> AsyncIterator[Attempt]:
         """Check one secret at a door.
 
         Raises:
@@ -93,7 +94,7 @@ class Doors:
             finally:
                 await uninterrupted(self._settle(door, attempt.outcome, visitor))
 
-    async def _settle(self, door: str, outcome: Outcome, visitor: Visitor) -> None:
+    async def _settle(self, door: str, outcome: Outcome, visitor: AttemptSubject) -> None:
         settled = await self._store.settle_attempt(door, self.policy, outcome, now=self._clock.now())
         if settled.newly_locked:
             await self._tell(settled, door, visitor)
@@ -111,22 +112,24 @@ class Doors:
         """Forget a door's failures and lock."""
         await self._store.clear_attempts(door)
 
-    async def _refuse(self, decision: AttemptDecision, door: str, visitor: Visitor) -> None:
+    async def _refuse(self, decision: AttemptDecision, door: str, visitor: AttemptSubject) -> None:
         if decision.newly_locked:
             await self._tell(decision, door, visitor)
-        self._emit("auth:attempt:refused", Severity.NOTICE, door, visitor, decision)
+        self._emit(event_kinds.AUTH_ATTEMPT_REFUSED, Severity.NOTICE, door, visitor, decision)
         if decision.locked:
             raise AccountLockedError(
                 "Too many failed attempts. The account is locked for a while.", retry_after=decision.retry_after
             )
         raise RateLimitExceededError("Too many failed attempts in a row.", retry_after=decision.retry_after)
 
-    async def _tell(self, decision: AttemptDecision, door: str, visitor: Visitor) -> None:
-        self._emit("auth:account:locked", Severity.HIGH, door, visitor, decision)
+    async def _tell(self, decision: AttemptDecision, door: str, visitor: AttemptSubject) -> None:
+        self._emit(event_kinds.AUTH_ACCOUNT_LOCKED, Severity.HIGH, door, visitor, decision)
         if self.on_lock is not None:
             await self.on_lock(visitor, decision.retry_after)
 
-    def _emit(self, kind: str, severity: Severity, door: str, visitor: Visitor, decision: AttemptDecision) -> None:
+    def _emit(
+        self, kind: str, severity: Severity, door: str, visitor: AttemptSubject, decision: AttemptDecision
+    ) -> None:
         self._events.emit(
             event(
                 kind,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import SecurityError
 from gatewright.events import EventSink, NullSink, Severity, event
@@ -15,7 +16,7 @@ WAITING = 1_000
 """Mails that may be under way at once; beyond that, one is dropped with an event."""
 
 
-class Outbox:
+class Mailer:
     """Sends in the background and never fails its caller.
 
     Args:
@@ -63,6 +64,10 @@ class Outbox:
     def _failed(self, kind: str, code: str) -> None:
         self._events.emit(
             event(
-                "auth:mail:failed", severity=Severity.WARNING, timestamp=self._clock.now(), message_kind=kind, code=code
+                event_kinds.AUTH_MAIL_FAILED,
+                severity=Severity.WARNING,
+                timestamp=self._clock.now(),
+                message_kind=kind,
+                code=code,
             )
         )

@@ -15,16 +15,16 @@ from gatewright.auth.calls.tokens import TokenCalls
 from gatewright.auth.client_signals import PlaceLookup, read_agent
 from gatewright.auth.options import AuthOptions
 from gatewright.auth.root_secret import KeyedHash, root_bytes
-from gatewright.auth.services import Access, Partners
-from gatewright.auth.sessions.issuer import Endings, SessionIssuer
+from gatewright.auth.services import AuthDependencies, AuthServices
+from gatewright.auth.sessions.issuer import SessionIssuer, SessionTerminator
 from gatewright.auth.sessions.refresh import RefreshService
 from gatewright.auth.sessions.risk import RiskAssessor
 from gatewright.auth.sessions.service import SessionService
-from gatewright.auth.status_cache import SessionStates, TenantGate
-from gatewright.auth.tokens.external_issuers import ForeignIssuer
+from gatewright.auth.status_cache import SessionCache, TenantStatusCache
+from gatewright.auth.tokens.external_issuers import ExternalIssuer
 from gatewright.auth.tokens.revocations import Revocations
 from gatewright.auth.tokens.service import TokenService
-from gatewright.auth.tokens.signing_keys import KeyRing
+from gatewright.auth.tokens.signing_keys import SigningKeyRing
 from gatewright.clock import Clock, SystemClock
 from gatewright.encryption.secretbox import derive_key
 from gatewright.errors import ConfigurationError, StorageError
@@ -74,9 +74,9 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
         options: AuthOptions | None = None,
         strict_tenants: bool = False,
         notifier: Notifier | None = None,
-        partners: Partners | None = None,
+        partners: AuthDependencies | None = None,
         places: PlaceLookup | None = None,
-        foreign_issuers: Sequence[ForeignIssuer] = (),
+        foreign_issuers: Sequence[ExternalIssuer] = (),
     ) -> None:
         if not 0 < token_expiry_hours <= 24 * 366:
             raise ConfigurationError(
@@ -103,13 +103,13 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             foreign=foreign_issuers,
         )
         self._compose_sessions(timedelta(hours=token_expiry_hours), places)
-        self.access = Access(
+        self.access = AuthServices(
             store=self.store,
             root=self._root,
             sessions=self.endings,
             issuer=self.issuer,
             options=self.options.access,
-            partners=partners or Partners(notifier=notifier),
+            partners=partners or AuthDependencies(notifier=notifier),
             strict=strict_tenants,
             sink=self._sink,
             clock=self._clock,
@@ -181,11 +181,11 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
                 await self.maintain()
 
     def _compose_tokens(
-        self, algorithm: str, lifetime: timedelta, *, derived: bool, strict: bool, foreign: Sequence[ForeignIssuer]
+        self, algorithm: str, lifetime: timedelta, *, derived: bool, strict: bool, foreign: Sequence[ExternalIssuer]
     ) -> None:
         store, clock, options = self.store, self._clock, self.options
         window = options.revocation_window
-        self.keys = KeyRing(
+        self.keys = SigningKeyRing(
             store=store,
             changes=store.changes,
             root=self._root,
@@ -197,8 +197,8 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             rotation=options.key_rotation,
         )
         self._revocations = Revocations(store, store.changes, clock, window=window)
-        self._states = SessionStates(store, store.changes, clock, window=window)
-        self.tenants = TenantGate(store, store.changes, clock, strict=strict, window=window)
+        self._states = SessionCache(store, store.changes, clock, window=window)
+        self.tenants = TenantStatusCache(store, store.changes, clock, strict=strict, window=window)
         self.tokens = TokenService(
             ring=self.keys,
             revocations=self._revocations,
@@ -227,7 +227,7 @@ class ManufacturerAuthManager(TokenCalls, SessionCalls, SignInCalls, MFACalls):
             admits=self.tenants.is_active,
             places=places,
         )
-        self.endings = Endings(store, self.sessions, self.tokens)
+        self.endings = SessionTerminator(store, self.sessions, self.tokens)
         self.risk = RiskAssessor(sessions=self.sessions, clock=clock, sink=sink, policy=options.risk, places=places)
         self.refresh = RefreshService(
             store=store,

@@ -7,16 +7,17 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from gatewright.auth.account_directory import People, Person
+from gatewright import event_kinds
+from gatewright.auth.account_directory import AccountDirectory, Person
 from gatewright.auth.bounds import bounded_text
-from gatewright.auth.lockout import Visitor
-from gatewright.auth.mailer import Outbox
+from gatewright.auth.lockout import AttemptSubject
+from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.mfa.devices import TrustedDevices
 from gatewright.auth.mfa.enrollment import SessionEnder
 from gatewright.auth.mfa.verifier import SecondFactors
 from gatewright.auth.passwords import MAX_PASSWORD_LENGTH, PasswordHashing, PasswordPolicy
-from gatewright.auth.passwords.attempts import PasswordDoors
+from gatewright.auth.passwords.attempts import PasswordAttempts
 from gatewright.auth.records import ClientInfo
 from gatewright.auth.root_secret import KeyedHash
 from gatewright.auth.sign_in import CHALLENGE, MAX_ADDRESS_LENGTH
@@ -46,17 +47,17 @@ class Passwords:
         self,
         *,
         store: TenantStore,
-        people: People,
+        people: AccountDirectory,
         hashing: PasswordHashing,
         policy: PasswordPolicy,
-        doors: PasswordDoors,
+        doors: PasswordAttempts,
         throttle: SignInThrottle,
         factors: SecondFactors,
         devices: TrustedDevices,
         challenges: Challenges,
         keyed: KeyedHash,
         sessions: SessionEnder,
-        outbox: Outbox,
+        outbox: Mailer,
         directions: Directions | None = None,
         events: EventSink | None = None,
         clock: Clock | None = None,
@@ -93,7 +94,7 @@ class Passwords:
         # For an address that gets no mail a secret is kept all the same, one that nobody is told.
         subject = person.account_id if person and mailed else key
         token = await self._challenges.create(RESET if mailed else f"{RESET}-decoy", subject, lifetime=LIFETIME)
-        self._emit("auth:password:reset_requested", Severity.INFO, person, client, mailed=mailed)
+        self._emit(event_kinds.AUTH_PASSWORD_RESET_REQUESTED, Severity.INFO, person, client, mailed=mailed)
         if person is not None and mailed:
             how, data = self._directions.for_token(
                 token,
@@ -135,7 +136,7 @@ class Passwords:
             raise _invalid_token()
         await self._replace(person, new_hash, reason="password reset", keep=None)
         await self._doors.clear(self._keyed.of("account", person.account.email_key), client)
-        self._emit("auth:password:reset", Severity.NOTICE, person, client)
+        self._emit(event_kinds.AUTH_PASSWORD_RESET, Severity.NOTICE, person, client)
         await self._tell(person, "Your password was reset.")
 
     async def change(
@@ -158,12 +159,12 @@ class Passwords:
             RateLimitExceededError, AccountLockedError: too many wrong passwords.
         """
         given = bounded_text(current_password, MAX_PASSWORD_LENGTH)
-        visitor = Visitor(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
+        visitor = AttemptSubject(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
         async with self._doors.account.attempt(f"change:account:{person.account_id}", visitor) as attempt:
             check = await self._hashing.verify(person.account.password_hash, given)
             attempt.outcome = "right" if check.right else "wrong"
         if not check.right:
-            self._emit("auth:password:change_failed", Severity.WARNING, person, client)
+            self._emit(event_kinds.AUTH_PASSWORD_CHANGE_FAILED, Severity.WARNING, person, client)
             raise InvalidCredentialsError("The current password is not right.")
         if new_password == given:
             raise ValidationError(
@@ -171,7 +172,7 @@ class Passwords:
             )
         new_hash = await self._accepted(person, new_password)
         await self._replace(person, new_hash, reason="password changed", keep=session_id)
-        self._emit("auth:password:changed", Severity.NOTICE, person, client)
+        self._emit(event_kinds.AUTH_PASSWORD_CHANGED, Severity.NOTICE, person, client)
         await self._tell(person, "Your password was changed.")
 
     # ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gatewright.auth.mailer import Outbox
+from gatewright import event_kinds
+from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy
 from gatewright.auth.records import ClientInfo, ManufacturerAccount, describe
@@ -118,7 +119,7 @@ class Registration:
         throttle: SignInThrottle,
         keyed: KeyedHash,
         box: SecretBox,
-        outbox: Outbox,
+        outbox: Mailer,
         tiers: tuple[str, ...] = ("free", "professional", "enterprise"),
         default_tier: str = "free",
         validator: BusinessValidator = check_business,
@@ -194,7 +195,7 @@ class Registration:
             lifetime=LIFETIME,
             data={"sealed": base64.b64encode(sealed).decode()},
         )
-        self._emit("auth:registration:requested", client, known=known, mailed=admitted)
+        self._emit(event_kinds.AUTH_REGISTRATION_REQUESTED, client, known=known, mailed=admitted)
         if admitted:
             await self._mail(applicant.email, None if known else token)
 
@@ -277,7 +278,7 @@ class Registration:
             await self._store.create_manufacturer(manufacturer, owner)
         self._events.emit(
             event(
-                "auth:manufacturer:registered",
+                event_kinds.AUTH_MANUFACTURER_REGISTERED,
                 severity=Severity.NOTICE,
                 timestamp=now,
                 manufacturer_id=manufacturer.manufacturer_id,

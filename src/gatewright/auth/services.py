@@ -6,12 +6,12 @@ import asyncio
 import math
 
 from gatewright.access import EVERYTHING, KEY_ACCESS
-from gatewright.auth.account_directory import People
+from gatewright.auth.account_directory import AccountDirectory
 from gatewright.auth.api_key_rules import KeyPermissions, PermissionCeiling
 from gatewright.auth.api_keys import ApiKeys
-from gatewright.auth.lockout import Doors, Visitor
-from gatewright.auth.mailer import Outbox
-from gatewright.auth.mfa import Enrolment, SecondFactors
+from gatewright.auth.lockout import AttemptLimiter, AttemptSubject
+from gatewright.auth.mailer import Mailer
+from gatewright.auth.mfa import Enrollment, SecondFactors
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.mfa.devices import TrustedDevices
 from gatewright.auth.mfa.enrollment import SessionEnder
@@ -21,7 +21,7 @@ from gatewright.auth.mfa.vouching import FactorVouching
 from gatewright.auth.options import AccessOptions
 from gatewright.auth.password_reset import Passwords
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy, minimum_length
-from gatewright.auth.passwords.attempts import PasswordDoors, network_policy
+from gatewright.auth.passwords.attempts import PasswordAttempts, network_policy
 from gatewright.auth.passwords.policy import BreachedPasswords
 from gatewright.auth.registration import BoxedProfiles, BusinessValidator, ProfileSealer, Registration, check_business
 from gatewright.auth.root_secret import KeyedHash
@@ -41,7 +41,7 @@ LOCK_MAIL_DELAY = 0.05
 """Seconds from a lock to the mail that tells of it."""
 
 
-class Partners:
+class AuthDependencies:
     """What other parts of a foundation do for identity; each has a default for a manager that is built alone.
 
     Args:
@@ -74,7 +74,7 @@ class Partners:
         self.policy = policy
 
 
-class Access:
+class AuthServices:
     """The services, ready to be called. ``warm()`` after the store is open, ``close()`` at the end."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Access:
         sessions: SessionEnder,
         issuer: Issuer,
         options: AccessOptions,
-        partners: Partners,
+        partners: AuthDependencies,
         strict: bool,
         sink: EventSink,
         clock: Clock,
@@ -94,11 +94,11 @@ class Access:
         self._options, self._partners = options, partners
         self._policy = partners.policy or load_policy()
         controls = partners.controls or Controls(clock=clock)
-        self.people = People(store, strict=strict, clock=clock)
+        self.people = AccountDirectory(store, strict=strict, clock=clock)
         self.hashing = PasswordHashing(
             options.argon2, threads=options.hashing_threads, queue_limit=options.hashing_queue_limit
         )
-        self.outbox = Outbox(partners.notifier, events=sink, clock=clock)
+        self.outbox = Mailer(partners.notifier, events=sink, clock=clock)
         self.challenges = Challenges(store, self._keyed("challenges"), clock=clock)
         self.devices = TrustedDevices(
             store, self._keyed("devices"), lifetime=options.trusted_device_lifetime, events=sink, clock=clock
@@ -124,7 +124,7 @@ class Access:
             sink=sink,
             clock=clock,
         )
-        self._password_doors = PasswordDoors(
+        self._password_doors = PasswordAttempts(
             self._doors(options.password_attempts),
             self._doors(network_policy(options.password_attempts)),
             store,
@@ -173,7 +173,7 @@ class Access:
             events=sink,
             clock=clock,
         )
-        self.enrolment = Enrolment(
+        self.enrolment = Enrollment(
             store,
             self.factors,
             codes,
@@ -262,14 +262,16 @@ class Access:
             clock=self._clock,
         )
 
-    def _doors(self, policy: AttemptPolicy) -> Doors:
-        return Doors(self._store, policy=policy, events=self._sink, clock=self._clock, on_lock=self._tell_owner)
+    def _doors(self, policy: AttemptPolicy) -> AttemptLimiter:
+        return AttemptLimiter(
+            self._store, policy=policy, events=self._sink, clock=self._clock, on_lock=self._tell_owner
+        )
 
-    async def _tell_owner(self, visitor: Visitor, seconds: float) -> None:
+    async def _tell_owner(self, visitor: AttemptSubject, seconds: float) -> None:
         """See to a mail a little later: the attempt that locks takes as long for an address nobody has."""
         self.outbox.spawn(self._mail_owner(visitor, seconds))
 
-    async def _mail_owner(self, visitor: Visitor, seconds: float) -> None:
+    async def _mail_owner(self, visitor: AttemptSubject, seconds: float) -> None:
         """Mail the owner that somebody fails at the account; not more than a few an hour."""
         await asyncio.sleep(LOCK_MAIL_DELAY)
         if visitor.email is None or visitor.account_id is None:

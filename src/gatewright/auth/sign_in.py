@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from gatewright.auth.account_directory import People, Person
+from gatewright import event_kinds
+from gatewright.auth.account_directory import AccountDirectory, Person
 from gatewright.auth.bounds import bounded_text
-from gatewright.auth.lockout import Visitor
-from gatewright.auth.mailer import Outbox
+from gatewright.auth.lockout import AttemptSubject
+from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.mfa.devices import TrustedDevices
 from gatewright.auth.mfa.passkeys import PasskeyChallenge, Passkeys
 from gatewright.auth.mfa.verifier import SecondFactors, new_code
 from gatewright.auth.mfa.vouching import FactorVouching
-from gatewright.auth.passwords.attempts import PasswordDoors, WayIn
+from gatewright.auth.passwords.attempts import PasswordAttempts, WayIn
 from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, Factor
 from gatewright.auth.root_secret import KeyedHash
@@ -66,9 +67,9 @@ class SignIn:
         self,
         *,
         store: TenantStore,
-        people: People,
+        people: AccountDirectory,
         hashing: PasswordHashing,
-        doors: PasswordDoors,
+        doors: PasswordAttempts,
         throttle: SignInThrottle,
         factors: SecondFactors,
         devices: TrustedDevices,
@@ -77,7 +78,7 @@ class SignIn:
         vouching: FactorVouching,
         keyed: KeyedHash,
         issuer: Issuer,
-        outbox: Outbox,
+        outbox: Mailer,
         events: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -221,13 +222,15 @@ class SignIn:
         except StoreUnavailableError:
             return  # the password was right; the next sign-in tries again
         await self._store.update_account(person.account_id, password_hash=new_hash)
-        self._emit("auth:password:rehashed", Severity.INFO, person, client)
+        self._emit(event_kinds.AUTH_PASSWORD_REHASHED, Severity.INFO, person, client)
 
     async def _failed(
         self, person: Person | None, account_key: str, client: ClientInfo | None, *, method: str = "password"
     ) -> None:
         await self._throttle.failed(client, account_key)
-        self._emit("auth:login:failed", Severity.WARNING, person, client, method=method, account_key=account_key[:16])
+        self._emit(
+            event_kinds.AUTH_LOGIN_FAILED, Severity.WARNING, person, client, method=method, account_key=account_key[:16]
+        )
 
     async def _after_password(
         self, person: Person, device: StoredDevice | None, mfa_code: object, client: ClientInfo | None
@@ -270,7 +273,7 @@ class SignIn:
                 kind="sign_in_code",
                 data={"code": code},
             )
-        self._emit("auth:mfa:challenged", Severity.INFO, person, client, methods=methods)
+        self._emit(event_kinds.AUTH_MFA_CHALLENGED, Severity.INFO, person, client, methods=methods)
         return AuthResult(
             status=AuthStatus.MFA_REQUIRED.value, mfa_required=True, mfa_methods=methods, challenge_id=challenge_id
         )
@@ -333,8 +336,8 @@ def _bounded(email: object, password: object) -> tuple[str, str]:
     return bounded_text(email, MAX_ADDRESS_LENGTH), bounded_text(password, MAX_PASSWORD_LENGTH)
 
 
-def _visitor(person: Person | None, client: ClientInfo | None) -> Visitor:
-    return Visitor(
+def _visitor(person: Person | None, client: ClientInfo | None) -> AttemptSubject:
+    return AttemptSubject(
         manufacturer_id=person.manufacturer_id if person else None,
         account_id=person.account_id if person else None,
         ip_address=client.ip_address if client else None,

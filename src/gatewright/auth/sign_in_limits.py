@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from gatewright import event_kinds
 from gatewright.auth.records import ClientInfo
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls, networks_of
@@ -151,7 +152,7 @@ class SignInThrottle:
         if seen == threshold or (seen > threshold and seen % (threshold * 10) == 0):
             self._events.emit(
                 event(
-                    "auth:stuffing:detected",
+                    event_kinds.AUTH_STUFFING_DETECTED,
                     severity=Severity.HIGH,
                     timestamp=self._clock.now(),
                     ip_address=client.ip_address if client else None,
@@ -168,7 +169,7 @@ class SignInThrottle:
             return
         self._events.emit(
             event(
-                "auth:login:throttled",
+                event_kinds.AUTH_LOGIN_THROTTLED,
                 severity=Severity.WARNING,
                 timestamp=self._clock.now(),
                 ip_address=client.ip_address if client else None,

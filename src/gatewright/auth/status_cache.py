@@ -22,7 +22,7 @@ class _Known(NamedTuple):
     looked: float
 
 
-class SessionStates:
+class SessionCache:
     """The sessions that were looked at lately.
 
     Args:
@@ -101,7 +101,7 @@ Subject = tuple[str, str | None]
 """A manufacturer, and a person in it or None for the manufacturer as a whole."""
 
 
-class TenantGate:
+class TenantStatusCache:
     """Refuses manufacturers that are disabled and, where ``strict``, those that are unknown; and people who are
     disabled or belong to another manufacturer.
 

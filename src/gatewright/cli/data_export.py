@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.errors import ValidationError
 from gatewright.storage.audit import AuditQuery
 
@@ -128,7 +129,7 @@ def _tell(
 
     foundation.sink.emit(
         event(
-            "admin:manufacturer:exported",
+            event_kinds.ADMIN_MANUFACTURER_EXPORTED,
             severity=Severity.HIGH,
             manufacturer_id=manufacturer_id,
             account_id=account_id,

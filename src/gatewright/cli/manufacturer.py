@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import typer
 
+from gatewright import event_kinds
 from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
 from gatewright.cli.posture import operator
@@ -56,7 +57,9 @@ async def _create(data: dict[str, Any], password: str | None) -> dict[str, Any]:
         account = await foundation.auth.register_manufacturer({**data, "password": made})
         stored = await _known(foundation, account.manufacturer_id)
         shown = _public(stored)
-        _record(foundation, "admin:manufacturer:created", stored.manufacturer_id, before=None, after=stored.tier)
+        _record(
+            foundation, event_kinds.ADMIN_MANUFACTURER_CREATED, stored.manufacturer_id, before=None, after=stored.tier
+        )
     return shown if password else {**shown, "password": made}
 
 
@@ -139,7 +142,14 @@ async def _change_tier(manufacturer_id: str, tier: str, reason: str) -> tuple[St
         before = await _known(foundation, manufacturer_id)
         await foundation.rbac.update_manufacturer_tier(manufacturer_id, tier, reason=reason)
         after = await _known(foundation, manufacturer_id)
-        _record(foundation, "admin:tier:changed", manufacturer_id, before=before.tier, after=after.tier, reason=reason)
+        _record(
+            foundation,
+            event_kinds.ADMIN_TIER_CHANGED,
+            manufacturer_id,
+            before=before.tier,
+            after=after.tier,
+            reason=reason,
+        )
         return before, after
 
 
@@ -163,7 +173,14 @@ async def _set_status(manufacturer_id: str, status: str, reason: str) -> tuple[S
         after = await foundation.store.update_manufacturer(manufacturer_id, status=status) or before
         if status != "active":
             await foundation.auth.invalidate_sessions(manufacturer_id, reason=f"manufacturer {status}")
-        _record(foundation, "admin:status:changed", manufacturer_id, before=before.status, after=status, reason=reason)
+        _record(
+            foundation,
+            event_kinds.ADMIN_STATUS_CHANGED,
+            manufacturer_id,
+            before=before.status,
+            after=status,
+            reason=reason,
+        )
         return before, after
 
 

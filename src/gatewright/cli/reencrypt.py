@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatewright import event_kinds
 from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table, progress
 from gatewright.cli.posture import operator
@@ -142,7 +143,14 @@ async def end_signing_keys(foundation: SecurityFoundation, kid: str, reason: str
     signs = await foundation.auth.rotate_signing_key() if current else foundation.auth.keys.current.kid
     ended = await foundation.store.delete_signing_keys(now=datetime.max.replace(tzinfo=UTC))
     foundation.sink.emit(
-        event("auth:signing_key:revoked", severity=Severity.HIGH, actor=operator(), kid=kid, ended=ended, reason=reason)
+        event(
+            event_kinds.AUTH_SIGNING_KEY_REVOKED,
+            severity=Severity.HIGH,
+            actor=operator(),
+            kid=kid,
+            ended=ended,
+            reason=reason,
+        )
     )
     return {"kind": "signing", "key_id": kid, "ended": ended, "signs": signs}
 

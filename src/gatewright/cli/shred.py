@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatewright import event_kinds
 from gatewright.cli.bootstrap import load_settings, opened, require_keys, run
 from gatewright.cli.output import Json, print_json, print_line
 from gatewright.cli.posture import operator
@@ -98,5 +99,7 @@ async def _move() -> dict[str, Any]:
     done: dict[str, Any] = {"to": str(target), "generations": len(moved.generations), "data_keys": len(moved.data_keys)}
     async with opened() as foundation:  # it opens with the keys where they are now, or says what is wrong
         if moved.generations:
-            foundation.sink.emit(event("encryption:keys:moved", severity=Severity.HIGH, actor=operator(), **done))
+            foundation.sink.emit(
+                event(event_kinds.ENCRYPTION_KEYS_MOVED, severity=Severity.HIGH, actor=operator(), **done)
+            )
     return done

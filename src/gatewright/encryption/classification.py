@@ -107,7 +107,7 @@ _IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _COUNTRIES_AND_LENGTHS.s
 _STRICTEST_FIRST = ("financial", "regulatory", "personal")
 
 
-class Sighting(NamedTuple):
+class Match(NamedTuple):
     """Where something sensitive stands in a text, and of which class it is."""
 
     start: int
@@ -129,22 +129,22 @@ def class_of_text(text: str) -> str | None:
     return next((kind for kind in _STRICTEST_FIRST if kind in kinds), None)
 
 
-def sightings(text: str) -> Iterator[Sighting]:
+def sightings(text: str) -> Iterator[Match]:
     """Everything sensitive in a text, kind by kind."""
     bounded = text[:LONGEST_TEXT]
     for match in _IBAN.finditer(bounded):
         end = _iban_end(match.group())
         if end:
-            yield Sighting(match.start(), match.start() + end, "financial")
+            yield Match(match.start(), match.start() + end, "financial")
     for match in _VAT.finditer(bounded):
-        yield Sighting(match.start(), match.end(), "regulatory")
+        yield Match(match.start(), match.end(), "regulatory")
     if "@" in bounded:
         for match in _EMAIL.finditer(bounded):
-            yield Sighting(match.start(), match.end(), "personal")
+            yield Match(match.start(), match.end(), "personal")
     for match in _NUMBER.finditer(bounded):
         kind = _class_of_number(match.group())
         if kind is not None:
-            yield Sighting(match.start(), match.end(), kind)
+            yield Match(match.start(), match.end(), kind)
 
 
 def luhn(digits: str) -> bool:

@@ -55,7 +55,7 @@ _KNOWN_ANSWERS = {
 }
 
 
-class Examination:
+class ComplianceChecker:
     """The checks of one manager.
 
     Args:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
 from gatewright.encryption.data_key import DataKey
 from gatewright.encryption.derived_keys import DerivedKeyRing
@@ -143,7 +144,7 @@ class EncryptionCore(ABC):
 
     def _on_created(self, key: StoredDataKey) -> None:
         self._tell(
-            "encryption:key:created",
+            event_kinds.ENCRYPTION_KEY_CREATED,
             Severity.INFO,
             manufacturer_id=key.manufacturer_id or None,
             key_version=key.version,

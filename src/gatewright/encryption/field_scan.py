@@ -38,7 +38,7 @@ def _getter(names: list[str]) -> _Getter:
     return None if only is None else lambda record: (record[only],)
 
 
-class Survey:
+class FieldScan:
     """What was found: sensitive paths with their classes, and whether the data is of plain types alone."""
 
     __slots__ = ("classes", "fields", "plain")
@@ -62,7 +62,7 @@ class _Shape:
         self.nested = tuple(
             (name, name in open_fields) for name, value in record.items() if type(value) in (dict, list)
         )
-        self.survey: Survey | None = None
+        self.survey: FieldScan | None = None
 
 
 class _Unusual(Exception):
@@ -74,11 +74,11 @@ _TEXT, _RECORDS, _NUMBERS = frozenset({str}), frozenset({dict}), frozenset({int,
 
 
 _shapes: dict[tuple[str, ...], _Shape] = {}
-_surveys: dict[tuple[_Shape, ...], Survey] = {}
+_surveys: dict[tuple[_Shape, ...], FieldScan] = {}
 """By the shapes that were met on the way through a record, which say where each of them stood."""
 
 
-def survey(data: Any) -> Survey:
+def survey(data: Any) -> FieldScan:
     """Look at ``data``. The result is shared between calls and must not be changed."""
     if type(data) is not dict:
         return _thorough(data)
@@ -154,12 +154,12 @@ def _telling(text: str) -> bool:
     return bool(left) and (len(left) > 6 or b"@" in left) and may_be_sensitive(text)
 
 
-def _thorough(data: Any) -> Survey:
+def _thorough(data: Any) -> FieldScan:
     findings = classify(data)
-    return Survey(list(findings), list(findings.values()), is_plain(data))
+    return FieldScan(list(findings), list(findings.values()), is_plain(data))
 
 
-def _remembered(data: _Record, visited: list[_Shape]) -> Survey:
+def _remembered(data: _Record, visited: list[_Shape]) -> FieldScan:
     """The survey of all records of these shapes, since none of their texts says anything."""
     found = _thorough(data)
     if len(visited) == 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.encryption.context import LEGACY_VERSION, VERSION, owner_of
 from gatewright.encryption.core import EncryptionCore, Key
 from gatewright.encryption.data_key import DataKey
@@ -23,7 +24,7 @@ from gatewright.encryption.records import (
 )
 from gatewright.encryption.reencryption import RecordSource, Reencryption
 from gatewright.encryption.root import root_key
-from gatewright.encryption.sealing import Opened
+from gatewright.encryption.sealing import Decrypted
 from gatewright.encryption.secretbox import decryption_failed
 from gatewright.errors import EncryptionError, KeyUnavailableError
 from gatewright.events import Severity
@@ -60,7 +61,7 @@ class KeyCalls(EncryptionCore):
         sealer = await self.sealer()
         old, new = await sealer.ring.rotate(reason)
         self._tell(
-            "encryption:key:rotated",
+            event_kinds.ENCRYPTION_KEY_ROTATED,
             Severity.NOTICE,
             old_key_id=old.key_id,
             new_key_id=new.key_id,
@@ -99,7 +100,7 @@ class KeyCalls(EncryptionCore):
         rewrapped = await sealer.ring.rotate_root(root)
         self._roots = [root, *(known for known in self._roots if known.root_id != root.root_id)]
         self._tell(
-            "encryption:root:rotated",
+            event_kinds.ENCRYPTION_ROOT_ROTATED,
             Severity.WARNING,
             old_root_id=old_id,
             new_root_id=root.root_id,
@@ -125,7 +126,7 @@ class KeyCalls(EncryptionCore):
         if (await sealer.ring.generations())[-1].key_id == key_id:
             await self.rotate_encryption_key(reason=f"revocation: {reason}")
         keys = await sealer.ring.revoke(key_id, reason=reason, destroy=destroy)
-        kind = "encryption:key:destroyed" if destroy else "encryption:key:revoked"
+        kind = event_kinds.ENCRYPTION_KEY_DESTROYED if destroy else event_kinds.ENCRYPTION_KEY_REVOKED
         self._tell(kind, Severity.HIGH, key_id=key_id, reason=reason, keys=keys)
         return keys
 
@@ -143,7 +144,12 @@ class KeyCalls(EncryptionCore):
         now = self.clock.now()
         durable = self.key_store is not None
         self._tell(
-            "encryption:keys:shredded", Severity.HIGH, manufacturer_id=owner, keys=keys, durable=durable, reason=reason
+            event_kinds.ENCRYPTION_KEYS_SHREDDED,
+            Severity.HIGH,
+            manufacturer_id=owner,
+            keys=keys,
+            durable=durable,
+            reason=reason,
         )
         return ShredResult(manufacturer_id=owner, keys_destroyed=keys, durable=durable, shredded_at=now)
 
@@ -166,7 +172,7 @@ class KeyCalls(EncryptionCore):
         opened = await self._opened(encrypted, rescue=True)
         stated = {} if opened.legacy else opened.metadata
         labels = (stated.get("classification"), stated.get("field"))
-        envelope = sealer.seal_now(opened.data, opened.owner, labels)
+        envelope = sealer.try_seal(opened.data, opened.owner, labels)
         return envelope if envelope is not None else await sealer.seal(opened.data, opened.owner, labels)
 
     async def reencrypt_all(
@@ -259,7 +265,7 @@ class KeyCalls(EncryptionCore):
 
     # ------------------------------------------------------------------------------------------------------------
 
-    async def _opened(self, encrypted: Any, *, rescue: bool = False) -> Opened:
+    async def _opened(self, encrypted: Any, *, rescue: bool = False) -> Decrypted:
         """The contents of an envelope of any version."""
         try:
             payload, metadata = encrypted["encrypted_payload"], encrypted["encryption_metadata"]
@@ -273,7 +279,7 @@ class KeyCalls(EncryptionCore):
             raise decryption_failed()
         data = self._legacy.open(payload)
         stated = data.get("manufacturer_id") if isinstance(data, dict) else None
-        return Opened(data, stated if isinstance(stated, str) and stated else None, metadata)
+        return Decrypted(data, stated if isinstance(stated, str) and stated else None, metadata)
 
     async def _on_exhausted(self, key: DataKey) -> None:
         """Rotate because a key has sealed all it may, unless that was done while we waited."""

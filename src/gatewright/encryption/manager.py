@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any
 
+from gatewright import event_kinds
 from gatewright.encryption import masking
 from gatewright.encryption.codec import serialise
-from gatewright.encryption.compliance import Examination
+from gatewright.encryption.compliance import ComplianceChecker
 from gatewright.encryption.context import (
     LONGEST_CLASSIFICATION,
     LONGEST_FIELD,
@@ -21,7 +22,7 @@ from gatewright.encryption.context import (
 from gatewright.encryption.key_lifecycle import KeyCalls
 from gatewright.encryption.records import ComplianceReport, Envelope, ExportedRecord
 from gatewright.encryption.reencryption import RecordSource
-from gatewright.encryption.sealing import NOT_NOW
+from gatewright.encryption.sealing import NOT_READY
 from gatewright.encryption.secretbox import decryption_failed, derive_key
 from gatewright.encryption.stream import open_chunks, read_head, seal_chunks, stream_head
 from gatewright.errors import DecryptionError, FieldError, ValidationError
@@ -77,7 +78,7 @@ class ManufacturerEncryptionManager(KeyCalls):
         """
         sealer = self._sealer
         if sealer is not None and type(manufacturer_id) is str and manufacturer_id and not (classification or field):
-            envelope = sealer.seal_now(data, manufacturer_id)
+            envelope = sealer.try_seal(data, manufacturer_id)
             if envelope is not None:
                 return envelope
         if manufacturer_id is None and type(data) is dict:
@@ -89,7 +90,7 @@ class ManufacturerEncryptionManager(KeyCalls):
             _check_labels(classification, field)
         sealer = sealer or await self.sealer()
         labels = (classification, field)
-        envelope = sealer.seal_now(data, owner, labels)
+        envelope = sealer.try_seal(data, owner, labels)
         return envelope if envelope is not None else await sealer.seal(data, owner, labels)
 
     async def decrypt_manufacturer_data(
@@ -117,7 +118,7 @@ class ManufacturerEncryptionManager(KeyCalls):
         sealer = self._sealer
         if sealer is not None and authorized_context is None and field is None and not minimum_key_version:
             data = sealer.open_now(encrypted, manufacturer_id)
-            if data is not NOT_NOW:
+            if data is not NOT_READY:
                 return data
         opened = await self._opened(encrypted)
         if opened.owner is not None or not opened.legacy:
@@ -214,15 +215,15 @@ class ManufacturerEncryptionManager(KeyCalls):
                     if metadata.get("manufacturer_id") == owner:
                         count += 1
                         yield await self._exported(source.name, record.record_id, record.envelope, metadata)
-        self._tell("encryption:data:exported", Severity.NOTICE, manufacturer_id=owner, records=count)
+        self._tell(event_kinds.ENCRYPTION_DATA_EXPORTED, Severity.NOTICE, manufacturer_id=owner, records=count)
 
     async def validate_encryption_compliance(self) -> ComplianceReport:
         """Check algorithms, keys, counts, files and the cryptographic library; each finding has its remedy."""
-        report = await Examination(self).run()
+        report = await ComplianceChecker(self).run()
         for finding in report.findings:
             if finding.status == "failed":
                 self._tell(
-                    "encryption:compliance:failed",
+                    event_kinds.ENCRYPTION_COMPLIANCE_FAILED,
                     Severity(finding.severity),
                     check=finding.check,
                     detail=finding.detail,
@@ -233,7 +234,7 @@ class ManufacturerEncryptionManager(KeyCalls):
         """Raise when a genuine envelope belongs to someone else than who asks."""
         wanted = owner_of(asking)
         if wanted is not None and wanted != owner:
-            self._tell("encryption:data:refused", Severity.WARNING, manufacturer_id=wanted)
+            self._tell(event_kinds.ENCRYPTION_DATA_REFUSED, Severity.WARNING, manufacturer_id=wanted)
             raise foreign(owner, wanted)
 
     async def _exported(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.encryption.context import LONGEST_OWNER, VERSION
 from gatewright.encryption.records import Envelope, KeyInfo, ReencryptionReport
@@ -21,7 +22,7 @@ KEPT_ANSWER = "idempotent answer"
 """The purpose of the one-time secrets that hold one; the envelope is ``sealed`` in their data."""
 
 
-class KeptAnswers:
+class IdempotencySource:
     """The source that re-encryption walks over.
 
     Args:
@@ -157,7 +158,7 @@ class Reencryption:
         newest = (await self._manager.list_keys())[0]
         self._key_id = newest.key_id
         state = await self._begin(newest.version)
-        self._tell("encryption:reencryption:started", state)
+        self._tell(event_kinds.ENCRYPTION_REENCRYPTION_STARTED, state)
         finished = False
         for _ in range(MOST_PASSES):
             resumed = state.cursor is not None
@@ -168,7 +169,12 @@ class Reencryption:
                 break
         state = msgspec.structs.replace(state, finished_at=self._manager.clock.now() if finished else None)
         await self._save(state)
-        self._tell("encryption:reencryption:finished" if finished else "encryption:reencryption:incomplete", state)
+        self._tell(
+            event_kinds.ENCRYPTION_REENCRYPTION_FINISHED
+            if finished
+            else event_kinds.ENCRYPTION_REENCRYPTION_INCOMPLETE,
+            state,
+        )
         return self._report(state)
 
     async def _begin(self, version: int) -> StoredReencryption:

@@ -36,7 +36,7 @@ from gatewright.encryption.envelope import (
     Subkey,
     new_subkey,
 )
-from gatewright.encryption.field_scan import Survey, survey
+from gatewright.encryption.field_scan import FieldScan, survey
 from gatewright.encryption.records import Envelope
 from gatewright.encryption.secretbox import decryption_failed
 from gatewright.errors import EncryptionError, ValidationError
@@ -66,11 +66,11 @@ _FOLD_AT = 512
 Labels = tuple[str | None, str | None]
 """Classification and field."""
 
-NOT_NOW: Any = object()
+NOT_READY: Any = object()
 """What the calls that do not wait return where waiting is needed."""
 
 
-class Opened:
+class Decrypted:
     """An envelope that opened: its data, whose it is, and what it said of itself."""
 
     __slots__ = ("data", "metadata", "owner")
@@ -124,7 +124,7 @@ class Sealer:
 
     # --- data to envelope ---------------------------------------------------------------------------------------
 
-    def seal_now(self, data: Any, owner: str | None, labels: Labels = (None, None)) -> Envelope | None:
+    def try_seal(self, data: Any, owner: str | None, labels: Labels = (None, None)) -> Envelope | None:
         """:meth:`seal` without waiting; None where that needs a key, or more work than the event loop should do.
 
         The hot path: what does not change between two records of one shape in one second is kept with the key.
@@ -178,7 +178,7 @@ class Sealer:
         return {"encrypted_payload": payload, "encryption_metadata": metadata}
 
     def _metadata(
-        self, key: DataKey, seen: Survey, owner: str | None, classification: str | None, field: str | None
+        self, key: DataKey, seen: FieldScan, owner: str | None, classification: str | None, field: str | None
     ) -> dict[str, Any]:
         return envelope_metadata.build(
             algorithm=self.algorithm.value,
@@ -227,7 +227,7 @@ class Sealer:
     def open_now(self, encrypted: Envelope, wanted: Any) -> Any:
         """The data of an envelope that belongs to ``wanted`` (None: to anyone), without waiting.
 
-        ``NOT_NOW`` where that needs a key, more work than the event loop should do, or a closer look at what is
+        ``NOT_READY`` where that needs a key, more work than the event loop should do, or a closer look at what is
         wrong. The hot path: written out rather than called.
 
         Raises:
@@ -239,11 +239,11 @@ class Sealer:
             key, subkey = self._openers[payload[:PREFIX_CHARACTERS]]
             owner = metadata.get("manufacturer_id", "")
             if metadata["key_id"] != key.key_id or owner != key.owner or subkey.flags or len(payload) >= THREAD_BYTES:
-                return NOT_NOW
+                return NOT_READY
         except (KeyError, TypeError, AttributeError):
-            return NOT_NOW
+            return NOT_READY
         if wanted is not None and wanted != owner:
-            return NOT_NOW
+            return NOT_READY
         body = from_base64(payload[PREFIX_CHARACTERS:])
         try:
             aad = canonical_json(metadata)
@@ -254,7 +254,7 @@ class Sealer:
         return data
 
     @performance_monitor(max_time=BUDGET, name=_DECRYPTION)
-    async def open(self, payload: Any, metadata: Any, *, rescue: bool = False) -> Opened:
+    async def open(self, payload: Any, metadata: Any, *, rescue: bool = False) -> Decrypted:
         """The data of an envelope.
 
         Args:
@@ -279,7 +279,7 @@ class Sealer:
             data = self._open(subkey, payload, aad)
         else:
             data = await asyncio.to_thread(self._open, subkey, payload, aad)
-        return Opened(data, owner, metadata)
+        return Decrypted(data, owner, metadata)
 
     def _open(self, subkey: Subkey, payload: str, aad: bytes) -> Any:
         plaintext = subkey.open(payload, aad)
@@ -306,7 +306,7 @@ class Sealer:
         """Metadata and a subkey for one stream."""
         key, counted = await self._sealer(owner or "")
         counted.remaining -= 1
-        metadata = self._metadata(key, Survey([], [], True), owner, classification, field)
+        metadata = self._metadata(key, FieldScan([], [], True), owner, classification, field)
         return metadata, new_subkey(key.secret, self.algorithm, CHUNKED, remaining=0)
 
     async def stream_opener(self, metadata: dict[str, Any], header: bytes) -> Subkey:

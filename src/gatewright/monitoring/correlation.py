@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.controls import network_of
 from gatewright.events import SecurityEvent, Severity, new_event_id
 from gatewright.records import Record
@@ -44,8 +45,8 @@ class Rule(Record, frozen=True, kw_only=True):
     where: Mapping[str, tuple[str, ...]] = {}
 
 
-_FAILED_SIGN_IN = ("auth:login:failed", "auth:attempt:refused")
-_FAILED_CODE = ("auth:mfa:failed", "auth:password:change_failed")
+_FAILED_SIGN_IN = (event_kinds.AUTH_LOGIN_FAILED, event_kinds.AUTH_ATTEMPT_REFUSED)
+_FAILED_CODE = (event_kinds.AUTH_MFA_FAILED, event_kinds.AUTH_PASSWORD_CHANGE_FAILED)
 
 RULES = (
     Rule(
@@ -59,7 +60,7 @@ RULES = (
     ),
     Rule(
         name="brute_force",
-        kinds=("auth:account:locked",),
+        kinds=(event_kinds.AUTH_ACCOUNT_LOCKED,),
         by="account",
         threshold=1,
         window=600,
@@ -78,7 +79,7 @@ RULES = (
     ),
     Rule(
         name="credential_stuffing",
-        kinds=("auth:stuffing:detected",),
+        kinds=(event_kinds.AUTH_STUFFING_DETECTED,),
         by="network",
         threshold=1,
         window=600,
@@ -87,7 +88,7 @@ RULES = (
     ),
     Rule(
         name="distributed_guessing",
-        kinds=("auth:stuffing:detected",),
+        kinds=(event_kinds.AUTH_STUFFING_DETECTED,),
         by="platform",
         threshold=1,
         window=600,
@@ -107,7 +108,7 @@ RULES = (
     ),
     Rule(
         name="refresh_token_reuse",
-        kinds=("auth:refresh:reused",),
+        kinds=(event_kinds.AUTH_REFRESH_REUSED,),
         by="account",
         threshold=1,
         window=600,
@@ -116,7 +117,7 @@ RULES = (
     ),
     Rule(
         name="session_hijack",
-        kinds=("auth:session:risky",),
+        kinds=(event_kinds.AUTH_SESSION_RISKY,),
         where={"action": ("end", "require_mfa")},
         by="account",
         threshold=1,
@@ -126,7 +127,7 @@ RULES = (
     ),
     Rule(
         name="repeated_threats",
-        kinds=("threats:request:blocked", "threats:request:seen"),
+        kinds=(event_kinds.THREATS_REQUEST_BLOCKED, event_kinds.THREATS_REQUEST_SEEN),
         by="network",
         threshold=5,
         window=600,
@@ -135,7 +136,7 @@ RULES = (
     ),
     Rule(
         name="manufacturer_threats",
-        kinds=("threats:request:blocked", "threats:request:seen"),
+        kinds=(event_kinds.THREATS_REQUEST_BLOCKED, event_kinds.THREATS_REQUEST_SEEN),
         by="manufacturer",
         threshold=10,
         window=3600,
@@ -144,7 +145,7 @@ RULES = (
     ),
     Rule(
         name="privilege_probing",
-        kinds=("rbac:permission:denied",),
+        kinds=(event_kinds.RBAC_PERMISSION_DENIED,),
         by="manufacturer",
         threshold=20,
         window=600,
@@ -153,7 +154,11 @@ RULES = (
     ),
     Rule(
         name="quota_abuse",
-        kinds=("rbac:quota:exceeded", "threats:rate_limit:exceeded", "web:request:refused"),
+        kinds=(
+            event_kinds.RBAC_QUOTA_EXCEEDED,
+            event_kinds.THREATS_RATE_LIMIT_EXCEEDED,
+            event_kinds.WEB_REQUEST_REFUSED,
+        ),
         by="manufacturer",
         threshold=50,
         window=600,
@@ -163,7 +168,7 @@ RULES = (
     ),
     Rule(
         name="foreign_data",
-        kinds=("encryption:data:refused",),
+        kinds=(event_kinds.ENCRYPTION_DATA_REFUSED,),
         by="manufacturer",
         threshold=3,
         window=600,
@@ -172,7 +177,7 @@ RULES = (
     ),
     Rule(
         name="mfa_bypass",
-        kinds=("auth:mfa:bypass_refused",),
+        kinds=(event_kinds.AUTH_MFA_BYPASS_REFUSED,),
         by="account",
         threshold=1,
         window=600,
@@ -181,7 +186,7 @@ RULES = (
     ),
     Rule(
         name="passkey_cloned",
-        kinds=("auth:passkey:cloned",),
+        kinds=(event_kinds.AUTH_PASSKEY_CLONED,),
         by="account",
         threshold=1,
         window=600,

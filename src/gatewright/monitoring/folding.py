@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from datetime import datetime
 
+from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.controls import network_of
 from gatewright.events import SecurityEvent, Severity, event
@@ -45,19 +46,21 @@ class FoldRule(Record, frozen=True, kw_only=True):
 
 
 RULES: Mapping[str, FoldRule] = {
-    "web:request:refused": FoldRule(code="code"),
-    "web:request:served": FoldRule(code="status", anonymous=True),  # an application's 4xx for an unknown caller
-    "web:limit:exceeded": FoldRule(code="limit"),
-    "auth:api_key:refused": FoldRule(code="reason"),
-    "auth:attempt:refused": FoldRule(code="door"),
-    "auth:login:throttled": FoldRule(code="scope"),
-    "auth:password:reset_requested": FoldRule(code="mailed", whole=5),
-    "auth:registration:requested": FoldRule(code="known", whole=5),
-    "rbac:permission:denied": FoldRule(code="permission"),
-    "rbac:quota:exceeded": FoldRule(code="resource"),
-    "threats:rate_limit:exceeded": FoldRule(code="action"),
-    "threats:request:blocked": FoldRule(code="truncated", whole=10, anonymous=True),
-    "threats:request:seen": FoldRule(code="truncated", whole=10, anonymous=True),
+    event_kinds.WEB_REQUEST_REFUSED: FoldRule(code="code"),
+    event_kinds.WEB_REQUEST_SERVED: FoldRule(
+        code="status", anonymous=True
+    ),  # an application's 4xx for an unknown caller
+    event_kinds.WEB_LIMIT_EXCEEDED: FoldRule(code="limit"),
+    event_kinds.AUTH_API_KEY_REFUSED: FoldRule(code="reason"),
+    event_kinds.AUTH_ATTEMPT_REFUSED: FoldRule(code="door"),
+    event_kinds.AUTH_LOGIN_THROTTLED: FoldRule(code="scope"),
+    event_kinds.AUTH_PASSWORD_RESET_REQUESTED: FoldRule(code="mailed", whole=5),
+    event_kinds.AUTH_REGISTRATION_REQUESTED: FoldRule(code="known", whole=5),
+    event_kinds.RBAC_PERMISSION_DENIED: FoldRule(code="permission"),
+    event_kinds.RBAC_QUOTA_EXCEEDED: FoldRule(code="resource"),
+    event_kinds.THREATS_RATE_LIMIT_EXCEEDED: FoldRule(code="action"),
+    event_kinds.THREATS_REQUEST_BLOCKED: FoldRule(code="truncated", whole=10, anonymous=True),
+    event_kinds.THREATS_REQUEST_SEEN: FoldRule(code="truncated", whole=10, anonymous=True),
 }
 """Kinds that a caller can bring about at will. Guesses of secrets are not among them: their number is limited."""
 

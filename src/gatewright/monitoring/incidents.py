@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.controls import network_of
 from gatewright.errors import FieldError, StorageError, ValidationError
@@ -132,12 +133,12 @@ class Incidents:
             if known is None:
                 raise _invalid("incident_id", "is not known", code="UNKNOWN_INCIDENT")
             raise _invalid("incident_id", "is resolved already", code="INCIDENT_RESOLVED")
-        self._tell("monitoring:incident:resolved", closed, actor=actor, note=closed.resolution)
+        self._tell(event_kinds.MONITORING_INCIDENT_RESOLVED, closed, actor=actor, note=closed.resolution)
         return closed
 
     async def _record(self, incident: StoredIncident) -> Incident:
         kept, new = await self._store.record_incident(incident)
-        self._tell(f"monitoring:incident:{'opened' if new else 'updated'}", kept)
+        self._tell(event_kinds.MONITORING_INCIDENT_OPENED if new else event_kinds.MONITORING_INCIDENT_UPDATED, kept)
         return kept
 
     def _tell(self, kind: str, incident: Incident, *, actor: str | None = None, **data: Any) -> None:

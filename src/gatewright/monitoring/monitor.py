@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.encryption.secretbox import derive_key
@@ -21,7 +22,7 @@ from gatewright.monitoring.correlation import RULES, Correlator, Rule
 from gatewright.monitoring.folding import Folding
 from gatewright.monitoring.incidents import Incident, Incidents
 from gatewright.monitoring.metrics import Metrics
-from gatewright.monitoring.pipeline import Intake
+from gatewright.monitoring.pipeline import AuditPipeline
 from gatewright.monitoring.posture import Bounds, Facts, InForce, Mode, Posture, PostureStore, Proposal
 from gatewright.monitoring.posture_findings import Finding
 from gatewright.monitoring.spool import Spool
@@ -113,7 +114,7 @@ class SecurityMonitor:
         self._sink: EventSink = sink if sink is not None else self
         self.controls = controls if controls is not None else Controls(clock=self._clock)
         binder = HeadBinder(origin, root_secret, previous_root_secrets) if root_secret is not None else None
-        self._intake = Intake(
+        self._intake = AuditPipeline(
             self._store,
             _spool(spool_dir, spool_bytes),
             self._handle,
@@ -329,7 +330,11 @@ class SecurityMonitor:
         witness = (found.reason or "").startswith("checkpoint_file")  # what is gone is the witness, not the log
         kind, severity = ("audit_witness_lost", Severity.HIGH) if witness else ("audit_tampered", Severity.CRITICAL)
         _log.error("audit_verification_failed", index=found.first_bad_index, reason=found.reason)
-        self._tell_of_log("monitoring:audit:unwitnessed" if witness else "monitoring:audit:tampered", severity, found)
+        self._tell_of_log(
+            event_kinds.MONITORING_AUDIT_UNWITNESSED if witness else event_kinds.MONITORING_AUDIT_TAMPERED,
+            severity,
+            found,
+        )
         with contextlib.suppress(SecurityError):
             await self.create_security_incident(
                 kind,
@@ -389,7 +394,7 @@ class SecurityMonitor:
             if turn.allowed:
                 found = await self.audit.verify()
                 if found.valid:  # what is wrong was reported
-                    self._tell_of_log("monitoring:audit:verified", Severity.INFO, found)
+                    self._tell_of_log(event_kinds.MONITORING_AUDIT_VERIFIED, Severity.INFO, found)
         except SecurityError as error:
             _log.warning("the audit log could not be verified now", error=error)
 

@@ -53,7 +53,7 @@ class _Taken(NamedTuple):
     correlate: bool
 
 
-class Intake:
+class AuditPipeline:
     """The queue and the task that empties it.
 
     Args:

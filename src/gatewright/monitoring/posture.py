@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.controls import LOOPBACK, Controls, Measure, MeasureKind, check_measure
 from gatewright.errors import FieldError, StorageError, ValidationError
@@ -235,7 +236,7 @@ class Posture:
         await self._store.save_measure(measure)
         self._shared.add(measure.measure_id)
         self._controls.apply(measure)
-        self._tell("monitoring:measure:applied", measure, actor)
+        self._tell(event_kinds.MONITORING_MEASURE_APPLIED, measure, actor)
 
     async def lift(self, measure_id: str, *, actor: str | None = None) -> Measure | None:
         """Lift a measure; returns it, None when it was not in force."""
@@ -243,7 +244,7 @@ class Posture:
         lifted = self._controls.remove(measure_id) or removed
         self._shared.discard(measure_id)
         if lifted is not None:
-            self._tell("monitoring:measure:lifted", lifted, actor)
+            self._tell(event_kinds.MONITORING_MEASURE_LIFTED, lifted, actor)
         return lifted
 
     async def react(self, incidents: Iterable[StoredIncident]) -> None:

@@ -24,7 +24,7 @@ _STRANGERS = 64
 """Unknown account ids that one standing remembers, so that asking for them again costs no query."""
 
 
-class Standing:
+class Entitlements:
     """One manufacturer.
 
     ``tier`` is the stored one, None where only the caller's context says; ``until`` is when the first grant ends;
@@ -73,7 +73,7 @@ class Standing:
         return mask
 
 
-class Standings:
+class EntitlementCache:
     """Looks standings up and remembers them.
 
     Args:
@@ -84,7 +84,7 @@ class Standings:
     def __init__(self, store: Store, compiled: CompiledPolicy, clock: Clock, *, strict: bool) -> None:
         self.compiled = compiled
         self.strict = strict
-        self.known: OrderedDict[str, Standing] = OrderedDict()
+        self.known: OrderedDict[str, Entitlements] = OrderedDict()
         self._store = store
         self._clock = clock
         self.on_due: Callable[[str], Awaitable[float | None]] | None = None
@@ -146,7 +146,7 @@ class Standings:
         gives = standing.mask(self.compiled, tier if isinstance(tier, Hashable) else None)
         return gives & await self.cut_of(manufacturer, standing)
 
-    async def cut_of(self, manufacturer: Any, standing: Standing) -> int:
+    async def cut_of(self, manufacturer: Any, standing: Entitlements) -> int:
         """What the person's role leaves of the manufacturer's permissions."""
         account = getattr(manufacturer, "account_id", None)
         if standing.members is not None and isinstance(account, str):
@@ -166,7 +166,7 @@ class Standings:
             roles = (roles,) if roles else ()
         return self.compiled.role_mask(tuple(role if isinstance(role, Hashable) else "" for role in roles))
 
-    async def of(self, manufacturer: Any) -> Standing:
+    async def of(self, manufacturer: Any) -> Entitlements:
         """The standing of a manufacturer id or context. Raises ValidationError when there is no id in it."""
         manufacturer_id = id_of(manufacturer)
         standing = self.known.get(manufacturer_id)
@@ -174,7 +174,7 @@ class Standings:
             standing = await self._look_up(manufacturer_id)
         return standing
 
-    async def admitted(self, manufacturer: Any) -> tuple[Standing, str]:
+    async def admitted(self, manufacturer: Any) -> tuple[Entitlements, str]:
         """The standing, and the tier in force: the stored one, else that of the context.
 
         Raises:
@@ -191,7 +191,7 @@ class Standings:
         await self._members_only(manufacturer, standing)
         return standing, standing.tier or self.compiled.tier(getattr(manufacturer, "tier", ""))
 
-    async def reader(self, manufacturer: Any) -> tuple[Standing, str]:
+    async def reader(self, manufacturer: Any) -> tuple[Entitlements, str]:
         """The standing and the id for one who reads what was kept; the past of a disabled one may be read.
 
         Raises:
@@ -201,7 +201,7 @@ class Standings:
         await self._members_only(manufacturer, standing)
         return standing, id_of(manufacturer)
 
-    async def _members_only(self, manufacturer: Any, standing: Standing) -> None:
+    async def _members_only(self, manufacturer: Any, standing: Entitlements) -> None:
         account = getattr(manufacturer, "account_id", None)
         if self.strict and isinstance(account, str) and not await self.cut_of(manufacturer, standing):
             raise AuthorizationError(
@@ -210,18 +210,18 @@ class Standings:
                 context={"manufacturer_id": id_of(manufacturer)},
             )
 
-    async def _look_up(self, manufacturer_id: str) -> Standing:
+    async def _look_up(self, manufacturer_id: str) -> Entitlements:
         due = None if self.on_due is None else await self.on_due(manufacturer_id)
         changes = self._changes
         stored = await self._store.get_manufacturer(manufacturer_id)
         grants = await self._store.grants_of(manufacturer_id, self._clock.now())
         if stored is None:
             tier = await self._store.tier_of_unregistered(manufacturer_id)
-            standing = Standing(tier and self.compiled.tier(tier), 1, known=False, active=True)
+            standing = Entitlements(tier and self.compiled.tier(tier), 1, known=False, active=True)
             standing.stored_tier = tier
         else:
             active = stored.status == "active"
-            standing = Standing(self.compiled.tier(stored.tier), stored.billing_day, known=True, active=active)
+            standing = Entitlements(self.compiled.tier(stored.tier), stored.billing_day, known=True, active=active)
             standing.stored_tier = stored.tier
             accounts = await self._store.list_accounts(manufacturer_id)
             standing.members = self._members(manufacturer_id, accounts)
@@ -249,7 +249,7 @@ class Standings:
             self.forget()
         return members
 
-    def _apply(self, standing: Standing, grants: list[StoredGrant]) -> None:
+    def _apply(self, standing: Entitlements, grants: list[StoredGrant]) -> None:
         for grant in grants:
             bit = self.compiled.bits.get(grant.permission, 0) & self.compiled.everything
             if grant.effect == "restrict":

@@ -17,12 +17,12 @@ from gatewright.clock import Clock
 from gatewright.controls import Controls
 from gatewright.errors import StorageError
 from gatewright.policy import Lease
-from gatewright.rbac.entitlements import Standing, Standings
+from gatewright.rbac.entitlements import EntitlementCache, Entitlements
 from gatewright.rbac.records import UsageResult
 from gatewright.records import Record
 from gatewright.storage.changes import ALL
 from gatewright.storage.protocol import Store
-from gatewright.storage.usage import Slice, TakeOutcome, UsageTake
+from gatewright.storage.usage import LeasedUnits, TakeOutcome, UsageTake
 
 RECALL = "leases"
 """The topic of changes by which a worker that has run dry asks the others for what they hold."""
@@ -54,10 +54,10 @@ class Bound(Record, frozen=True, kw_only=True):
     resets_at: datetime
     tier: str
     factor: float
-    standing: Standing
+    standing: Entitlements
 
 
-class Hand:
+class LocalLease:
     """A slice in this process's hand, and the terms on which it is spent: they are compared on every take.
 
     Args:
@@ -68,7 +68,7 @@ class Hand:
 
     __slots__ = ("asked_tier", "bound", "ends", "piece", "used")
 
-    def __init__(self, piece: Slice, bound: Bound, asked_tier: Any, used: int, ends: float) -> None:
+    def __init__(self, piece: LeasedUnits, bound: Bound, asked_tier: Any, used: int, ends: float) -> None:
         self.piece = piece
         self.bound = bound
         self.asked_tier = asked_tier
@@ -90,17 +90,19 @@ class Leases:
         on_slice: told of each slice and of what is used then, to warn.
     """
 
-    def __init__(self, store: Store, standings: Standings, controls: Controls, clock: Clock, on_slice: OnSlice) -> None:
+    def __init__(
+        self, store: Store, standings: EntitlementCache, controls: Controls, clock: Clock, on_slice: OnSlice
+    ) -> None:
         self._store = store
         self._standings = standings
         self._controls = controls
         self._clock = clock
         self._on_slice = on_slice
-        self._hands: dict[_Key, Hand] = {}
+        self._hands: dict[_Key, LocalLease] = {}
         self._filling: dict[_Key, asyncio.Task[bool]] = {}
         self._dry_until: dict[_Key, float] = {}
         self._recalled: dict[_Key, float] = {}
-        self._returning: dict[int, Slice] = {}
+        self._returning: dict[int, LeasedUnits] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stops = [store.changes.subscribe(topic, self.recall) for topic in ("manufacturer", RECALL)]
 
@@ -260,7 +262,7 @@ class Leases:
             if leased.piece is not None:
                 midnight = (take.bucket // DAY + 1) * DAY
                 ends = min(until.timestamp(), bound.resets_at.timestamp(), midnight)
-                self._hands[key] = Hand(leased.piece, bound, asked_tier, leased.used, ends)
+                self._hands[key] = LocalLease(leased.piece, bound, asked_tier, leased.used, ends)
                 self._on_slice(key[0], leased.piece.take, leased.used)
                 return True
             if take.limit - leased.used < take.amount <= take.limit - leased.used + leased.elsewhere:
@@ -286,7 +288,7 @@ class Leases:
                 return
 
 
-async def sweep(leases: Leases, standings: Standings) -> None:
+async def sweep(leases: Leases, standings: EntitlementCache) -> None:
     """Sweep again and again, until cancelled; how often is up to the policy in force."""
     while True:
         shortest = min((lease.seconds for lease in standings.compiled.policy.quotas.leases.values()), default=30.0)

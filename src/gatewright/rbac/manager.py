@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.errors import ConfigurationError, ValidationError
@@ -17,7 +18,7 @@ from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.performance import performance_monitor
 from gatewright.policy import Policy, load_policy
 from gatewright.rbac.compiled_policy import CompiledPolicy
-from gatewright.rbac.entitlements import Standings, id_of
+from gatewright.rbac.entitlements import EntitlementCache, id_of
 from gatewright.rbac.insights.analytics import UsageAnalytics
 from gatewright.rbac.insights.suggestions import PermissionSuggestion, Suggestions
 from gatewright.rbac.insights.tiers import TierSuggestion
@@ -65,7 +66,7 @@ class ManufacturerRBACManager:
         self._own_store = SqliteStore() if store is None else None
         self.store: Store = store if store is not None else self._own_store  # type: ignore[assignment]  # one of the two
         self._compiled = CompiledPolicy(self.policy)
-        self._standings = Standings(self.store, self._compiled, self._clock, strict=strict_tenants)
+        self._standings = EntitlementCache(self.store, self._compiled, self._clock, strict=strict_tenants)
         self._permissions = Permissions(self.store, self._standings, self._sink, self._clock)
         controls = controls or Controls(clock=self._clock)
         self._quotas = Quotas(self.store, self._standings, self._sink, self._clock, controls)
@@ -125,14 +126,14 @@ class ManufacturerRBACManager:
             new = policy if isinstance(policy, Policy) else load_policy(policy or self._policy_file)
             compiled = CompiledPolicy(new)
         except ConfigurationError as error:
-            self._emit("rbac:policy:refused", Severity.HIGH, error=error.message[:300])
+            self._emit(event_kinds.RBAC_POLICY_REFUSED, Severity.HIGH, error=error.message[:300])
             raise
         self.policy, self._compiled = new, compiled
         self._standings.adopt(compiled)
         self._quotas.leases.recall()
         if self._on_policy is not None:
             self._on_policy(new)
-        self._emit("rbac:policy:reloaded", Severity.NOTICE, tiers=list(new.tiers))
+        self._emit(event_kinds.RBAC_POLICY_RELOADED, Severity.NOTICE, tiers=list(new.tiers))
 
     def _policy_changed(self, key: str) -> None:
         """Another process has a new policy: read the file again, if there is one; what was ours is known already."""
@@ -264,7 +265,7 @@ class ManufacturerRBACManager:
         before = await self.store.set_tier(named, tier)
         self._sink.emit(
             event(
-                "rbac:tier:changed",
+                event_kinds.RBAC_TIER_CHANGED,
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=named,

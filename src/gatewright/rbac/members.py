@@ -7,11 +7,12 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
+from gatewright import event_kinds
 from gatewright.business import canonical_email
 from gatewright.clock import Clock
 from gatewright.errors import DuplicateAccountError, InsufficientPermissionsError, ValidationError
 from gatewright.events import EventSink, Severity, event
-from gatewright.rbac.entitlements import Standings, id_of
+from gatewright.rbac.entitlements import EntitlementCache, id_of
 from gatewright.rbac.records import plain, role_name
 from gatewright.records import Record
 from gatewright.storage.protocol import Store
@@ -54,7 +55,7 @@ class Members:
     no way leads up.
     """
 
-    def __init__(self, store: Store, standings: Standings, sink: EventSink, clock: Clock) -> None:
+    def __init__(self, store: Store, standings: EntitlementCache, sink: EventSink, clock: Clock) -> None:
         self._store = store
         self._standings = standings
         self._sink = sink
@@ -93,7 +94,7 @@ class Members:
                 f"At most {OPEN_INVITATIONS} invitations can be open; withdraw some first.",
                 code="TOO_MANY_INVITATIONS",
             )
-        self._tell("rbac:member:invited", manufacturer_id, by, invitation_id=made.invitation_id, role=name)
+        self._tell(event_kinds.RBAC_MEMBER_INVITED, manufacturer_id, by, invitation_id=made.invitation_id, role=name)
         return _public(made, None if known is not None else token)
 
     async def invitation_of(self, token: object) -> Invitation:
@@ -133,7 +134,7 @@ class Members:
         )
         if not await self._store.accept_invitation(_hash(token), account, now):
             raise _no_invitation()
-        self._tell("rbac:member:joined", account.manufacturer_id, account.account_id, role=account.role)
+        self._tell(event_kinds.RBAC_MEMBER_JOINED, account.manufacturer_id, account.account_id, role=account.role)
         return await self._member(account)
 
     async def invitations(self, manufacturer: Any) -> list[Invitation]:
@@ -177,7 +178,7 @@ class Members:
             return False
         after = {"role": name or before.role, "status": status or before.status}
         change = {"before": {"role": before.role, "status": before.status}, "after": after}
-        self._tell("rbac:member:changed", manufacturer_id, by, member=account_id, **change)
+        self._tell(event_kinds.RBAC_MEMBER_CHANGED, manufacturer_id, by, member=account_id, **change)
         return True
 
     async def require_authority(self, manufacturer: Any, account_id: str, by: str) -> None:

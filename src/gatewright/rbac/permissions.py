@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, to_utc
 from gatewright.errors import FieldError, InsufficientPermissionsError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.policy import UNLIMITED
-from gatewright.rbac.entitlements import Standings, id_of
+from gatewright.rbac.entitlements import EntitlementCache, id_of
 from gatewright.rbac.quotas import Quotas
 from gatewright.rbac.records import PermissionResult, plain
 from gatewright.records import Record
@@ -31,7 +32,7 @@ class Explanation(Record, frozen=True, kw_only=True):
 
 
 async def explain(
-    standings: Standings, permissions: Permissions, quotas: Quotas, manufacturer: Any, subject: Any
+    standings: EntitlementCache, permissions: Permissions, quotas: Quotas, manufacturer: Any, subject: Any
 ) -> Explanation:
     """Explain a permission or a resource.
 
@@ -99,7 +100,7 @@ _VIOLATORS = 10_000
 class Permissions:
     """Answers "may they?" from bit sets in memory."""
 
-    def __init__(self, store: Store, standings: Standings, sink: EventSink, clock: Clock) -> None:
+    def __init__(self, store: Store, standings: EntitlementCache, sink: EventSink, clock: Clock) -> None:
         self._store = store
         self._standings = standings
         self._sink = sink
@@ -178,7 +179,7 @@ class Permissions:
             )
         self._sink.emit(
             event(
-                "rbac:permission:denied",
+                event_kinds.RBAC_PERMISSION_DENIED,
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=manufacturer_id,

@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, to_utc
 from gatewright.controls import Controls
 from gatewright.errors import QuotaExceededError, UnknownResourceError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.policy import UNLIMITED, Limit
 from gatewright.rbac.billing_periods import Windows, month_start, next_month_start
-from gatewright.rbac.entitlements import Standing, Standings, id_of
+from gatewright.rbac.entitlements import EntitlementCache, Entitlements, id_of
 from gatewright.rbac.leases import Bound, Leases
 from gatewright.rbac.records import UsagePeriod, UsageResult, plain
 from gatewright.storage.protocol import Store
@@ -31,7 +32,7 @@ class Quotas:
     def __init__(
         self,
         store: Store,
-        standings: Standings,
+        standings: EntitlementCache,
         sink: EventSink,
         clock: Clock,
         controls: Controls,
@@ -181,7 +182,9 @@ class Quotas:
         tier = standing.tier or self._standings.compiled.tier(getattr(manufacturer, "tier", ""))
         return (await self._look(manufacturer_id, standing, tier, [name]))[0].current
 
-    async def _look(self, manufacturer_id: str, standing: Standing, tier: str, names: list[str]) -> list[UsageResult]:
+    async def _look(
+        self, manufacturer_id: str, standing: Entitlements, tier: str, names: list[str]
+    ) -> list[UsageResult]:
         now = self._clock.now()
         bounds = [self._bound(manufacturer_id, standing, tier, name, 0, now) for name in names]
         used = await self._store.read_usage(manufacturer_id, tuple(bound.take for bound in bounds))
@@ -229,7 +232,7 @@ class Quotas:
         count = await self._store.reset_usage(named, monthly, since=int(since.timestamp()))
         self._sink.emit(
             event(
-                "rbac:quota:reset",
+                event_kinds.RBAC_QUOTA_RESET,
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=named,
@@ -251,7 +254,7 @@ class Quotas:
         return name
 
     def _bound(
-        self, manufacturer_id: str, standing: Standing, tier: str, resource: str, amount: int, now: datetime
+        self, manufacturer_id: str, standing: Entitlements, tier: str, resource: str, amount: int, now: datetime
     ) -> Bound:
         """The limit now, tightened where a measure says so. A tier without the resource has none of it."""
         limit = self._standings.compiled.limits[tier].get(resource, _NONE)
@@ -272,7 +275,7 @@ class Quotas:
             if before < share * take.limit <= used:
                 self._sink.emit(
                     event(
-                        "rbac:quota:nearly_used",
+                        event_kinds.RBAC_QUOTA_NEARLY_USED,
                         severity=Severity.NOTICE,
                         timestamp=self._clock.now(),
                         manufacturer_id=manufacturer_id,
@@ -294,7 +297,7 @@ class Quotas:
         take, now = next((t, u) for t, u in zip(takes, used, strict=True) if t.resource == resource)
         self._sink.emit(
             event(
-                "rbac:quota:exceeded",
+                event_kinds.RBAC_QUOTA_EXCEEDED,
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=id_of(manufacturer),

@@ -9,7 +9,7 @@ from gatewright._lazy import lazy_names
 if TYPE_CHECKING:
     from gatewright.storage.attempts import (
         AttemptPolicy,
-        DoorState,
+        LockoutState,
         OneTimeSecret,
         Rate,
         ThrottleResult,
@@ -74,12 +74,12 @@ if TYPE_CHECKING:
         StoredInvitation,
         StoredManufacturer,
     )
-    from gatewright.storage.usage import Leased, Slice, StoredAdjustment, UsageTake
+    from gatewright.storage.usage import Leased, LeasedUnits, StoredAdjustment, UsageTake
 
 _NAMES = {
     "gatewright.storage.attempts": (
         "AttemptPolicy",
-        "DoorState",
+        "LockoutState",
         "OneTimeSecret",
         "Rate",
         "ThrottleResult",
@@ -168,7 +168,7 @@ _NAMES = {
     ),
     "gatewright.storage.usage": (
         "Leased",
-        "Slice",
+        "LeasedUnits",
         "StoredAdjustment",
         "UsageTake",
     ),
@@ -188,10 +188,11 @@ __all__ = [
     "AuditQuery",
     "Cache",
     "Changes",
-    "DoorState",
     "Growth",
     "KeyStore",
     "Leased",
+    "LeasedUnits",
+    "LockoutState",
     "MemoryCache",
     "OneTimeSecret",
     "PermissionViolation",
@@ -203,7 +204,6 @@ __all__ = [
     "RefreshRotation",
     "Revocation",
     "Rewrapping",
-    "Slice",
     "SqliteEngine",
     "SqliteStore",
     "Store",

@@ -158,7 +158,7 @@ class AttemptPolicy(Record, frozen=True, kw_only=True):
         return self.limit if self.relock is None or not locks else min(self.relock, self.limit)
 
 
-class DoorState(Record, frozen=True, kw_only=True):
+class LockoutState(Record, frozen=True, kw_only=True):
     """What is kept of one door; times in seconds since the epoch.
 
     ``pending`` attempts are being checked, the latest since ``pending_at``; ``refused`` counts those that came
@@ -223,9 +223,11 @@ PENDING_SECONDS = 60.0
 wait for the settlement, so it is a failure of ours and not a guess."""
 
 
-def reserve(state: DoorState | None, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState | None]:
+def reserve(
+    state: LockoutState | None, policy: AttemptPolicy, now: float
+) -> tuple[AttemptDecision, LockoutState | None]:
     """The decision for a stored state, and the state to store (None: leave it as it is)."""
-    known = _aged(state or DoorState(), policy, now)
+    known = _aged(state or LockoutState(), policy, now)
     if known.locked_until > now:
         bounded = known if state is not None and known.locked_until < state.locked_until else None
         return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), bounded
@@ -248,13 +250,13 @@ def reserve(state: DoorState | None, policy: AttemptPolicy, now: float) -> tuple
 
 
 def settle(
-    state: DoorState | None, policy: AttemptPolicy, outcome: Outcome, now: float
-) -> tuple[AttemptDecision, DoorState]:
+    state: LockoutState | None, policy: AttemptPolicy, outcome: Outcome, now: float
+) -> tuple[AttemptDecision, LockoutState]:
     """The state after a reserved attempt ended; an empty one may be forgotten."""
-    known = state or DoorState(pending=1)
+    known = state or LockoutState(pending=1)
     ended = replace(known, pending=max(0, known.pending - 1))
     if outcome == "right":
-        return AttemptDecision(allowed=True), DoorState(pending=ended.pending, pending_at=ended.pending_at)
+        return AttemptDecision(allowed=True), LockoutState(pending=ended.pending, pending_at=ended.pending_at)
     if outcome == "neither":
         return AttemptDecision(allowed=True, failures=ended.failures), ended
     failed = replace(ended, failures=ended.failures + 1, last_at=now)
@@ -263,19 +265,19 @@ def settle(
     return AttemptDecision(allowed=True, failures=failed.failures), failed
 
 
-def _aged(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
+def _aged(state: LockoutState, policy: AttemptPolicy, now: float) -> LockoutState:
     state = _without_future(state, policy, now)
     if state.pending and now - state.pending_at >= PENDING_SECONDS:
         state = replace(state, pending=0)
     last = max(state.last_at, state.locked_until)
     if state.locks and now - last > policy.lock_memory:
-        return DoorState(pending=state.pending, pending_at=state.pending_at)
+        return LockoutState(pending=state.pending, pending_at=state.pending_at)
     if (state.locked_until and state.locked_until <= now) or now - last >= policy.memory:
         return replace(state, failures=0, refused=0, locked_until=0.0, last_at=last if state.locks else 0.0)
     return state
 
 
-def _without_future(state: DoorState, policy: AttemptPolicy, now: float) -> DoorState:
+def _without_future(state: LockoutState, policy: AttemptPolicy, now: float) -> LockoutState:
     """The state with no time that lies ahead of a clock that was set back.
 
     A lock ends after its configured length from now at the latest. A failure that lies further ahead than clocks of
@@ -295,7 +297,7 @@ def _lock_seconds(policy: AttemptPolicy, locks: int) -> float:
     return min(policy.lock * 2.0 ** min(locks, 30), policy.longest_lock)
 
 
-def _lock(state: DoorState, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, DoorState]:
+def _lock(state: LockoutState, policy: AttemptPolicy, now: float) -> tuple[AttemptDecision, LockoutState]:
     seconds = _lock_seconds(policy, state.locks)
     decision = AttemptDecision(
         allowed=False, locked=True, newly_locked=True, failures=state.failures, retry_after=seconds

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
+from gatewright.caching import ALL
+
 Listener = Callable[[str], None]
 """Called with the key that changed; ``ALL`` means that anything under the topic may have."""
 
-ALL = "*"
+__all__ = ["ALL", "Changes", "Listener"]
 
 
 class Changes:

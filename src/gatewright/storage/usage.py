@@ -97,7 +97,7 @@ class Numbers(Protocol):
     def __setitem__(self, slot: int, value: int, /) -> None: ...
 
 
-class Slice:
+class LeasedUnits:
     """Units in the hand of one process.
 
     Args:
@@ -135,7 +135,7 @@ class Leased(Record, frozen=True, kw_only=True):
     ``elsewhere`` counts the units of slices that other processes hold."""
 
     used: int
-    piece: Slice | None = None
+    piece: LeasedUnits | None = None
     elsewhere: int = 0
 
 
@@ -143,7 +143,14 @@ class LeaseStore(Protocol):
     """Slices of quotas."""
 
     async def lease_usage(
-        self, manufacturer_id: str, take: UsageTake, most: int, *, at: datetime, until: datetime, former: Slice | None
+        self,
+        manufacturer_id: str,
+        take: UsageTake,
+        most: int,
+        *,
+        at: datetime,
+        until: datetime,
+        former: LeasedUnits | None,
     ) -> Leased:
         """Count up to ``most`` units as used, ``take.amount`` at the least, and hand them out until then.
 
@@ -151,7 +158,7 @@ class LeaseStore(Protocol):
         """
         ...
 
-    async def end_lease(self, piece: Slice) -> None:
+    async def end_lease(self, piece: LeasedUnits) -> None:
         """Give back what was not spent of a slice (frozen); ending it again changes nothing."""
         ...
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from gatewright import event_kinds
 from gatewright.controls import Controls
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import EventSink, Severity, event
@@ -140,7 +141,7 @@ class Detection:
 
     def _count(self, data: Any, inspection: Inspection) -> None:
         for drift in self.watch.saw(data, inspection):
-            self._sink.emit(event("threats:traffic:drifted", severity=Severity.NOTICE, **drift._asdict()))
+            self._sink.emit(event(event_kinds.THREATS_TRAFFIC_DRIFTED, severity=Severity.NOTICE, **drift._asdict()))
 
 
 def bounded_batch(items: Iterable[Any]) -> list[Any]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from gatewright import event_kinds
 from gatewright.business import KnownNames, risk_level, security_score, validate_business_data
 from gatewright.clock import Clock
 from gatewright.errors import FieldError, ValidationError
@@ -96,7 +97,7 @@ class Screening:
         manufacturer_id = data.get("manufacturer_id")
         self._sink.emit(
             event(
-                "threats:data:refused",
+                event_kinds.THREATS_DATA_REFUSED,
                 severity=Severity.WARNING,
                 manufacturer_id=manufacturer_id if isinstance(manufacturer_id, str) else None,
                 threat_types=sorted({found.threat_type for found in findings}),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls
 from gatewright.errors import ConfigurationError
@@ -123,7 +124,7 @@ class ManufacturerSecurityValidator:
             await self._use_active_version(base)
             self._base = base
             if base.degraded:
-                self._sink.emit(event("threats:model:unavailable", severity=Severity.WARNING))
+                self._sink.emit(event(event_kinds.THREATS_MODEL_UNAVAILABLE, severity=Severity.WARNING))
             self._unsubscribe = self._store.changes.subscribe("model", self._version_changed)
             await self._offload.in_thread(_warm_business_data)
 
@@ -253,7 +254,7 @@ class ManufacturerSecurityValidator:
         if not result.allowed:
             self._sink.emit(
                 event(
-                    "threats:rate_limit:exceeded",
+                    event_kinds.THREATS_RATE_LIMIT_EXCEEDED,
                     severity=Severity.NOTICE,
                     manufacturer_id=manufacturer_id,
                     action=action,
@@ -296,7 +297,7 @@ class ManufacturerSecurityValidator:
         )
         verdict = engine.inspect(data, level=self._detection.level_for())
         for alarm in self._detection.watch.told(verdict, is_threat=bool(is_threat)):
-            self._sink.emit(event("threats:model:false_alarms", severity=Severity.WARNING, **alarm._asdict()))
+            self._sink.emit(event(event_kinds.THREATS_MODEL_FALSE_ALARMS, severity=Severity.WARNING, **alarm._asdict()))
         return given
 
     async def retrain_ml_models(self, *, actor: str = "system") -> ModelVersion:

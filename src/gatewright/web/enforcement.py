@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
+from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.events import EventSink, Severity, event
 from gatewright.inspection_policy import (
@@ -173,7 +174,7 @@ class Treatments:
         line = ended.described()
         if line not in self._told:
             self._told.add(line)
-            self._sink.emit(event("threats:exclusion:expired", severity=Severity.WARNING, exclusion=line))
+            self._sink.emit(event(event_kinds.THREATS_EXCLUSION_EXPIRED, severity=Severity.WARNING, exclusion=line))
 
 
 def _fits(route: str) -> Callable[[str, str], bool]:

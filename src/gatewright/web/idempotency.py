@@ -42,7 +42,7 @@ _MADE = frozenset({201, 202})
 _FIELDS = (b"content-type", b"location", b"cache-control")
 
 
-class Repeats:
+class Idempotency:
     """The layer between the middleware, which knows who is calling, and the application.
 
     The middleware calls :meth:`look_up` once a request may be made and before it takes quota: a retry gets its first

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote
 
+from gatewright import event_kinds
 from gatewright.controls import Controls
 from gatewright.errors import SecurityThreatDetectedError
 from gatewright.events import EventSink, Severity, event
@@ -138,11 +139,11 @@ class Inspector:
         if not told and not found.truncated:
             return
         if refused:
-            kind, severity = "threats:request:blocked", Severity.WARNING
+            kind, severity = event_kinds.THREATS_REQUEST_BLOCKED, Severity.WARNING
         elif found.truncated or any(exclusion is None for _, _, exclusion in told):
-            kind, severity = "threats:request:seen", Severity.WARNING
+            kind, severity = event_kinds.THREATS_REQUEST_SEEN, Severity.WARNING
         else:
-            kind, severity = "threats:request:excluded", Severity.NOTICE
+            kind, severity = event_kinds.THREATS_REQUEST_EXCLUDED, Severity.NOTICE
         told.sort(key=lambda one: one[1] != "block")
         caller = state.caller
         self._sink.emit(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from gatewright import event_kinds
 from gatewright.errors import (
     AuthorizationError,
     ConfigurationError,
@@ -27,7 +28,7 @@ from gatewright.web.body import declared_once, headers_for, plain_body, read_bod
 from gatewright.web.body.timeout import receive_within
 from gatewright.web.enforcement import Treatments
 from gatewright.web.headers import HeaderBounds
-from gatewright.web.idempotency import Repeats
+from gatewright.web.idempotency import Idempotency
 from gatewright.web.inspection import Inspector
 from gatewright.web.network_limit import NetworkLimit
 from gatewright.web.paths import check_path, shown_path
@@ -71,7 +72,7 @@ class GatewrightMiddleware:
         *,
         idempotency: bool = False,
     ) -> None:
-        self._repeats = Repeats(app, foundation=foundation) if idempotency else None
+        self._repeats = Idempotency(app, foundation=foundation) if idempotency else None
         self._app: App = self._repeats or app
         self._foundation = foundation
         if rules is None:
@@ -291,7 +292,7 @@ class GatewrightMiddleware:
             return
         self._foundation.sink.emit(
             event(
-                "web:request:refused" if code else "web:request:served",
+                event_kinds.WEB_REQUEST_REFUSED if code else event_kinds.WEB_REQUEST_SERVED,
                 severity=Severity.NOTICE if code else Severity.INFO,
                 manufacturer_id=None if caller is None else caller.manufacturer_id,
                 account_id=None if caller is None else caller.account_id,

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gatewright import event_kinds
 from gatewright._async import Turns
 from gatewright.clock import Clock
 from gatewright.controls import Controls, networks_of
@@ -212,7 +213,7 @@ def exceeded(
     """The refusal of a request over the limit called ``name``; leaves an event."""
     sink.emit(
         event(
-            "web:limit:exceeded",
+            event_kinds.WEB_LIMIT_EXCEEDED,
             severity=Severity.NOTICE,
             manufacturer_id=owner,
             ip_address=state.client.ip_address,

@@ -8,7 +8,7 @@ from typing import Any
 
 from gatewright.auth import AuthOptions, ManufacturerAuthManager
 from gatewright.auth.client_signals import PlaceLookup
-from gatewright.auth.services import Partners
+from gatewright.auth.services import AuthDependencies
 from gatewright.clock import Clock
 from gatewright.controls import Controls
 from gatewright.encryption import ManufacturerEncryptionManager, Profiles
@@ -61,7 +61,7 @@ HOUR = 3_600.0
 
 
 @dataclass(frozen=True)
-class Ground:
+class Shared:
     """What the managers have in common. ``shared_cache`` is None where every worker has a cache of its own."""
 
     settings: Settings
@@ -75,7 +75,7 @@ class Ground:
     clock: Clock
 
 
-def monitor(ground: Ground, facts: Callable[[], Awaitable[Mapping[str, Any]]]) -> SecurityMonitor:
+def monitor(ground: Shared, facts: Callable[[], Awaitable[Mapping[str, Any]]]) -> SecurityMonitor:
     """The monitor, which hears every event from now on."""
     settings = ground.settings
     made = SecurityMonitor(
@@ -96,7 +96,7 @@ def monitor(ground: Ground, facts: Callable[[], Awaitable[Mapping[str, Any]]]) -
     return made
 
 
-def encryption(ground: Ground) -> ManufacturerEncryptionManager:
+def encryption(ground: Shared) -> ManufacturerEncryptionManager:
     """Data at rest, its keys apart from the records where a setting says so."""
     settings = ground.settings
     return ManufacturerEncryptionManager(
@@ -111,7 +111,7 @@ def encryption(ground: Ground) -> ManufacturerEncryptionManager:
     )
 
 
-def validator(ground: Ground) -> ManufacturerSecurityValidator:
+def validator(ground: Shared) -> ManufacturerSecurityValidator:
     """The detector."""
     store = ground.store
     return ManufacturerSecurityValidator(
@@ -127,7 +127,7 @@ def validator(ground: Ground) -> ManufacturerSecurityValidator:
     )
 
 
-def rbac(ground: Ground, on_policy: Callable[[Policy], None]) -> ManufacturerRBACManager:
+def rbac(ground: Shared, on_policy: Callable[[Policy], None]) -> ManufacturerRBACManager:
     """Permissions and quotas; who is unknown is refused. ``on_policy`` is told of every policy after the first."""
     return ManufacturerRBACManager(
         ground.settings.policy_file or ground.policy,
@@ -141,7 +141,7 @@ def rbac(ground: Ground, on_policy: Callable[[Policy], None]) -> ManufacturerRBA
 
 
 def auth(
-    ground: Ground,
+    ground: Shared,
     *,
     rbac: ManufacturerRBACManager,
     profiles: Profiles,
@@ -160,7 +160,7 @@ def auth(
         options=AuthOptions.from_settings(settings, ground.policy),
         strict_tenants=True,
         places=places,
-        partners=Partners(
+        partners=AuthDependencies(
             notifier=notifier,
             controls=ground.controls,
             throttle=ground.shared_cache,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gatewright.auth import WAITING, Outbox
+from gatewright.auth import WAITING, Mailer
 from gatewright.events import ListSink
 from gatewright.notify import MemoryNotifier, Message, NotificationError
 from tests.auth.access import EMAIL, world
@@ -32,20 +32,20 @@ class Slow:
         self.sent += 1
 
 
-async def post(outbox: Outbox) -> None:
+async def post(outbox: Mailer) -> None:
     await outbox.post("a@b.example", "Subject", "Body", kind="test")
 
 
 async def test_a_notifier_with_nothing_to_wait_for_is_done_at_once() -> None:
     notifier = MemoryNotifier()
-    await post(Outbox(notifier))
+    await post(Mailer(notifier))
     assert notifier.last().kind == "test"
 
 
 async def test_a_notifier_that_fails_makes_an_event_and_no_error() -> None:
     for error, code in ((NotificationError("no"), "NOTIFICATION_FAILED"), (RuntimeError("secret"), "RuntimeError")):
         sink = ListSink()
-        outbox = Outbox(Broken(error), events=sink)
+        outbox = Mailer(Broken(error), events=sink)
         await post(outbox)
         await outbox.drain()
         (failed,) = sink.events
@@ -53,14 +53,14 @@ async def test_a_notifier_that_fails_makes_an_event_and_no_error() -> None:
 
 
 async def test_without_a_notifier_nothing_is_sent() -> None:
-    outbox = Outbox(None)
+    outbox = Mailer(None)
     await post(outbox)
     await outbox.drain()
 
 
 async def test_what_waits_is_bounded_and_drained() -> None:
     slow, sink = Slow(), ListSink()
-    outbox = Outbox(slow, events=sink)
+    outbox = Mailer(slow, events=sink)
     for _ in range(WAITING + 3):
         await post(outbox)
     assert [e.data["code"] for e in sink.events] == ["OUTBOX_FULL"] * 3

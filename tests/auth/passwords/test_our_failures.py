@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.auth import AccessOptions, Argon2Parameters, Doors, PasswordHashing, Visitor
+from gatewright.auth import AccessOptions, Argon2Parameters, AttemptLimiter, AttemptSubject, PasswordHashing
 from gatewright.errors import (
     AccountLockedError,
     EncryptionError,
@@ -28,7 +28,7 @@ from tests.auth.identity import CHROME, ELSEWHERE, HOME
 from tests.auth.mfa.test_devices import on
 
 ROOT = Path(__file__).parents[3]
-VISITOR = Visitor(manufacturer_id="mfr_acme")
+VISITOR = AttemptSubject(manufacturer_id="mfr_acme")
 
 
 def test_a_hash_that_finds_no_memory_is_no_wrong_password() -> None:
@@ -60,7 +60,7 @@ def test_a_hash_that_finds_no_memory_is_no_wrong_password() -> None:
 )
 async def test_no_failure_of_ours_is_counted_at_a_door(failure: BaseException) -> None:
     async with SqliteStore(":memory:", durable=False) as store:
-        doors = Doors(store)
+        doors = AttemptLimiter(store)
         for _ in range(30):
             with pytest.raises(type(failure)):
                 async with doors.attempt("password:account:x", VISITOR):
@@ -71,7 +71,7 @@ async def test_no_failure_of_ours_is_counted_at_a_door(failure: BaseException) -
 
 async def test_a_wrong_outcome_still_counts_when_something_fails_after_it() -> None:
     async with SqliteStore(":memory:", durable=False) as store:
-        doors = Doors(store)
+        doors = AttemptLimiter(store)
         for _ in range(5):
             with pytest.raises(KeyError):
                 async with doors.attempt("password:account:x", VISITOR) as attempt:

@@ -20,7 +20,7 @@ from typing import Any
 import pyotp
 import pytest
 
-from gatewright.auth import ManufacturerAuthManager, Partners
+from gatewright.auth import AuthDependencies, ManufacturerAuthManager
 from gatewright.notify import MemoryNotifier
 from gatewright.storage import SqliteStore
 from tests.auth.access import PASSWORD
@@ -140,7 +140,7 @@ async def prepare(database: Path) -> list[tuple[str, list[dict[str, Any]]]]:
     store = SqliteStore(database, durable=False)
     auth = manager(store)
     mail = MemoryNotifier()
-    auth.access.outbox._notifier = Partners(notifier=mail).notifier
+    auth.access.outbox._notifier = AuthDependencies(notifier=mail).notifier
     await store.initialize()
     async with auth:
         for number in range(ROUNDS):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager, SessionRules, SessionStates
+from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager, SessionCache, SessionRules
 from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthenticationError,
@@ -369,7 +369,7 @@ async def test_a_closed_manager_stays_closed() -> None:
 async def test_what_a_process_knows_is_bounded_and_can_be_forgotten(clock: ManualClock) -> None:
     """The oldest go first; after missed notices everything is looked up again; an old look does not count."""
     async with SqliteStore() as store, ManufacturerAuthManager(SECRET, store=store, clock=clock) as auth:
-        states = SessionStates(store, store.changes, clock, window=30, capacity=2)
+        states = SessionCache(store, store.changes, clock, window=30, capacity=2)
         ids = [(await auth.create_session(BOUND)).session_id for _ in range(3)]
         for session_id in ids:
             assert await states.get_alive(session_id)

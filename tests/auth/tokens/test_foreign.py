@@ -9,7 +9,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gatewright.auth import ForeignIssuer, KeySet, ManufacturerAuthManager, load_key
+from gatewright.auth import ExternalIssuer, KeySet, ManufacturerAuthManager, load_key
 from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, InvalidTokenError, TokenExpiredError, TokenRevokedError
 from tests.auth.identity import ACME, SECRET, START
@@ -45,7 +45,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def auth(clock: ManualClock) -> AsyncIterator[ManufacturerAuthManager]:
-    partner = ForeignIssuer("https://partner.example", "marketplace", jwks(), manufacturers=["mfr_acme"], leeway=60)
+    partner = ExternalIssuer("https://partner.example", "marketplace", jwks(), manufacturers=["mfr_acme"], leeway=60)
     async with ManufacturerAuthManager(SECRET, clock=clock, foreign_issuers=[partner]) as manager:
         yield manager
 
@@ -120,9 +120,9 @@ def test_keys_are_read_with_distrust() -> None:
     [good] = jwks()["keys"]
     secret = {"kty": "oct", "k": "A" * 43, "alg": "HS256"}
     with pytest.raises(ConfigurationError):
-        ForeignIssuer("i", "a", {"keys": [secret]}, manufacturers=[])
+        ExternalIssuer("i", "a", {"keys": [secret]}, manufacturers=[])
     with pytest.raises(ConfigurationError, match="leeway"):
-        ForeignIssuer("i", "a", jwks(), manufacturers=[], leeway=3600)
+        ExternalIssuer("i", "a", jwks(), manufacturers=[], leeway=3600)
     for bad in (
         {"keys": []},
         {"keys": "x"},

@@ -255,9 +255,9 @@ async def test_strict_tenants() -> None:
 
 async def test_the_memory_is_bounded(clock: ManualClock) -> None:
     """Old entries make room, and a forgotten token is simply verified again."""
-    from gatewright.auth import Remembered, TokenMemory
+    from gatewright.auth import Remembered, VerifiedTokenCache
 
-    memory = TokenMemory(capacity=3)
+    memory = VerifiedTokenCache(capacity=3)
     for number in range(10):
         entry = Remembered({}, [], float(number), "j", None, "m", "a", 0)
         memory.put(bytes([number]), entry)

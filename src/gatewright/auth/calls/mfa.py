@@ -15,7 +15,7 @@ from gatewright.auth.account_directory import CallerContext, Person
 from gatewright.auth.client_signals import client_info
 from gatewright.auth.mfa.passkeys import PasskeyChallenge
 from gatewright.auth.records import MFAEnrolment, PasskeyInfo, TrustedDevice
-from gatewright.auth.services import Access
+from gatewright.auth.services import AuthServices
 from gatewright.auth.sessions.service import SessionService
 from gatewright.errors import InvalidCredentialsError, MFARequiredError
 from gatewright.performance import performance_monitor
@@ -24,7 +24,7 @@ from gatewright.performance import performance_monitor
 class MFACalls:
     """What proves a person besides the password."""
 
-    access: Access
+    access: AuthServices
     sessions: SessionService
 
     async def setup_mfa(self, manufacturer_id: str | CallerContext, *, account_id: str | None = None) -> MFAEnrolment:

@@ -8,11 +8,11 @@ from typing import Any
 from gatewright.auth.client_signals import client_info
 from gatewright.auth.options import AuthOptions
 from gatewright.auth.records import ClientInfo, ManufacturerSession, SessionRisk
-from gatewright.auth.services import Access
-from gatewright.auth.sessions.issuer import Endings
+from gatewright.auth.services import AuthServices
+from gatewright.auth.sessions.issuer import SessionTerminator
 from gatewright.auth.sessions.risk import RiskAssessor
 from gatewright.auth.sessions.service import NewSession, SessionService, refuse_ended
-from gatewright.auth.status_cache import TenantGate
+from gatewright.auth.status_cache import TenantStatusCache
 from gatewright.auth.tokens.claims import read, subject_claims
 from gatewright.errors import InvalidCredentialsError
 from gatewright.storage.protocol import Store
@@ -24,10 +24,10 @@ class SessionCalls:
     store: Store
     options: AuthOptions
     sessions: SessionService
-    endings: Endings
-    tenants: TenantGate
+    endings: SessionTerminator
+    tenants: TenantStatusCache
     risk: RiskAssessor
-    access: Access
+    access: AuthServices
 
     async def create_session(self, data: Any) -> ManufacturerSession:
         """Begin a session for a manufacturer that the caller has authenticated by itself.

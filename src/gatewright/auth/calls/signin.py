@@ -11,13 +11,13 @@ from gatewright.auth.api_keys import OVERLAP, ApiKeyIdentity
 from gatewright.auth.client_signals import client_info
 from gatewright.auth.mfa.passkeys import PasskeyChallenge
 from gatewright.auth.records import ApiKeyInfo, AuthResult, ManufacturerAccount
-from gatewright.auth.services import Access
+from gatewright.auth.services import AuthServices
 
 
 class SignInCalls:
     """The ways in, and what machines use."""
 
-    access: Access
+    access: AuthServices
 
     # --- registration -------------------------------------------------------------------------------------------
 

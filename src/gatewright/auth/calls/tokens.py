@@ -7,13 +7,13 @@ from typing import Any
 
 from gatewright.auth.client_signals import client_info
 from gatewright.auth.records import AuthResult
-from gatewright.auth.services import Access
+from gatewright.auth.services import AuthServices
 from gatewright.auth.sessions.refresh import RefreshService, is_refresh_token
 from gatewright.auth.sessions.service import SessionService
-from gatewright.auth.status_cache import TenantGate
+from gatewright.auth.status_cache import TenantStatusCache
 from gatewright.auth.tokens.claims import subject_claims, text
 from gatewright.auth.tokens.service import TokenService
-from gatewright.auth.tokens.signing_keys import KeyRing
+from gatewright.auth.tokens.signing_keys import SigningKeyRing
 from gatewright.errors import FieldError, ValidationError
 from gatewright.performance import performance_monitor
 
@@ -21,12 +21,12 @@ from gatewright.performance import performance_monitor
 class TokenCalls:
     """Access tokens, refresh tokens, signing keys."""
 
-    access: Access
-    tenants: TenantGate
+    access: AuthServices
+    tenants: TenantStatusCache
     tokens: TokenService
     refresh: RefreshService
     sessions: SessionService
-    keys: KeyRing
+    keys: SigningKeyRing
 
     @performance_monitor(max_time=0.1, name="ManufacturerAuthManager.generate_manufacturer_token")
     async def generate_manufacturer_token(self, manufacturer_data: Any, *, expires_in: timedelta | None = None) -> str:

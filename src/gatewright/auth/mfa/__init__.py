@@ -1,12 +1,12 @@
 """Second factors: TOTP, backup codes, and the one place that checks whichever is shown."""
 
-from gatewright.auth.mfa.enrollment import Enrolment
+from gatewright.auth.mfa.enrollment import Enrollment
 from gatewright.auth.mfa.totp import TotpMatch, match_totp, new_totp_secret, provisioning_uri, qr_code
 from gatewright.auth.mfa.verifier import CODE_COUNT, SecondFactors, new_backup_codes, normalise_backup_code
 
 __all__ = [
     "CODE_COUNT",
-    "Enrolment",
+    "Enrollment",
     "SecondFactors",
     "TotpMatch",
     "match_totp",

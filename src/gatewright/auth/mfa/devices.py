@@ -10,6 +10,7 @@ import base64
 import secrets
 from datetime import timedelta
 
+from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
 from gatewright.auth.bounds import bounded_text
 from gatewright.auth.client_signals import read_agent
@@ -63,7 +64,7 @@ class TrustedDevices:
             expires_at=now + self._lifetime,
         )
         await self._store.add_device(device, keep=KEEP)
-        self._emit("auth:device:trusted", Severity.NOTICE, person, device.device_id, client)
+        self._emit(event_kinds.AUTH_DEVICE_TRUSTED, Severity.NOTICE, person, device.device_id, client)
         return _describe(device, person.manufacturer_id, token=self._token(device))
 
     async def recognise(self, client: ClientInfo | None) -> StoredDevice | None:
@@ -109,14 +110,14 @@ class TrustedDevices:
             return False
         revoked = await self._store.delete_device(person.account_id, device_id)
         if revoked:
-            self._emit("auth:device:revoked", Severity.NOTICE, person, device_id, None)
+            self._emit(event_kinds.AUTH_DEVICE_REVOKED, Severity.NOTICE, person, device_id, None)
         return revoked
 
     async def revoke_all(self, person: Person) -> int:
         """Trust no device of the person any longer."""
         count = await self._store.delete_devices(person.account_id)
         if count:
-            self._emit("auth:device:revoked", Severity.NOTICE, person, "*", None)
+            self._emit(event_kinds.AUTH_DEVICE_REVOKED, Severity.NOTICE, person, "*", None)
         return count
 
     def _token(self, device: StoredDevice) -> str:

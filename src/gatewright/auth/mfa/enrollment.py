@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
-from gatewright.auth.mailer import Outbox
+from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa.devices import TrustedDevices
 from gatewright.auth.mfa.totp import (
     STEP_SECONDS,
@@ -34,7 +35,7 @@ class SessionEnder(Protocol):
     ) -> int: ...
 
 
-class Enrolment:
+class Enrollment:
     """Second factors come, change and go.
 
     Args:
@@ -52,7 +53,7 @@ class Enrolment:
         *,
         issuer: str = "Gatewright",
         sessions: SessionEnder | None = None,
-        outbox: Outbox | None = None,
+        outbox: Mailer | None = None,
         events: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -76,7 +77,7 @@ class Enrolment:
             created_at=self._clock.now(),
         )
         await self._store.put_totp(totp, [hash_code(self._keyed, person.account_id, code) for code in codes])
-        self._emit("auth:mfa:enrolment_started", Severity.INFO, person)
+        self._emit(event_kinds.AUTH_MFA_ENROLMENT_STARTED, Severity.INFO, person)
         uri = provisioning_uri(secret, account=person.account.email, issuer=self._issuer)
         return MFAEnrolment(secret=secret, provisioning_uri=uri, qr_code=qr_code(uri), backup_codes=codes)
 
@@ -117,7 +118,7 @@ class Enrolment:
         await self._store.replace_backup_codes(
             person.account_id, [hash_code(self._keyed, person.account_id, code) for code in codes]
         )
-        self._emit("auth:backup_codes:generated", Severity.NOTICE, person)
+        self._emit(event_kinds.AUTH_BACKUP_CODES_GENERATED, Severity.NOTICE, person)
         return codes
 
     async def disable(
@@ -146,7 +147,7 @@ class Enrolment:
             raise InvalidCredentialsError("The proof is not valid.", code="INVALID_MFA_CODE")
         await self._store.delete_factors(person.account_id, passkeys=False)
         await self._devices.revoke_all(person)
-        self._emit("auth:mfa:disabled", Severity.WARNING, person, client)
+        self._emit(event_kinds.AUTH_MFA_DISABLED, Severity.WARNING, person, client)
         await self._notify(person, "mfa_disabled", "Two-factor authentication was turned off for your account.")
 
     async def reset_by_staff(self, person: Person, *, actor: str, reason: str) -> None:
@@ -162,7 +163,7 @@ class Enrolment:
             await self._sessions.end_all(
                 person.manufacturer_id, reason="mfa reset by staff", account_id=person.account_id
             )
-        self._emit("auth:mfa:reset", Severity.HIGH, person, actor=actor, reason=reason)
+        self._emit(event_kinds.AUTH_MFA_RESET, Severity.HIGH, person, actor=actor, reason=reason)
         await self._notify(
             person,
             "mfa_reset",

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
 from gatewright.auth.bounds import bounded_text
 from gatewright.auth.mfa.challenges import Challenges
@@ -118,7 +119,7 @@ class Passkeys:
         )
         if not await self._store.add_passkey(passkey):
             raise _invalid()
-        self._emit("auth:passkey:registered", Severity.NOTICE, passkey, secret.data.get("manufacturer_id"))
+        self._emit(event_kinds.AUTH_PASSKEY_REGISTERED, Severity.NOTICE, passkey, secret.data.get("manufacturer_id"))
         return describe_passkey(passkey)
 
     async def listed(self, person: Person) -> list[PasskeyInfo]:
@@ -130,7 +131,7 @@ class Passkeys:
         passkey = await self._store.get_passkey(bounded_text(passkey_id, 4_096))
         if passkey is None or not await self._store.delete_passkey(person.account_id, passkey_id):
             return False
-        self._emit("auth:passkey:removed", Severity.NOTICE, passkey, person.manufacturer_id)
+        self._emit(event_kinds.AUTH_PASSKEY_REMOVED, Severity.NOTICE, passkey, person.manufacturer_id)
         return True
 
     # --- sign-in ------------------------------------------------------------------------------------------------
@@ -186,9 +187,9 @@ class Passkeys:
         if count is None:
             return False
         if not await self._store.advance_passkey(passkey.credential_id, count, now=self._clock.now()):
-            self._emit("auth:passkey:cloned", Severity.HIGH, passkey, sign_count=count)
+            self._emit(event_kinds.AUTH_PASSKEY_CLONED, Severity.HIGH, passkey, sign_count=count)
             return False
-        self._emit("auth:passkey:used", Severity.INFO, passkey)
+        self._emit(event_kinds.AUTH_PASSKEY_USED, Severity.INFO, passkey)
         return True
 
     def _is_handle_of(self, account_id: str, assertion: Mapping[str, Any]) -> bool:

@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
+from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
-from gatewright.auth.lockout import Doors, Visitor
+from gatewright.auth.lockout import AttemptLimiter, AttemptSubject
 from gatewright.auth.mfa.devices import TrustedDevices
 from gatewright.auth.mfa.totp import DASHES, match_totp, normalize_totp
 from gatewright.auth.records import ClientInfo, Factor
@@ -89,7 +90,7 @@ class SecondFactors:
         store: FactorStore,
         box: SecretBox,
         keyed: KeyedHash,
-        doors: Doors,
+        doors: AttemptLimiter,
         devices: TrustedDevices,
         *,
         required: bool = False,
@@ -263,13 +264,15 @@ class SecondFactors:
             if match.step is not None:
                 if await self._store.accept_totp_step(person.account_id, totp.enrolment_id, match.step):
                     if not totp.active:
-                        self._emit("auth:mfa:enabled", Severity.NOTICE, person, client, factor=Factor.TOTP.value)
+                        self._emit(
+                            event_kinds.AUTH_MFA_ENABLED, Severity.NOTICE, person, client, factor=Factor.TOTP.value
+                        )
                     return "accepted"
                 replayed = True
             replayed = replayed or match.replayed
             drift = match.drift if drift is None else drift
         if drift is not None and not replayed:
-            self._emit("auth:mfa:clock_drift", Severity.NOTICE, person, client, drift_seconds=drift * 30)
+            self._emit(event_kinds.AUTH_MFA_CLOCK_DRIFT, Severity.NOTICE, person, client, drift_seconds=drift * 30)
         return "replayed" if replayed else "wrong"
 
     async def _door(self, person: Person, client: ClientInfo | None) -> str:
@@ -280,7 +283,11 @@ class SecondFactors:
         return f"mfa:account:{person.account_id}"
 
     def _report(self, verdict: Verdict, factor: Factor, person: Person, client: ClientInfo | None) -> None:
-        kind = {"accepted": "auth:mfa:succeeded", "replayed": "auth:mfa:replayed", "wrong": "auth:mfa:failed"}[verdict]
+        kind = {
+            "accepted": event_kinds.AUTH_MFA_SUCCEEDED,
+            "replayed": event_kinds.AUTH_MFA_REPLAYED,
+            "wrong": event_kinds.AUTH_MFA_FAILED,
+        }[verdict]
         severity = Severity.INFO if verdict == "accepted" else Severity.WARNING
         self._emit(kind, severity, person, client, factor=factor.value)
 
@@ -302,8 +309,8 @@ def _bound(account_id: str, enrolment_id: str) -> bytes:
     return f"totp\x00{account_id}\x00{enrolment_id}".encode()
 
 
-def _visitor(person: Person, client: ClientInfo | None) -> Visitor:
-    return Visitor(
+def _visitor(person: Person, client: ClientInfo | None) -> AttemptSubject:
+    return AttemptSubject(
         manufacturer_id=person.manufacturer_id,
         account_id=person.account_id,
         ip_address=client.ip_address if client else None,

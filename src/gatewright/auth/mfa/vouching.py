@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
-from gatewright.auth.mailer import Outbox
+from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.records import Factor
 from gatewright.auth.sign_in_limits import SignInThrottle
@@ -47,7 +48,7 @@ class FactorVouching:
         store: FactorStore,
         challenges: Challenges,
         throttle: SignInThrottle,
-        outbox: Outbox,
+        outbox: Mailer,
         directions: Directions,
         *,
         recent: timedelta,
@@ -131,7 +132,7 @@ class FactorVouching:
         await self.release(person.account_id)
         self._sink.emit(
             event(
-                "auth:mfa:vouched",
+                event_kinds.AUTH_MFA_VOUCHED,
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=person.manufacturer_id,

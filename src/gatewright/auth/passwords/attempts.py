@@ -18,7 +18,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from gatewright.auth.account_directory import Person
-from gatewright.auth.lockout import Attempt, Doors, Visitor
+from gatewright.auth.lockout import Attempt, AttemptLimiter, AttemptSubject
 from gatewright.auth.records import ClientInfo
 from gatewright.auth.root_secret import KeyedHash
 from gatewright.clock import Clock, SystemClock
@@ -59,7 +59,7 @@ def network_policy(policy: AttemptPolicy) -> AttemptPolicy:
     return replace(policy, limit=limit, free=min(policy.free, limit), relock=1)
 
 
-class PasswordDoors:
+class PasswordAttempts:
     """Chooses and passes the doors of a password.
 
     Args:
@@ -70,8 +70,8 @@ class PasswordDoors:
 
     def __init__(
         self,
-        account: Doors,
-        network: Doors,
+        account: AttemptLimiter,
+        network: AttemptLimiter,
         sessions: SessionStore,
         keyed: KeyedHash,
         *,
@@ -105,7 +105,7 @@ class PasswordDoors:
         return WayIn(network=self._network_door(account_key, networks[-1]), account=_account_door(account_key))
 
     @asynccontextmanager
-    async def attempt(self, way: WayIn, visitor: Visitor) -> AsyncIterator[Attempt]:
+    async def attempt(self, way: WayIn, visitor: AttemptSubject) -> AsyncIterator[Attempt]:
         """Check one password; raises as :meth:`Doors.attempt`. The outcome counts at every door of the way."""
         async with AsyncExitStack() as stack:
             passed = []

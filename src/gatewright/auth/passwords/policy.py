@@ -24,6 +24,7 @@ from functools import lru_cache
 from importlib.resources import files
 from urllib.parse import urlsplit
 
+from gatewright import event_kinds
 from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing, normalise_password
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import ConfigurationError, FieldError
@@ -93,7 +94,7 @@ class BreachedPasswords:
         except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
             self._events.emit(
                 event(
-                    "auth:breached_passwords:unavailable",
+                    event_kinds.AUTH_BREACHED_PASSWORDS_UNAVAILABLE,
                     severity=Severity.WARNING,
                     timestamp=self._clock.now(),
                     fault=type(error).__name__,

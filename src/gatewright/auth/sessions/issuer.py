@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from gatewright import event_kinds
 from gatewright.auth.records import SECOND_FACTORS, AuthResult, AuthStatus, ClientInfo, account_roles, describe
 from gatewright.auth.sessions.refresh import RefreshService
 from gatewright.auth.sessions.service import NewSession, SessionService
@@ -101,7 +102,7 @@ class SessionIssuer:
         access_token = await self._tokens.issue_for(session, self._access_lifetime)
         self._sink.emit(
             event(
-                "auth:login:succeeded",
+                event_kinds.AUTH_LOGIN_SUCCEEDED,
                 timestamp=self._clock.now(),
                 severity=Severity.INFO,
                 manufacturer_id=manufacturer.manufacturer_id,
@@ -127,7 +128,7 @@ class SessionIssuer:
         if await self.rule.must_show_second_factor(account):
             self._sink.emit(
                 event(
-                    "auth:mfa:bypass_refused",
+                    event_kinds.AUTH_MFA_BYPASS_REFUSED,
                     timestamp=self._clock.now(),
                     severity=Severity.HIGH,
                     manufacturer_id=account.manufacturer_id,
@@ -138,7 +139,7 @@ class SessionIssuer:
             raise MFARequiredError("This account signs in with a second factor.")
 
 
-class Endings:
+class SessionTerminator:
     """What a change of password, a reset of factors or a call of staff ends."""
 
     def __init__(self, store: TenantStore, sessions: SessionService, tokens: TokenService) -> None:

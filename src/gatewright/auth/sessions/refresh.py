@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright._async import uninterrupted
 from gatewright.auth.client_signals import same_client_key
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, ManufacturerAccount, describe
@@ -114,7 +115,9 @@ class RefreshService:
             await self._risk.enforce(session, client, since_refresh=result.seconds_since_rotation)
         session, account = await self._up_to_date(session)
         access_token = await self._tokens.issue_for(session, self._access_lifetime)
-        self._tell("auth:token:refreshed", session, client, repeated=result.outcome == RefreshOutcome.REPEATED)
+        self._tell(
+            event_kinds.AUTH_TOKEN_REFRESHED, session, client, repeated=result.outcome == RefreshOutcome.REPEATED
+        )
         return AuthResult(
             status=AuthStatus.AUTHENTICATED.value,
             access_token=access_token,
@@ -133,7 +136,7 @@ class RefreshService:
         session = result.session
         if result.outcome == RefreshOutcome.REUSED:
             if session is not None:
-                self._tell("auth:refresh:reused", session, client, severity=Severity.HIGH)
+                self._tell(event_kinds.AUTH_REFRESH_REUSED, session, client, severity=Severity.HIGH)
             raise RefreshTokenReuseError("This refresh token was used before; its session has been ended.")
         if result.outcome == RefreshOutcome.EXPIRED:
             raise TokenExpiredError("The refresh token has expired.")

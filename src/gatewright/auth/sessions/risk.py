@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+from gatewright import event_kinds
 from gatewright.auth.client_signals import Agent, Place, PlaceLookup, network_key, read_agent, travel_speed
 from gatewright.auth.records import ClientInfo, RiskAction, RiskSignal, SessionRisk
 from gatewright.auth.sessions.service import SessionService
@@ -181,7 +182,7 @@ class RiskAssessor:
         serious = risk.action in (RiskAction.END, RiskAction.REQUIRE_MFA)
         self._sink.emit(
             event(
-                "auth:session:risky",
+                event_kinds.AUTH_SESSION_RISKY,
                 severity=Severity.HIGH if serious else Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=session.manufacturer_id,

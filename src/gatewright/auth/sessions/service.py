@@ -11,11 +11,12 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright._async import uninterrupted
 from gatewright.auth.client_signals import PlaceLookup, network_key, read_agent
 from gatewright.auth.records import ClientInfo, ManufacturerSession
 from gatewright.auth.root_secret import KeyedHash
-from gatewright.auth.status_cache import SessionStates, is_alive
+from gatewright.auth.status_cache import SessionCache, is_alive
 from gatewright.clock import Clock
 from gatewright.errors import AuthenticationError, MFARequiredError, StorageError
 from gatewright.events import EventSink, Severity, event
@@ -74,7 +75,7 @@ class SessionService:
         self,
         *,
         store: SessionStore,
-        states: SessionStates,
+        states: SessionCache,
         cookies: KeyedHash,
         clock: Clock,
         sink: EventSink,
@@ -130,7 +131,7 @@ class SessionService:
         owner = "account_id" if new.account_id else "manufacturer_id"
         ended = await self._store.add_session(session, keep=self._rules.limit, owner=owner)
         self._states.put(session)
-        self._tell("auth:session:created", session)
+        self._tell(event_kinds.AUTH_SESSION_CREATED, session)
         for session_id in ended:
             self._tell_ended(session_id, session.manufacturer_id, "session_limit")
         return session
@@ -224,7 +225,7 @@ class SessionService:
         if not await uninterrupted(self._store.replace_session(session_id, successor, now=now)):
             refuse_ended()
         self._states.put(successor)
-        self._tell("auth:session:rotated", successor, previous=session_id)
+        self._tell(event_kinds.AUTH_SESSION_ROTATED, successor, previous=session_id)
         return self.describe(successor)
 
     async def end(self, session_id: str, *, reason: str) -> bool:
@@ -361,7 +362,7 @@ class SessionService:
     def _tell_ended(self, session_id: str, manufacturer_id: str, reason: str) -> None:
         self._sink.emit(
             event(
-                "auth:session:ended",
+                event_kinds.AUTH_SESSION_ENDED,
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=manufacturer_id,

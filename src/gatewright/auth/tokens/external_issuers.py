@@ -14,7 +14,7 @@ from gatewright.errors import ConfigurationError
 _LARGEST_TIME = 253_402_300_799
 
 
-class ForeignIssuer:
+class ExternalIssuer:
     """Another issuer whose tokens count here.
 
     Its tokens must name a ``manufacturer_id`` (one of ``manufacturers``), ``sub``, ``aud``, ``exp`` and ``iat``.

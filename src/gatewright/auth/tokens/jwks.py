@@ -11,7 +11,7 @@ import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from gatewright.auth.tokens.jws import CompactToken, as_bytes, decode_segment, invalid, parse
+from gatewright.auth.tokens.jws import CompactJWS, as_bytes, decode_segment, invalid, parse
 from gatewright.auth.tokens.keys import ALGORITHMS, HmacKey, JoseKey, VerifyingKey
 from gatewright.errors import ConfigurationError, InvalidTokenError
 
@@ -48,7 +48,7 @@ class KeySet:
         if len(kinds) > 1:
             raise _refuse("secrets and public keys are mixed")
 
-    def verify(self, token: object) -> CompactToken:
+    def verify(self, token: object) -> CompactJWS:
         """The parts of a compact token whose signature holds.
 
         The key is chosen by ``kid``; a set with a single key needs none. ``alg`` must be the key's own.

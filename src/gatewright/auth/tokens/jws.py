@@ -27,7 +27,7 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 
 
-class CompactToken(NamedTuple):
+class CompactJWS(NamedTuple):
     """The parts of a compact token, decoded; nothing of it is verified yet."""
 
     header: dict[str, Any]
@@ -91,7 +91,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def parse(token: bytes) -> CompactToken:
+def parse(token: bytes) -> CompactJWS:
     """Take a compact token apart.
 
     Raises:
@@ -108,7 +108,7 @@ def parse(token: bytes) -> CompactToken:
     header = read_object(decode_segment(segments[0]))
     if not FORBIDDEN_HEADERS.isdisjoint(header):
         raise invalid("its header names a member that is not accepted")
-    return CompactToken(
+    return CompactJWS(
         header=header,
         payload=decode_segment(segments[1]),
         signing_input=token[: len(segments[0]) + 1 + len(segments[1])],

@@ -36,7 +36,7 @@ def token_hash(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-class TokenMemory:
+class VerifiedTokenCache:
     """A bounded dictionary; the oldest go first.
 
     Args:

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from gatewright.auth.status_cache import SessionStates, TenantGate
+from gatewright import event_kinds
+from gatewright.auth.status_cache import SessionCache, TenantStatusCache
 from gatewright.auth.tokens.claims import (
     check_claims,
     expired,
@@ -19,7 +20,7 @@ from gatewright.auth.tokens.claims import (
     text,
     time_claims,
 )
-from gatewright.auth.tokens.external_issuers import ForeignIssuer
+from gatewright.auth.tokens.external_issuers import ExternalIssuer
 from gatewright.auth.tokens.jws import (
     as_bytes,
     decode_segment,
@@ -28,8 +29,8 @@ from gatewright.auth.tokens.jws import (
     parse,
     read_object,
 )
-from gatewright.auth.tokens.revocations import Remembered, Revocations, TokenMemory, token_hash
-from gatewright.auth.tokens.signing_keys import KeyRing
+from gatewright.auth.tokens.revocations import Remembered, Revocations, VerifiedTokenCache, token_hash
+from gatewright.auth.tokens.signing_keys import SigningKeyRing
 from gatewright.clock import Clock
 from gatewright.errors import TokenExpiredError, TokenRevokedError
 from gatewright.events import EventSink, Severity, event
@@ -56,16 +57,16 @@ class TokenService:
     def __init__(
         self,
         *,
-        ring: KeyRing,
+        ring: SigningKeyRing,
         revocations: Revocations,
-        sessions: SessionStates,
-        tenants: TenantGate,
+        sessions: SessionCache,
+        tenants: TenantStatusCache,
         clock: Clock,
         sink: EventSink,
         issuer: str,
         audience: str,
         lifetime: timedelta,
-        foreign: Sequence[ForeignIssuer] = (),
+        foreign: Sequence[ExternalIssuer] = (),
         remember: int = 20_000,
     ) -> None:
         self._ring = ring
@@ -79,7 +80,7 @@ class TokenService:
         self._lifetime = lifetime
         self._longest = lifetime
         self._foreign = {other.issuer: other for other in foreign}
-        self._memory = TokenMemory(remember)
+        self._memory = VerifiedTokenCache(remember)
 
     def forget_all(self, _: str = "") -> None:
         """Look at every token anew: a signing key was replaced or destroyed, here or in another process."""
@@ -193,7 +194,7 @@ class TokenService:
         await self._revocations.revoke_token(claims["jti"], datetime.fromtimestamp(claims["exp"] + 1, UTC))
         self._sink.emit(
             event(
-                "auth:token:revoked",
+                event_kinds.AUTH_TOKEN_REVOKED,
                 severity=Severity.NOTICE,
                 timestamp=self._clock.now(),
                 manufacturer_id=claims["manufacturer_id"],

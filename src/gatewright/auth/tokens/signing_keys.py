@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.auth.tokens.jws import encode_segment
 from gatewright.auth.tokens.keys import HmacKey, SigningKey, check_algorithm, generate, restore
 from gatewright.clock import Clock
@@ -32,7 +33,7 @@ _SLACK = 60.0
 """Seconds that a retired key verifies beyond its tokens' life: other processes sign with it until they hear."""
 
 
-class KeyRing:
+class SigningKeyRing:
     """The keys by id, and which of them signs.
 
     Args:
@@ -157,7 +158,7 @@ class KeyRing:
         replaced = self.current.kid
         await self._add(await self._generate(), replaces=replaced)
         await self.load()
-        self._tell("auth:signing_key:rotated", replaced=replaced, reason=reason)
+        self._tell(event_kinds.AUTH_SIGNING_KEY_ROTATED, replaced=replaced, reason=reason)
         return self.current.kid
 
     async def rotate_if_due(self) -> bool:
@@ -197,7 +198,7 @@ class KeyRing:
             key = await self._generate()
         await self._add(key, replaces=None)
         await self.load()
-        self._tell("auth:signing_key:created")
+        self._tell(event_kinds.AUTH_SIGNING_KEY_CREATED)
 
     async def _generate(self) -> SigningKey:
         if self._algorithm == "HS256":

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, to_utc
 from gatewright.errors import ValidationError
 from gatewright.events import EventSink, Severity, event
-from gatewright.rbac.entitlements import Standings, id_of
+from gatewright.rbac.entitlements import EntitlementCache, id_of
 from gatewright.rbac.insights.analytics import DAY, HISTORY_DAYS, UsageAnalytics, analyse, daily_series
 from gatewright.rbac.insights.tiers import REFUSAL_DAYS, Refusals, TierSuggestion, day_number, judge
 from gatewright.rbac.permissions import Permissions
@@ -46,7 +47,7 @@ class Suggestions:
     def __init__(
         self,
         store: Store,
-        standings: Standings,
+        standings: EntitlementCache,
         permissions: Permissions,
         quotas: Quotas,
         sink: EventSink,
@@ -180,7 +181,7 @@ class Suggestions:
         if not await self._store.change_adjustment(applied, expected=found.status):
             raise ValidationError("Somebody else applied this suggestion just now.", code="SUGGESTION_APPLIED")
         applied = await self._put_in_force(applied, found.status)
-        self._tell("rbac:suggestion:applied", applied, author)
+        self._tell(event_kinds.RBAC_SUGGESTION_APPLIED, applied, author)
         return applied
 
     def _within_bounds(self, found: StoredAdjustment) -> None:

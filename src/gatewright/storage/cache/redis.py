@@ -15,6 +15,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import StoreUnavailableError
 from gatewright.events import EventSink, NullSink, Severity, event
@@ -207,7 +208,7 @@ class RedisCache:
         was_up, self.up = self.up, False
         if self._probe is None or self._probe.done():
             self._probe = asyncio.get_running_loop().create_task(self._look_for_it())
-            kind = "storage:cache:lost" if was_up else "storage:cache:missing"
+            kind = event_kinds.STORAGE_CACHE_LOST if was_up else event_kinds.STORAGE_CACHE_MISSING
             self._sink.emit(
                 event(kind, severity=Severity.HIGH, timestamp=self._clock.now(), reason=type(error).__name__)
             )
@@ -222,7 +223,9 @@ class RedisCache:
                 await self._arrive()
             except (TimeoutError, RedisError, OSError):
                 continue
-            self._sink.emit(event("storage:cache:back", severity=Severity.NOTICE, timestamp=self._clock.now()))
+            self._sink.emit(
+                event(event_kinds.STORAGE_CACHE_BACK, severity=Severity.NOTICE, timestamp=self._clock.now())
+            )
             return
 
     async def _arrive(self) -> None:

@@ -15,7 +15,7 @@ from gatewright.storage.attempts import (
     DISTINCT_LIMIT,
     AttemptDecision,
     AttemptPolicy,
-    DoorState,
+    LockoutState,
     OneTimeSecret,
     Outcome,
     Rate,
@@ -140,7 +140,7 @@ def _secret(row: tuple[Any, ...] | None) -> OneTimeSecret | None:
     )
 
 
-_LOCKOUT_FIELDS = ", ".join(DoorState.__struct_fields__)
+_LOCKOUT_FIELDS = ", ".join(LockoutState.__struct_fields__)
 
 
 class SqliteAttempts(SqliteBase):
@@ -203,12 +203,12 @@ def _count(connection: sqlite3.Connection, topic: str, since: float) -> int:
     return int(connection.execute(sql, (topic, since)).fetchone()[0])
 
 
-def _state(connection: sqlite3.Connection, door: str) -> DoorState | None:
+def _state(connection: sqlite3.Connection, door: str) -> LockoutState | None:
     row = connection.execute(f"SELECT {_LOCKOUT_FIELDS} FROM doors WHERE door = ?", (door,)).fetchone()  # noqa: S608
-    return None if row is None else DoorState(**dict(zip(DoorState.__struct_fields__, row, strict=True)))
+    return None if row is None else LockoutState(**dict(zip(LockoutState.__struct_fields__, row, strict=True)))
 
 
-def _keep(connection: sqlite3.Connection, door: str, state: DoorState | None) -> None:
+def _keep(connection: sqlite3.Connection, door: str, state: LockoutState | None) -> None:
     if state is None:
         return
     if not (state.failures or state.pending or state.refused or state.locks):
@@ -216,5 +216,5 @@ def _keep(connection: sqlite3.Connection, door: str, state: DoorState | None) ->
         return
     connection.execute(
         f"INSERT OR REPLACE INTO doors (door, {_LOCKOUT_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        (door, *(getattr(state, name) for name in DoorState.__struct_fields__)),
+        (door, *(getattr(state, name) for name in LockoutState.__struct_fields__)),
     )

@@ -15,7 +15,7 @@ import msgspec
 from gatewright.storage.sqlite.changes import SqliteBase
 from gatewright.storage.sqlite.counting import USED, add, give_back
 from gatewright.storage.sqlite.ledger import Ledger, of_the_dead, read_slot, spent_in, sweep_away
-from gatewright.storage.usage import SHARE, SMALLEST, Leased, Slice, StoredAdjustment, UsageTake
+from gatewright.storage.usage import SHARE, SMALLEST, Leased, LeasedUnits, StoredAdjustment, UsageTake
 
 _INSERT = (
     "INSERT INTO leases (manufacturer_id, resource, bucket, since, amount, ledger, slot, until)"
@@ -42,7 +42,14 @@ class SqliteLeases(SqliteBase):
         return None if self.engine.in_memory else Path(f"{self.engine.path}-leases")
 
     async def lease_usage(
-        self, manufacturer_id: str, take: UsageTake, most: int, *, at: datetime, until: datetime, former: Slice | None
+        self,
+        manufacturer_id: str,
+        take: UsageTake,
+        most: int,
+        *,
+        at: datetime,
+        until: datetime,
+        former: LeasedUnits | None,
     ) -> Leased:
         leased = await self.engine.write(
             lambda connection: self._lease(connection, manufacturer_id, take, most, at, until, former)
@@ -50,7 +57,7 @@ class SqliteLeases(SqliteBase):
         self._let_go(former)
         return leased
 
-    async def end_lease(self, piece: Slice) -> None:
+    async def end_lease(self, piece: LeasedUnits) -> None:
         await self.engine.write(lambda connection: self._give_back_slice(connection, piece))
         self._let_go(piece)
 
@@ -99,7 +106,7 @@ class SqliteLeases(SqliteBase):
         most: int,
         at: datetime,
         until: datetime,
-        former: Slice | None,
+        former: LeasedUnits | None,
     ) -> Leased:
         if former is not None:
             self._give_back_slice(connection, former)
@@ -117,7 +124,7 @@ class SqliteLeases(SqliteBase):
         row = (*key, take.bucket, take.since, amount, ledger.name, slot, until.timestamp())
         lease_id = connection.execute(_INSERT, row).lastrowid or 0
         whole = msgspec.structs.replace(take, amount=amount)
-        return Leased(used=used + amount, piece=Slice(lease_id, manufacturer_id, whole, ledger.spent, slot))
+        return Leased(used=used + amount, piece=LeasedUnits(lease_id, manufacturer_id, whole, ledger.spent, slot))
 
     def _open_ledger(self) -> Ledger | None:
         """This process's ledger; None where the disk does not take it, and the store alone decides."""
@@ -126,14 +133,14 @@ class SqliteLeases(SqliteBase):
                 self._ledger = Ledger(self.ledgers)
         return self._ledger
 
-    def _give_back_slice(self, connection: sqlite3.Connection, piece: Slice) -> None:
+    def _give_back_slice(self, connection: sqlite3.Connection, piece: LeasedUnits) -> None:
         if self._ledger is None:
             return
         ended = connection.execute("DELETE FROM leases WHERE lease_id = ?", (piece.lease_id,)).rowcount
         if ended and (unspent := piece.take.amount - self._ledger.spent[piece.slot]):
             give_back(connection, piece.manufacturer_id, msgspec.structs.replace(piece.take, amount=unspent))
 
-    def _let_go(self, piece: Slice | None) -> None:
+    def _let_go(self, piece: LeasedUnits | None) -> None:
         """After the commit: the slot may be used again, once."""
         if piece is not None and self._ledger is not None and piece.slot >= 0:
             self._ledger.free_slot(piece.slot)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.errors import RateLimitExceededError, StoreUnavailableError, ValidationError
 from gatewright.events import EventSink, Severity, event, new_event_id
@@ -111,12 +112,14 @@ class Learner:
         )
         kept = await self._store.add_feedback(statement, since=now - timedelta(days=1), limit=STATEMENTS_A_DAY)
         if kept is None:
-            self._sink.emit(event("threats:feedback:refused", severity=Severity.WARNING, actor=actor))
+            self._sink.emit(event(event_kinds.THREATS_FEEDBACK_REFUSED, severity=Severity.WARNING, actor=actor))
             raise RateLimitExceededError(
                 f"At most {STATEMENTS_A_DAY} statements a day are taken of one actor.", retry_after=3_600
             )
         self._sink.emit(
-            event("threats:feedback:given", actor=actor, threat_type=threat_type, is_threat=is_threat, note=note)
+            event(
+                event_kinds.THREATS_FEEDBACK_GIVEN, actor=actor, threat_type=threat_type, is_threat=is_threat, note=note
+            )
         )
         return ThreatFeedback(
             feedback_id=kept.feedback_id,
@@ -181,7 +184,11 @@ class Learner:
         await self._store.settle_feedback(later, status="disputed", note=f"rolled back to version {version}")
         self._sink.emit(
             event(
-                "threats:model:rolled_back", severity=Severity.NOTICE, actor=actor, version=version, disputed=len(later)
+                event_kinds.THREATS_MODEL_ROLLED_BACK,
+                severity=Severity.NOTICE,
+                actor=actor,
+                version=version,
+                disputed=len(later),
             )
         )
         stored = await self._store.get_model_version(version)
@@ -201,7 +208,12 @@ class Learner:
             return base.with_correction(None), None
         if active.base != base.base_id:
             self._sink.emit(
-                event("threats:model:mismatched", severity=Severity.WARNING, version=active.version, base=active.base)
+                event(
+                    event_kinds.THREATS_MODEL_MISMATCHED,
+                    severity=Severity.WARNING,
+                    version=active.version,
+                    base=active.base,
+                )
             )
             return base.with_correction(None), None
         return base.with_correction(decode_correction(active.delta)), active.delta
@@ -222,7 +234,7 @@ class Learner:
             raise StoreUnavailableError("Another process learned at the same time; try again.", retry_after=1)
         self._sink.emit(
             event(
-                "threats:model:accepted" if kept.accepted else "threats:model:refused",
+                event_kinds.THREATS_MODEL_ACCEPTED if kept.accepted else event_kinds.THREATS_MODEL_REFUSED,
                 severity=Severity.NOTICE if kept.accepted else Severity.WARNING,
                 actor=actor,
                 version=kept.version,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from gatewright import event_kinds
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT, StoredManufacturer
@@ -31,7 +32,7 @@ def add_people(api: APIRouter, foundation: SecurityFoundation) -> None:
             manufacturer_id, actor=admin.account_id or "admin", reason=body.reason, account_id=account_id
         )
         change = {"before": "enrolled", "after": None, "reason": body.reason}
-        note(foundation, request, admin, "admin:mfa:reset", manufacturer_id, **change)
+        note(foundation, request, admin, event_kinds.ADMIN_MFA_RESET, manufacturer_id, **change)
         return Response(status_code=204)
 
 
@@ -49,7 +50,7 @@ def add_grants(api: APIRouter, foundation: SecurityFoundation) -> None:
             manufacturer_id, body.permission, until=body.until, reason=body.reason
         )
         change = {"before": None, "after": body.permission, "reason": body.reason}
-        note(foundation, request, admin, "admin:grant:made", manufacturer_id, **change)
+        note(foundation, request, admin, event_kinds.ADMIN_GRANT_MADE, manufacturer_id, **change)
         return answer(given, 201)
 
     @api.post("/suggestions/{suggestion_id}/apply")
@@ -104,7 +105,7 @@ def _changing(api: APIRouter, foundation: SecurityFoundation) -> None:
         await foundation.rbac.update_manufacturer_tier(manufacturer_id, body.tier, reason=body.reason)
         after = await known(foundation, manufacturer_id)
         change = {"before": before.tier, "after": after.tier, "reason": body.reason}
-        note(foundation, request, admin, "admin:tier:changed", manufacturer_id, **change)
+        note(foundation, request, admin, event_kinds.ADMIN_TIER_CHANGED, manufacturer_id, **change)
         return answer(_public(after))
 
     @api.post("/manufacturers/{manufacturer_id}/disable")
@@ -135,7 +136,7 @@ async def _set_status(
     if status != "active":
         await foundation.auth.invalidate_sessions(manufacturer_id, reason=f"manufacturer {status}")
     change = {"before": before.status, "after": status, "reason": reason}
-    note(foundation, request, admin, "admin:status:changed", manufacturer_id, **change)
+    note(foundation, request, admin, event_kinds.ADMIN_STATUS_CHANGED, manufacturer_id, **change)
     return answer(_public(after or before))
 
 
