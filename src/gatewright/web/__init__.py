@@ -9,6 +9,7 @@ from gatewright._lazy import lazy_names
 if TYPE_CHECKING:
     from gatewright.inspection_policy import Exclusion
     from gatewright.web.access import EXTENSION, declarations, document
+    from gatewright.web.authenticate import Authenticator
     from gatewright.web.body import plain_body, read_body, replay, understand
     from gatewright.web.body.content_coding import MAX_MEMBERS, MAX_RATIO, RATIO_FREE, decompress
     from gatewright.web.body.forms import MAX_FIELDS, collect
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from gatewright.web.middleware import GatewrightMiddleware
     from gatewright.web.network_limit import AT_ONCE
     from gatewright.web.problems import Problem, render
+    from gatewright.web.request import RequestState
     from gatewright.web.rules import PathRules, RouterRules, RouteRule
     from gatewright.web.service import create_app, install
-    from gatewright.web.trusted_proxies import TrustedProxies
+    from gatewright.web.trusted_proxies import ClientReader, TrustedProxies
 
 _NAMES = {
+    "gatewright.web.request": ("RequestState",),
+    "gatewright.web.authenticate": ("Authenticator",),
     "gatewright.inspection_policy": ("Exclusion",),
     "gatewright.web.access": (
         "EXTENSION",
@@ -92,7 +96,10 @@ _NAMES = {
         "create_app",
         "install",
     ),
-    "gatewright.web.trusted_proxies": ("TrustedProxies",),
+    "gatewright.web.trusted_proxies": (
+        "ClientReader",
+        "TrustedProxies",
+    ),
 }
 
 __all__ = [
@@ -107,12 +114,15 @@ __all__ = [
     "MEMORY",
     "RATIO_FREE",
     "RUNNING",
+    "Authenticator",
+    "ClientReader",
     "DemoFoundation",
     "Exclusion",
     "GatewrightMiddleware",
     "HeaderReader",
     "PathRules",
     "Problem",
+    "RequestState",
     "RouteRule",
     "RouterRules",
     "Treatments",
