@@ -1,23 +1,25 @@
-"""The exception tree: one root, stable codes, nothing secret.
+"""The exception hierarchy: one root, stable codes, no secrets.
 
-Every error says what is wrong, in which category, and what to do about it. ``context`` is safe to log and
-never holds a password, token, code or key.
+Each error carries what happened (``message``), a stable ``code``, a ``category`` and a ``recommended_action``.
+``context`` is safe to log: it never contains a password, token, code or key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gatewright.records import Record
 
 
 class FieldError(Record, frozen=True, kw_only=True):
-    """One thing wrong with one field.
+    """A problem with a single field.
 
-    ``field`` is the field's name or path, ``error_type`` a stable code such as ``INVALID_EMAIL_FORMAT``,
-    ``message`` a sentence that names the rule and the remedy.
+    Attributes:
+        field: the name or path of the field, such as ``address.zip``.
+        error_type: a stable code, such as ``INVALID_EMAIL_FORMAT``.
+        message: the rule that was broken and how to fix it.
     """
 
     field: str
@@ -26,12 +28,14 @@ class FieldError(Record, frozen=True, kw_only=True):
 
 
 class SecurityError(Exception):
-    """Root of every error that Gatewright raises on purpose.
+    """Base class of every error that Gatewright raises.
 
     Args:
-        message: one sentence for the person who reads it; no secrets.
-        code: stable SCREAMING_SNAKE code; the class has a default.
-        context: details for logs and callers; no secrets.
+        message: what happened, in a sentence that contains no secrets.
+        code: a stable SCREAMING_SNAKE code. Defaults to the code of the class.
+        context: details for logs and callers, without secrets. Its entries can be read as attributes.
+        recommended_action: what to do about it. Defaults to the action of the class.
+        request_id: the request during which it happened.
     """
 
     default_code: ClassVar[str] = "SECURITY_ERROR"
@@ -57,19 +61,21 @@ class SecurityError(Exception):
         if recommended_action is not None:
             self.recommended_action = recommended_action
 
-    def __getattr__(self, name: str) -> Any:
-        """Context entries read as attributes (``error.manufacturer_id``)."""
-        context = self.__dict__.get("context")
-        if context is not None and name in context:
-            return context[name]
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+    if not TYPE_CHECKING:  # type checkers see the attributes that each class declares, and no others
+
+        def __getattr__(self, name: str) -> Any:
+            """Context entries as attributes (``error.manufacturer_id``)."""
+            context = self.__dict__.get("context")
+            if context is not None and name in context:
+                return context[name]
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
 
 class _RetryAfter(SecurityError):
-    """An error that ends by waiting.
+    """An error that goes away with time.
 
     Args:
-        retry_after: seconds until it makes sense to try again, at least 0.
+        retry_after: seconds to wait before retrying, 0 or more.
     """
 
     def __init__(self, message: str, *, retry_after: float = 1.0, **kwargs: Any) -> None:
@@ -81,7 +87,7 @@ class _RetryAfter(SecurityError):
 
 
 class AuthenticationError(SecurityError):
-    """Who is calling could not be shown."""
+    """The caller could not be authenticated."""
 
     default_code = "AUTHENTICATION_FAILED"
     category = "authentication"
@@ -90,56 +96,56 @@ class AuthenticationError(SecurityError):
 
 
 class InvalidCredentialsError(AuthenticationError):
-    """The e-mail and password (or code, or key) do not belong together; which one is wrong is never said."""
+    """Wrong email or password (or code, or key). Which of the two is wrong is never revealed."""
 
     default_code = "INVALID_CREDENTIALS"
-    recommended_action = "Check the e-mail address and password, or reset the password."
+    recommended_action = "Check the email address and password, or reset the password."
 
 
 class TokenExpiredError(AuthenticationError):
-    """A token of ours whose ``exp`` has passed."""
+    """The token was valid, but its ``exp`` has passed."""
 
     default_code = "TOKEN_EXPIRED"
     recommended_action = "Refresh the token, or sign in again."
 
 
 class InvalidTokenError(AuthenticationError):
-    """Anything that is not a valid token of ours, whatever its type."""
+    """The value is not a valid token issued by this service, whatever its type."""
 
     default_code = "INVALID_TOKEN"
     recommended_action = "Sign in again to get a new token."
 
 
 class TokenRevokedError(InvalidTokenError):
-    """A token that was ours and good, and was revoked."""
+    """The token was valid and has been revoked."""
 
     default_code = "TOKEN_REVOKED"
 
 
 class RefreshTokenReuseError(AuthenticationError):
-    """A refresh token came twice; its family is revoked and its session ended."""
+    """A refresh token was used twice. Its family is revoked and its session has ended."""
 
     default_code = "REFRESH_TOKEN_REUSED"
-    recommended_action = "Sign in again. If this was not you, change the password and review the sessions."
+    recommended_action = "Sign in again. If this was not you, change your password and review your sessions."
 
 
 class MFARequiredError(AuthenticationError):
-    """The operation needs a (recent) second factor."""
+    """The operation requires a second factor, or a more recent one."""
 
     default_code = "MFA_REQUIRED"
     recommended_action = "Confirm with a second factor and try again."
 
 
 class AccountLockedError(_RetryAfter, AuthenticationError):
-    """Too many wrong passwords or codes; ``retry_after`` is in seconds."""
+    """Too many failed attempts. ``retry_after`` is in seconds."""
 
     default_code = "ACCOUNT_LOCKED"
     http_status = 429
-    recommended_action = "Wait until the lock ends, sign in from a trusted device, or reset the password."
+    recommended_action = "Wait until the lockout ends, sign in from a trusted device, or reset the password."
 
 
 class SessionHijackError(AuthenticationError):
-    """The session is used from a place that policy does not accept for it."""
+    """The session was used from a client that policy does not accept for it."""
 
     default_code = "SESSION_HIJACK_SUSPECTED"
     recommended_action = "Sign in again from this device."
@@ -149,63 +155,74 @@ class SessionHijackError(AuthenticationError):
 
 
 class RateLimitExceededError(_RetryAfter):
-    """Too many requests; ``retry_after`` is in seconds."""
+    """Too many requests. ``retry_after`` is in seconds."""
 
     default_code = "RATE_LIMIT_EXCEEDED"
     category = "authorization"
     http_status = 429
-    recommended_action = "Wait for the stated time and try again."
+    recommended_action = "Wait for the number of seconds in Retry-After, then try again."
 
 
 # --- authorization ----------------------------------------------------------------------------------------------
 
 
 class AuthorizationError(SecurityError):
-    """The caller is known and may not do this."""
+    """The caller is authenticated but not allowed to do this."""
 
     default_code = "FORBIDDEN"
     category = "authorization"
     http_status = 403
-    recommended_action = "Ask the account owner or the platform for access."
+    recommended_action = "Ask the owner of the account, or the platform, for access."
 
 
 class InsufficientPermissionsError(AuthorizationError):
-    """A permission is missing; has ``manufacturer_id``, ``permission``, ``tier``, ``operation_context``."""
+    """The caller lacks a permission."""
 
     default_code = "INSUFFICIENT_PERMISSIONS"
 
+    manufacturer_id: str
+    permission: str
+    tier: str | None
+    operation_context: str
+
 
 class QuotaExceededError(AuthorizationError):
-    """A quota is used up; has ``manufacturer_id``, ``resource``, ``current``, ``limit``, ``resets_at``,
-    ``operation_context``."""
+    """A quota is exhausted. ``resets_at`` is an aware datetime in UTC."""
 
     default_code = "QUOTA_EXCEEDED"
     http_status = 429
-    recommended_action = "Wait for the next cycle or move to a higher tier."
+    recommended_action = "Wait until the quota resets, or move to a higher tier."
+
+    manufacturer_id: str
+    resource: str
+    current: int
+    limit: int
+    resets_at: datetime
+    operation_context: str
 
 
 # --- threats ----------------------------------------------------------------------------------------------------
 
 
 class SecurityThreatDetectedError(SecurityError):
-    """The request shows an attack. The answer names no rule; the log has the evidence."""
+    """The request contains an attack. The response names no rule; the evidence is in the log."""
 
     default_code = "THREAT_DETECTED"
     category = "threat"
     http_status = 403
-    recommended_action = "Remove the suspicious content, or report a false alarm with the request id."
+    recommended_action = "Remove the suspicious content, or report a false positive with the request id."
 
 
 # --- validation -------------------------------------------------------------------------------------------------
 
 
 class ValidationError(SecurityError):
-    """Input breaks a rule. ``errors`` lists every field's :class:`FieldError`."""
+    """The input is invalid. ``errors`` has a :class:`FieldError` for every problem."""
 
     default_code = "VALIDATION_FAILED"
     category = "validation"
     http_status = 422
-    recommended_action = "Correct the named fields and try again."
+    recommended_action = "Correct the fields named in the error and try again."
 
     def __init__(self, message: str, *, errors: Sequence[FieldError] = (), **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
@@ -213,7 +230,7 @@ class ValidationError(SecurityError):
 
 
 class DuplicateAccountError(ValidationError):
-    """The e-mail address or manufacturer id is taken (for library callers; HTTP never tells)."""
+    """The email address or manufacturer id is taken. Library callers only: HTTP never reveals it."""
 
     default_code = "DUPLICATE_ACCOUNT"
     http_status = 409
@@ -221,17 +238,17 @@ class DuplicateAccountError(ValidationError):
 
 
 class UnknownResourceError(ValidationError):
-    """No quota of that name in the policy."""
+    """The policy defines no quota with that name."""
 
     default_code = "UNKNOWN_RESOURCE"
-    recommended_action = "Use a resource that the policy defines, or add it to policy.toml."
+    recommended_action = "Use a resource that the policy defines, or add this one to policy.toml."
 
 
 class UnknownThreatTypeError(ValidationError):
-    """No threat type of that name; silence would hide a typing error."""
+    """There is no threat type with that name. Returning False would hide a typo."""
 
     default_code = "UNKNOWN_THREAT_TYPE"
-    recommended_action = "Use one of the threat types of the reference."
+    recommended_action = "Use one of the values of gatewright.ThreatType."
 
 
 # --- encryption -------------------------------------------------------------------------------------------------
@@ -247,7 +264,7 @@ class EncryptionError(SecurityError):
 
 
 class DecryptionError(EncryptionError):
-    """The payload could not be opened; says no more than that."""
+    """The payload could not be decrypted. The reason is not revealed."""
 
     default_code = "DECRYPTION_FAILED"
 
@@ -263,7 +280,7 @@ class KeyUnavailableError(EncryptionError):
 
 
 class StorageError(SecurityError):
-    """State could not be read or written."""
+    """The store could not be read or written."""
 
     default_code = "STORAGE_FAILED"
     category = "storage"
@@ -272,7 +289,7 @@ class StorageError(SecurityError):
 
 
 class StoreUnavailableError(_RetryAfter, StorageError):
-    """The store is not there (or too busy) now; ``retry_after`` is in seconds."""
+    """The store is unavailable or too busy. ``retry_after`` is in seconds."""
 
     default_code = "STORE_UNAVAILABLE"
     http_status = 503
@@ -283,9 +300,9 @@ class StoreUnavailableError(_RetryAfter, StorageError):
 
 
 class ConfigurationError(SecurityError):
-    """A setting or policy is wrong; the message names key, value, rule and remedy in one line."""
+    """A setting or policy is invalid. The message names the key, the value, the rule and the fix."""
 
     default_code = "CONFIGURATION_ERROR"
     category = "configuration"
     http_status = 500
-    recommended_action = "Correct the named setting and start again."
+    recommended_action = "Correct the setting named in the error and restart."
