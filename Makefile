@@ -18,11 +18,12 @@ test: $(VENV)/.dev ## install what is missing and run every test
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=json:reports/coverage.json $(ARGS)
 	$(BIN)/python tools/coverage_floor.py reports/coverage.json
 
-lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
+lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter, module sizes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/module_sizes.py
 
 bench: $(VENV)/.dev ## measure against the peers, side by side, into reports/
 	mkdir -p reports
