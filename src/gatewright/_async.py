@@ -1,4 +1,4 @@
-"""Small pieces of asyncio: work that completes although its caller was cancelled, and queues for turns."""
+"""Asyncio helpers: work that survives the cancellation of its caller, and a bounded queue per key."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ T = TypeVar("T")
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for ``work``, which ends even if this caller is cancelled meanwhile.
+    """Wait for ``work``, which completes even if the caller is cancelled.
 
-    For writes that end something: once the store has committed, this process must hear of it as well.
+    For writes that end something: once the store has committed, this process must know as well.
     """
     return await asyncio.shield(asyncio.ensure_future(work))
 
 
 class Turns:
-    """Lets ``at_once`` work with the same key while at most ``waiting`` are there; keys without anybody are forgotten.
+    """Limits concurrency per key: ``at_once`` run, and up to ``waiting`` are admitted in total.
 
     Args:
-        refusal: the sentence for those who find the queue full.
+        refusal: the message of the error when the queue is full.
     """
 
     def __init__(self, at_once: int, waiting: int, refusal: str) -> None:
@@ -35,7 +35,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it; raises RateLimitExceededError when too many wait already."""
+        """Wait for a turn. Raises RateLimitExceededError when the queue is full."""
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(self._at_once)
@@ -52,7 +52,7 @@ class Turns:
 
 
 class _Queue:
-    """Those of this process with one key."""
+    """The queue of one key in this process."""
 
     __slots__ = ("present", "turns")
 

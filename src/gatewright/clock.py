@@ -1,4 +1,4 @@
-"""Clock: the one source of time, so that tests can turn it by hand."""
+"""Clocks: the single source of time, which tests control."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 CLOCK_SKEW = 60.0
-"""Seconds by which the clocks of hosts may differ. What is dated further ahead than that was dated by a wrong clock."""
+"""Tolerated clock skew between hosts, in seconds. A later timestamp comes from a wrong clock."""
 
 
 class Clock(Protocol):
-    """What the domains ask for the time."""
+    """A source of time."""
 
     def now(self) -> datetime:
-        """The wall time, aware, in UTC. Expiry uses this."""
+        """The wall-clock time as an aware UTC datetime. Used for expiry."""
         ...
 
     def timestamp(self) -> float:
-        """The wall time in seconds since the epoch."""
+        """The wall-clock time in seconds since the epoch."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards. Throttles in one process use this."""
+        """Monotonic time in seconds. Used for throttles and caches within a process."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The system clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -40,10 +40,10 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is turned; for tests.
+    """A clock that moves only when it is advanced, for tests.
 
     Args:
-        start: where it stands at first, aware; the present when missing.
+        start: the initial time, aware. Defaults to now.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
@@ -60,18 +60,18 @@ class ManualClock:
         return self._monotonic
 
     def advance(self, seconds: float = 0.0, **parts: float) -> None:
-        """Turn the clock forward by ``seconds`` and ``timedelta`` parts (``days=1``)."""
+        """Move forward by ``seconds`` and other ``timedelta`` arguments (``days=1``)."""
         step = timedelta(seconds=seconds, **parts)
         self._now += step
         self._monotonic += step.total_seconds()
 
     def set(self, moment: datetime) -> None:
-        """Jump the wall time, as a machine's clock may; the monotonic time stays."""
+        """Set the wall clock, as an operator or NTP may. Monotonic time is unchanged."""
         self._now = moment.astimezone(UTC)
 
 
 def to_utc(moment: datetime) -> datetime | None:
-    """An aware time in UTC; None for one whose UTC falls outside the years 1 to 9999."""
+    """Convert an aware time to UTC. Returns None if the result falls outside the years 1 to 9999."""
     try:
         return moment.astimezone(UTC)
     except (OverflowError, ValueError):

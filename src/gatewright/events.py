@@ -1,6 +1,6 @@
-"""SecurityEvent and EventSink: everything that happens is an event, and monitoring alone consumes them.
+"""Security events and sinks. Everything that happens is an event; only monitoring consumes them.
 
-Kinds are named ``source:subject:action`` (``auth:login:failed``). A domain emits and goes on.
+The kinds, ``source:subject:action``, are listed in :mod:`gatewright.event_kinds`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gatewright.logs import current_request_id
 from gatewright.records import Record
 
 getrandbits = random.getrandbits
-"""Randomness for ids that are told to everybody: unique (a forked process begins anew), never for secrets."""
+"""Randomness for public ids: unique, also after a fork, but not for secrets."""
 
 
 class Severity(StrEnum):
-    """How much an event matters to a person on call."""
+    """How urgent an event is for the person on call."""
 
     INFO = "info"
     NOTICE = "notice"
@@ -31,7 +31,7 @@ class Severity(StrEnum):
 
 
 def new_event_id() -> str:
-    """A UUIDv7 in hex (RFC 9562 §5.7): sorts by time, never repeats."""
+    """A UUIDv7 in hex (RFC 9562 §5.7), unique and sortable by time."""
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds << 80) | getrandbits(80)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
@@ -40,7 +40,7 @@ def new_event_id() -> str:
 
 
 class SecurityEvent(Record, frozen=True, kw_only=True):
-    """One thing that happened. ``data`` holds plain JSON values and never a secret."""
+    """Something that happened. ``data`` contains plain JSON values and no secrets."""
 
     kind: str
     event_id: str
@@ -68,9 +68,9 @@ def event(
     actor: str | None = None,
     **data: Any,
 ) -> SecurityEvent:
-    """Make an event of ``kind`` (``source:subject:action``); further keywords become its ``data``.
+    """Create an event of ``kind`` (``source:subject:action``). Other keywords become its ``data``.
 
-    Without ``request_id``, an event that is made while a request is served has the id of that request.
+    ``request_id`` defaults to the id of the current request.
     """
     return SecurityEvent(
         kind=kind,
@@ -88,32 +88,32 @@ def event(
 
 
 class EventSink(Protocol):
-    """Where domains send events."""
+    """A consumer of events."""
 
     def emit(self, event: SecurityEvent) -> None:
-        """Take the event and return at once.
+        """Accept an event without blocking.
 
         Raises:
-            StoreUnavailableError: the event must be audited and can be kept nowhere any more.
+            StoreUnavailableError: the event must be audited, and can be stored nowhere.
         """
         ...
 
 
 class NullSink:
-    """Forgets every event: the default of a manager that is built alone."""
+    """Discards every event: the default of a manager built alone."""
 
     def emit(self, event: SecurityEvent) -> None:
         return None
 
 
 class Emit(Protocol):
-    """Sends one event; further keywords are the fields of :func:`event`."""
+    """Emits one event. Other keywords are those of :func:`event`."""
 
     def __call__(self, kind: str, severity: Severity = Severity.INFO, **fields: Any) -> None: ...
 
 
 def emitter(sink: EventSink | None, clock: Clock) -> Emit:
-    """How a part of Gatewright emits: events at the time of ``clock``, to ``sink`` or, without one, to nobody."""
+    """A function that emits events to ``sink`` (None: nowhere), with the time of ``clock``."""
     send = (sink or NullSink()).emit
 
     def emit(kind: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
@@ -123,7 +123,7 @@ def emitter(sink: EventSink | None, clock: Clock) -> Emit:
 
 
 class ListSink:
-    """Keeps events in a list, for tests and examples."""
+    """Collects events in a list, for tests and examples."""
 
     def __init__(self) -> None:
         self.events: list[SecurityEvent] = []
@@ -132,18 +132,18 @@ class ListSink:
         self.events.append(event)
 
     def kinds(self) -> list[str]:
-        """The kinds in the order in which they came."""
+        """The kinds of the events, in order."""
         return [e.kind for e in self.events]
 
 
 class FanOut:
-    """Hands each event to every sink and listener that was added, in order."""
+    """Passes each event to several sinks, in the order in which they were added."""
 
     def __init__(self, *sinks: EventSink) -> None:
         self._sinks: list[Callable[[SecurityEvent], None]] = [sink.emit for sink in sinks]
 
     def add(self, sink: EventSink) -> None:
-        """Send further events to ``sink`` as well."""
+        """Also send events to ``sink`` from now on."""
         self._sinks.append(sink.emit)
 
     def emit(self, event: SecurityEvent) -> None:

@@ -1,7 +1,7 @@
-"""The part of the policy that says what is inspected, and what is done about what is found.
+"""Inspection policy: what is inspected, and how findings are handled.
 
-Modes go by route and by threat type. An exclusion takes one field of a route out of them, for a reason, by
-somebody's name, and until a day: after it the exclusion is void.
+Modes are set by route and by threat type. An exclusion exempts one field of a route. It has a reason, an author and
+an end date, after which it no longer applies.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ ThreatName = Literal[
     "code_injection",
 ]
 Part = Literal["body", "query", "headers", "path"]
-"""Where in a request a field stands."""
+"""The part of a request that contains a field."""
 
 EVERY_THREAT = "all"
 EXPIRES_SOON = timedelta(days=14)
-"""How long before its end an exclusion is named, so that somebody can decide in time."""
+"""How long before its end an exclusion is reported as expiring."""
 
 Fault = tuple[tuple[str, ...], str, str]
-"""Where something is wrong (keys below the record), the rule that it breaks, and what to do."""
+"""The path of an invalid key below the record, the rule, and the fix."""
 
 _ROUTE = re.compile(r"(?:([A-Z]{1,20}) )?(/[!-~]{0,500})")
 _STEP = re.compile(r"\.(?:(\*)|([^.\[\]'\"*\s]{1,64}))|\[(?:(\*)|([0-9]{1,6})|'([^'\\]{1,64})')\]")
@@ -46,10 +46,11 @@ _LONGEST_FIELD = 400
 
 
 class WatchPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When the detector's own work is worth an event.
+    """When the detector reports on itself.
 
-    ``drift`` is a population stability index (0.1 is a little, 0.25 other traffic). ``false_share`` is the share
-    of a rule's or threat type's findings that people corrected, from ``false_findings`` corrections on.
+    ``drift`` is a population stability index: 0.1 is a slight change, 0.25 a different kind of traffic.
+    ``false_share`` is the share of findings of one rule or threat type that were marked as false positives, once
+    there are ``false_findings`` of them.
     """
 
     drift: float = 0.25
@@ -58,7 +59,7 @@ class WatchPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class DetectionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``level`` 1 to 4; ``mode`` is what is done about a finding where the settings do not say."""
+    """Detection ``level``, 1 to 4, and the default ``mode`` where the settings have none."""
 
     level: int = 1
     mode: Mode = "block"
@@ -66,10 +67,10 @@ class DetectionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Exclusion(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Findings of some threat types in one field, and in all that lies in it, are recorded and not acted on.
+    """Findings of some threat types in one field, and below it, are recorded but not blocked.
 
-    ``route`` is a path pattern with or without a method, ``POST /products/{id}``; empty where the exclusion stands
-    at its route in code. ``field`` is a path from the root ``$`` of the ``part``: ``$.description``,
+    ``route`` is a path pattern with an optional method, ``POST /products/{id}``; empty for an exclusion that is
+    declared at its route in code. ``field`` is a path from the root ``$`` of the ``part``: ``$.description``,
     ``$.products[*].html`` (each item), ``$.texts.*`` (each name), ``$['odd.name']``. ``threats`` are threat types,
     or ``all``. ``until`` is the last day, in UTC.
     """
@@ -84,18 +85,18 @@ class Exclusion(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def ends_at(self) -> float:
-        """The last moment, in seconds since 1970."""
+        """When the exclusion ends, in seconds since the epoch."""
         return datetime.combine(self.until, time.max, UTC).timestamp()
 
     def described(self) -> str:
-        """One line for people: where it holds, for what, by whom and until when."""
+        """A one-line summary: location, threats, author, end date and reason."""
         threats = self.threats if isinstance(self.threats, str) else ", ".join(self.threats)
         where = f"{self.route or 'a route in code'} {self.part} {self.field}"
         return f"{where} ({threats}), by {self.author} until {self.until.isoformat()}: {self.reason}"[:400]
 
 
 class RouteInspection(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is done about findings at a route: about all of them, and about those of some threat types."""
+    """How findings at a route are handled: all of them, and those of some threat types."""
 
     route: str
     mode: Mode | None = None
@@ -103,18 +104,18 @@ class RouteInspection(Record, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class InspectionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Routes that differ from the rest, the first that fits decides; and exclusions, of which each holds."""
+    """Routes with their own modes (the first match applies), and exclusions (all of them apply)."""
 
     routes: tuple[RouteInspection, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
 
     def faults(self) -> Iterator[Fault]:
-        """What is wrong beyond the shape."""
+        """Faults that the schema cannot catch."""
         for number, entry in enumerate(self.routes):
             at = ("routes", str(number))
             yield from _route_faults((*at, "route"), entry.route)
             if entry.mode is None and not entry.threats:
-                yield (*at, "mode"), "the entry changes nothing", "give a mode, or modes by threats"
+                yield (*at, "mode"), "has no effect", "set mode or threats"
         for number, exclusion in enumerate(self.exclusions):
             at = ("exclusions", str(number))
             yield from _route_faults((*at, "route"), exclusion.route)
@@ -122,14 +123,14 @@ class InspectionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Step(NamedTuple):
-    """One step into a value: to a ``key`` of a mapping or an ``item`` of a list; ``which`` None stands for each."""
+    """A step into a value: a ``key`` of a mapping or an ``item`` of a list. ``which`` is None for all of them."""
 
     kind: Literal["key", "item"]
     which: str | int | None
 
 
 def steps_of(field: str) -> list[Step] | None:
-    """The steps of a field's path; None where it is none."""
+    """Parse the path of a field. Returns None for an invalid path."""
     if not field.startswith("$") or len(field) > _LONGEST_FIELD:
         return None
     steps, place = [], 1
@@ -147,35 +148,35 @@ def steps_of(field: str) -> list[Step] | None:
 
 
 def exclusion_faults(exclusion: Exclusion) -> Iterator[Fault]:
-    """What is wrong with an exclusion beyond the shape, the route aside."""
+    """Faults of an exclusion that the schema cannot catch, except those of its route."""
     if steps_of(exclusion.field) is None:
-        yield (("field",), "must be a path such as $.description or $.products[*].html", "begin with $, the whole part")
+        yield (("field",), "must be a path such as $.description or $.products[*].html", "start with $, the root")
     if not exclusion.threats:
-        yield ("threats",), "names no threat type", f'name some, or write "{EVERY_THREAT}"'
+        yield ("threats",), "is empty", f'list threat types, or write "{EVERY_THREAT}"'
     for name, text in (("reason", exclusion.reason), ("author", exclusion.author)):
         if not text.strip() or len(text) > 300:
-            yield (name,), "must be 1 to 300 characters", "say why, and who answers for it"
+            yield (name,), "must be 1 to 300 characters", "state the reason and who is responsible"
 
 
 def _route_faults(key: tuple[str, ...], route: str) -> Iterator[Fault]:
     if _ROUTE.fullmatch(route) is None:
-        yield key, "must be a path pattern, with or without a method", 'write "POST /products/{id}" or "/products/*"'
+        yield key, "must be a path pattern with an optional method", 'write "POST /products/{id}" or "/products/*"'
     elif route.count("*") - route.endswith("*") > 1:
-        yield key, "may have one * at its end and one before", "use {name} for one segment; more * take long to match"
+        yield key, "may contain one * at the end and one before it", "use {name} for a single segment"
 
 
 def method_and_path(route: str) -> tuple[str, str]:
-    """``POST /products`` as method and path; ``*`` where no method is named."""
+    """Split ``POST /products`` into method and path. The method defaults to ``*``."""
     method, _, path = route.rpartition(" ")
     return method or "*", path
 
 
 def expired(exclusions: Iterable[Exclusion], now: datetime) -> list[Exclusion]:
-    """Those that are void."""
+    """The exclusions that have ended."""
     return [one for one in exclusions if one.ends_at < now.timestamp()]
 
 
 def expiring(exclusions: Iterable[Exclusion], now: datetime) -> list[Exclusion]:
-    """Those that hold and soon will not."""
+    """The exclusions that end soon."""
     soon = (now + EXPIRES_SOON).timestamp()
     return [one for one in exclusions if now.timestamp() <= one.ends_at < soon]

@@ -1,9 +1,8 @@
-"""Logs: structured, with the request id on every line, and without secrets.
+"""Structured logging with request ids and redaction of secrets.
 
-JSON in production, colours at a terminal. Redaction works by type (``SecretStr``, bytes), by the name of the
-key, and by the look of the value (tokens, API keys, ``password=...``); the audit log uses the same. A value
-cannot forge a line: control characters are escaped, and everything is bounded. ``structlog`` is imported
-when the first line is written, not before.
+JSON in production, colors at a terminal. Values are redacted by type (``SecretStr``, bytes), by key name, and by
+content (tokens, API keys, ``password=...``). The audit log uses the same rules. A value cannot forge a log line:
+control characters are escaped and sizes are bounded. ``structlog`` is imported on first use.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from uuid import UUID
 
 HIDDEN = "[redacted]"
 MAX_LENGTH = 2048
-"""Characters of one value that are kept."""
+"""Characters kept of one value."""
 MAX_ITEMS = 64
-"""Entries of one list or mapping that are kept."""
+"""Entries kept of one list or mapping."""
 MAX_DEPTH = 6
 
 _request_id: ContextVar[str | None] = ContextVar("gatewright_request_id", default=None)
 _handler: logging.Handler | None = None
 
-# Every alternative is linear: one class repeated, nothing nested. Texts are cut to MAX_LENGTH before.
+# Each alternative is linear: one repeated character class, nothing nested. Input is cut to MAX_LENGTH first.
 _SECRET_VALUE = re.compile(
     r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]+\.?[\w-]*"  # a JWT
-    r"|\bgw_[0-9A-Za-z]+_[0-9A-Za-z_-]{8,}"  # an API key of ours
-    r"|\bgw[rd]_[0-9A-Za-z_-]{16,}"  # a refresh token or a device token of ours
+    r"|\bgw_[0-9A-Za-z]+_[0-9A-Za-z_-]{8,}"  # an API key of Gatewright
+    r"|\bgw[rd]_[0-9A-Za-z_-]{16,}"  # a refresh token or device token of Gatewright
     r"|otpauth://\S+"
     r"|(?<![\w-])gAAAA[\w-]{20,}=*"  # a Fernet token
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
@@ -50,7 +49,7 @@ _SECRET_MARKS = (
     *("eyj", "gw_", "gwr_", "gwd_", "otpauth:", "gaaaa", "private key", "://", "bearer", "basic"),
     *("passw", "secret", "token", "api_key", "apikey", "api-key", "mfa_code"),
 )
-"""Without one of these in it, in lower case, a text holds nothing for the expression to find."""
+"""A lower-cased text without any of these cannot match the expression."""
 
 _SECRET_WORDS = frozenset(
     (
@@ -75,11 +74,11 @@ _HARMLESS_ENDINGS = frozenset(
 )
 
 
-# --- what writes ------------------------------------------------------------------------------------------------
+# --- writing ----------------------------------------------------------------------------------------------------
 
 
 class Log:
-    """Writes events with fields: ``log.info("key rotated", key_id=...)``."""
+    """A logger of events with fields: ``log.info("key_rotated", key_id=...)``."""
 
     __slots__ = ("_name",)
 
@@ -99,7 +98,7 @@ class Log:
         self._write(logging.ERROR, event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:
-        """As :meth:`error`, with the traceback of the exception that is being handled."""
+        """Log an error with the traceback of the exception being handled."""
         self._write(logging.ERROR, event, fields, exc_info=True)
 
     def _write(self, level: int, event: str, fields: dict[str, Any], *, exc_info: bool = False) -> None:
@@ -107,7 +106,7 @@ class Log:
         if not logger.isEnabledFor(level):
             return
         shown = redact(fields)
-        if _handler is None:  # inside somebody else's program: a plain line that any handler can write
+        if _handler is None:  # embedded in another program: a plain line that any handler can format
             event = " ".join((redact_text(event), *(f"{key}={value!r}" for key, value in shown.items())))
             logger.log(level, "%s", event, exc_info=exc_info)
         else:
@@ -115,7 +114,7 @@ class Log:
 
 
 def get_logger(name: str) -> Log:
-    """The log of a module; costs nothing until something is written."""
+    """The logger of a module."""
     return Log(name)
 
 
@@ -125,7 +124,7 @@ def configure(
     format: Literal["auto", "json", "console"] = "auto",
     stream: TextIO | None = None,
 ) -> None:
-    """Send the logs of the whole process to ``stream`` (standard error); for programs, never for libraries.
+    """Send the logs of the process to ``stream`` (default: standard error). For programs, not for libraries.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
@@ -167,7 +166,7 @@ def configure(
 
 
 class bind_request:
-    """Put the request's id on every line (and in every error) written inside: ``with bind_request(id):``."""
+    """Add a request id to every log line and error inside ``with bind_request(id):``."""
 
     __slots__ = ("_id", "_previous")
 
@@ -182,12 +181,12 @@ class bind_request:
 
 
 def current_request_id() -> str | None:
-    """The id of the request that is being answered, if any."""
+    """The id of the current request, or None."""
     return _request_id.get()
 
 
 def _fields(_: Any, __: str, event: Any) -> Any:
-    """Merge our fields, and the request id, into the line."""
+    """Add the fields of the event and the request id."""
     record = event.get("_record")
     fields = getattr(record, "gatewright_fields", None)
     if fields:
@@ -200,7 +199,7 @@ def _fields(_: Any, __: str, event: Any) -> Any:
 
 
 def _clean(_: Any, __: str, event: Any) -> Any:
-    """The last look at a line, whoever wrote it. A traceback may be long; ours shows no local variables."""
+    """Redact a line, whichever library wrote it. Tracebacks may be long, but contain no local variables."""
     for key, value in event.items():
         if key in {"exception", "stack"} and isinstance(value, str):
             event[key] = _SECRET_VALUE.sub(HIDDEN, value[-8 * MAX_LENGTH :])
@@ -215,14 +214,14 @@ def _json(event: Any, **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
-# --- what hides -------------------------------------------------------------------------------------------------
+# --- redaction --------------------------------------------------------------------------------------------------
 
 
 def redact(value: Any, *, depth: int = MAX_DEPTH) -> Any:
     """A copy of ``value`` for logs and the audit log: plain JSON, bounded, without secrets or control characters.
 
-    A ``SecretStr``, bytes, and whatever stands under a name like ``password`` are replaced; so is anything in
-    a text that looks like a token. What is no JSON is told as its type only, since a ``repr`` may say too much.
+    Values of type ``SecretStr`` or bytes, values of keys such as ``password``, and parts of text that look like tokens
+    are replaced. Other objects are reduced to their type, because a ``repr`` may reveal too much.
     """
     if value is None or value is True or value is False:
         return value
@@ -252,11 +251,10 @@ def redact(value: Any, *, depth: int = MAX_DEPTH) -> Any:
 
 
 def plain_texts(values: Mapping[str, Any], *, nested: bool = True) -> list[str] | None:
-    """The texts in ``values`` whose look is left to judge, or None where something else must be changed.
+    """The texts in ``values`` that remain to be checked for secrets, or None if :func:`redact` must be used.
 
-    This is the quick way for most events: with :func:`may_hold_secret` False for all of the texts together,
-    :func:`redact` would return an equal mapping. They are flat (but for mappings one level deep), short and
-    printable.
+    The fast path for most events: if :func:`may_contain_secret` is False for the texts, :func:`redact` would return an
+    equal mapping. Such values are short, printable, and at most one mapping deep.
     """
     if len(values) > MAX_ITEMS:
         return None
@@ -292,29 +290,29 @@ def _plain(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _plain_name(name: str) -> bool:
-    """Whether a key may stand as it is, and what stands under it."""
-    return len(name) <= 128 and name.isprintable() and not is_secret_name(name) and not may_hold_secret(name)
+    """Whether neither the key nor its value needs redaction because of its name."""
+    return len(name) <= 128 and name.isprintable() and not is_secret_name(name) and not may_contain_secret(name)
 
 
 _SHORTEST_SECRET = 6
 
 
-def may_hold_secret(text: str) -> bool:
-    """False when nothing in ``text`` looks like a secret; True means that it is worth a closer look."""
+def may_contain_secret(text: str) -> bool:
+    """False if nothing in ``text`` looks like a secret; True if it needs a full scan."""
     lower = text.lower()
-    for mark in _SECRET_MARKS:  # noqa: SIM110 - half the time of any(), on the way of every event
+    for mark in _SECRET_MARKS:  # noqa: SIM110 - twice as fast as any(), and every event comes through here
         if mark in lower:
             return True
     return False
 
 
-def any_may_hold_secret(texts: Iterable[str]) -> bool:
-    """As :func:`may_hold_secret`, for many texts at once; those too short to hold one are passed over."""
-    return may_hold_secret("\n".join([text for text in texts if len(text) >= _SHORTEST_SECRET]))
+def any_may_contain_secret(texts: Iterable[str]) -> bool:
+    """:func:`may_contain_secret` for many texts at once. Texts too short for a secret are skipped."""
+    return may_contain_secret("\n".join([text for text in texts if len(text) >= _SHORTEST_SECRET]))
 
 
 def redact_text(text: str) -> str:
-    """A text cut to :data:`MAX_LENGTH`, with token-like parts replaced and control characters escaped."""
+    """Cut to :data:`MAX_LENGTH`, replace what looks like a token, and escape control characters."""
     if len(text) > MAX_LENGTH:
         text = f"{hide_secrets(text[:MAX_LENGTH])}… ({len(text)} characters)"
     else:
@@ -323,24 +321,25 @@ def redact_text(text: str) -> str:
 
 
 def clean_kind(kind: str) -> str:
-    """The kind of an event or incident: kept as it is when it looks like one (``auth:token:revoked`` names a token
-    and holds none), otherwise treated as any text."""
+    """The kind of an event, unchanged if well-formed (``auth:token:revoked`` contains no token), otherwise redacted."""
     return kind if len(kind) <= 128 and _KIND.fullmatch(kind) else redact_text(kind)
 
 
 def hide_secrets(text: str) -> str:
-    """A text with token-like parts replaced, and nothing else changed."""
-    return _SECRET_VALUE.sub(HIDDEN, text) if may_hold_secret(text) else text
+    """Replace what looks like a token, and nothing else."""
+    return _SECRET_VALUE.sub(HIDDEN, text) if may_contain_secret(text) else text
 
 
 def mask_secrets(text: str) -> str:
-    """As :func:`hide_secrets`, every character of a secret by a star, so that places in the text stay."""
-    return _SECRET_VALUE.sub(lambda found: "*" * len(found[0]), text) if may_hold_secret(text) else text
+    """Replace each character of a secret by ``*``, so that offsets in the text stay the same."""
+    return _SECRET_VALUE.sub(lambda found: "*" * len(found[0]), text) if may_contain_secret(text) else text
 
 
 def escape_control(text: str) -> str:
-    """Escape what could break a line, move the cursor, reorder the text or break the encoding: C0, C1,
-    separators, bidirectional controls, lone surrogates. Backslashes of the text itself stay as they are."""
+    """Escape control characters (C0, C1), separators, bidirectional controls and lone surrogates.
+
+    Existing backslashes are kept.
+    """
     return "".join(
         ch if ch.isprintable() or (ch.isspace() and ch >= "\xa0" and ch not in "\u2028\u2029") else _escaped(ch)
         for ch in text
@@ -349,7 +348,7 @@ def escape_control(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether what stands under a key of this name is a secret: ``access_token`` is, ``token_type`` is not."""
+    """Whether a key of this name has a secret value: ``access_token`` does, ``token_type`` does not."""
     words = [word.lower() for word in _WORDS.findall(name[:128])]
     if not words:
         return False

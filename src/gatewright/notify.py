@@ -1,4 +1,4 @@
-"""Notifier: how a message reaches a person: the console, a file, or SMTP."""
+"""Notifiers: delivery of messages to people by console, file or SMTP."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gatewright.records import Record
 
 
 class Message(Record, frozen=True, kw_only=True):
-    """One message to one person.
+    """A message to one person.
 
-    ``kind`` names the occasion (``verify_email``, ``reset_password``, ``new_device``), ``data`` holds the parts
-    (``{"token": ..., "link": ...}``) for a notifier that writes its own text. Subject and recipient must be
-    one line each.
+    ``kind`` identifies the occasion (``verify_email``, ``reset_password``, ``new_device``). ``data`` has the parts
+    (``{"token": ..., "link": ...}``) for a notifier that renders its own text. Subject and recipient must each be a
+    single line.
     """
 
     to: str
@@ -35,29 +35,29 @@ class Message(Record, frozen=True, kw_only=True):
     data: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
-        """Without body and data, which may hold a link that signs someone in."""
+        """Omit body and data, which may contain a link that signs someone in."""
         return f"Message(kind={self.kind!r}, subject={self.subject!r})"
 
 
 class Directions(Record, frozen=True, kw_only=True):
-    """How somebody who gets a token by mail is told to use it.
+    """Instructions for using a token that arrives by email.
 
-    ``api_url`` is where the HTTP API is reached, None where there is none (a manager built alone). ``pages_url``
-    is the base of the installation's own account pages: only where it is set does a mail have a link, to
-    ``{pages_url}/{page}#token={token}``; a fragment is not sent to servers, so no log has it.
+    ``api_url`` is the URL of the HTTP API, or None without one (a manager built alone). ``pages_url`` is the base URL
+    of the installation's account pages. If set, emails contain a link to ``{pages_url}/{page}#token={token}``. A
+    fragment is not sent to servers, so it appears in no log.
     """
 
     api_url: str | None = None
     pages_url: str | None = None
 
     def for_token(self, token: str, path: str, page: str, **fields: str) -> tuple[str, dict[str, str]]:
-        """The words that follow "To do so, ", and the message's ``data``.
+        """The instructions, as they follow "To do so, ", and the ``data`` of the message.
 
         Args:
-            token: shown once, in this message.
-            path: the call that takes it, as ``{"token": ...}``.
-            page: the last part of the page's address.
-            fields: what else the call wants, each with a word for its value.
+            token: the token, which appears only in this message.
+            path: the API call that accepts it, as ``{"token": ...}``.
+            page: the last segment of the page's URL.
+            fields: other fields of the call, each with a placeholder.
         """
         data = {"token": token}
         ways = []
@@ -73,7 +73,7 @@ class Directions(Record, frozen=True, kw_only=True):
 
 
 class NotificationError(SecurityError):
-    """The message could not be handed over."""
+    """The message could not be delivered."""
 
     default_code = "NOTIFICATION_FAILED"
     category = "configuration"
@@ -85,10 +85,10 @@ class Notifier(Protocol):
     """Sends messages to people."""
 
     async def send(self, message: Message) -> None:
-        """Hand the message over.
+        """Deliver the message.
 
         Raises:
-            NotificationError: it could not be handed over.
+            NotificationError: delivery failed.
         """
         ...
 
@@ -103,7 +103,7 @@ class MemoryNotifier:
         self.messages.append(message)
 
     def last(self, to: str | None = None, *, kind: str | None = None) -> Message:
-        """The newest message (to that address, of that kind); LookupError when there is none."""
+        """The latest message, optionally to one address or of one kind. Raises LookupError if there is none."""
         for message in reversed(self.messages):
             if (to is None or message.to == to) and (kind is None or message.kind == kind):
                 return message
@@ -111,7 +111,7 @@ class MemoryNotifier:
 
 
 class ConsoleNotifier:
-    """Prints messages, for development. Never for production: the log of a server is no mailbox."""
+    """Prints messages, for development only: server logs are not a mailbox."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
@@ -123,10 +123,10 @@ class ConsoleNotifier:
 
 
 class FileNotifier:
-    """Appends each message as one line of JSON to an outbox that only its owner may read (0600).
+    """Appends messages as JSON lines to an outbox file with mode 0600.
 
     Args:
-        path: the outbox; its directory is made when missing.
+        path: the outbox. Its directory is created if missing.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -141,15 +141,15 @@ class FileNotifier:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(descriptor, line)  # one write: lines of several processes do not mix
+                os.write(descriptor, line)  # a single write, so that lines of several processes do not interleave
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise NotificationError(f"The outbox {self.path} cannot be written: {error.strerror}.") from error
+            raise NotificationError(f"Cannot write the outbox {self.path}: {error.strerror}.") from error
 
     @staticmethod
     def read(path: str | Path) -> list[dict[str, Any]]:
-        """The messages of an outbox, oldest first; an outbox that is not there yet is empty."""
+        """The messages in an outbox, oldest first. A missing file is an empty outbox."""
         try:
             lines = Path(path).read_bytes().splitlines()
         except FileNotFoundError:
@@ -158,14 +158,14 @@ class FileNotifier:
 
 
 class SmtpNotifier:
-    """Sends plain-text mail. Encrypted by STARTTLS (RFC 3207) or, on port 465, from the start (RFC 8314).
+    """Sends plain-text email over STARTTLS (RFC 3207) or, on port 465, implicit TLS (RFC 8314).
 
     Args:
         host, port: the submission server.
         sender: the ``From`` address.
-        user, password: for servers that ask; never sent over an unencrypted connection.
-        encrypt: False only for a server on this machine.
-        tls: the context that checks the server's certificate; the system's authorities by default.
+        user, password: credentials, if required. Never sent over an unencrypted connection.
+        encrypt: set to False only for a server on the same machine.
+        tls: the TLS context. Defaults to the certificate authorities of the system.
         timeout: seconds for each step of the dialogue.
     """
 
@@ -182,7 +182,7 @@ class SmtpNotifier:
         timeout: float = 15.0,
     ) -> None:
         if password is not None and not encrypt:
-            raise NotificationError("A password for SMTP must not travel unencrypted; leave encrypt on.")
+            raise NotificationError("An SMTP password must not be sent unencrypted. Remove encrypt=False.")
         self._host, self._port, self._sender = host, port, sender
         self._user, self._password = user, password
         self._encrypt, self._tls, self._timeout = encrypt, tls, timeout
@@ -197,12 +197,12 @@ class SmtpNotifier:
             mail["From"], mail["To"], mail["Subject"] = self._sender, message.to, message.subject
             mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation replies
         except ValueError as error:
-            raise NotificationError("The recipient or subject is not one line of text.") from error
+            raise NotificationError("The recipient and subject must each be a single line.") from error
         mail.set_content(message.body)
         await asyncio.get_running_loop().run_in_executor(self._pool, self._deliver, mail)
 
     def close(self) -> None:
-        """Let what is being sent end, and take nothing more."""
+        """Wait for deliveries in progress, and accept no more."""
         self._pool.shutdown(wait=True)
 
     def _deliver(self, mail: EmailMessage) -> None:
@@ -212,9 +212,9 @@ class SmtpNotifier:
                     connection.login(self._user, self._password)
                 connection.send_message(mail)
         except (OSError, smtplib.SMTPException) as error:
-            # The server's words may repeat the address or the password: only the kind of fault is told.
+            # The server's reply may repeat the address or the password: report only the type of the error.
             raise NotificationError(
-                f"The mail server {self._host}:{self._port} did not take the message ({type(error).__name__})."
+                f"The mail server {self._host}:{self._port} did not accept the message ({type(error).__name__})."
             ) from None
 
     def _connect(self) -> smtplib.SMTP:

@@ -1,9 +1,9 @@
-"""performance_monitor: times calls against a budget, everywhere, for a fraction of a microsecond.
+"""Call timing against a budget, at a cost of less than a microsecond per call.
 
-Each decorated function has one histogram with logarithmic buckets (sixteen to every doubling, so a percentile
-is right to about 6 %), of fixed size whatever happens. A call only appends its time to a short list; every
-few hundred calls, and when someone asks, the list is folded into the histogram at the speed of C: the top
-sixteen bits of an IEEE 754 double *are* its logarithmic bucket.
+Each decorated function has one histogram of bounded size with logarithmic buckets, sixteen per power of two, which
+makes percentiles accurate to about 6 %. A call appends its duration to a short list. Every few hundred calls, and on
+read, the list is folded into the histogram without a Python loop: the top sixteen bits of an IEEE 754 double are its
+logarithmic bucket.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WARNING_WINDOW = 60.0
-"""Seconds within which one function warns once at the most."""
+"""A function warns at most once in so many seconds."""
 
 _FOLD_AT = 512
-"""Times that wait at the most: some 20 µs of work once in so many calls."""
+"""Durations kept before they are folded, which takes about 20 µs."""
 _TOP = 3 if sys.byteorder == "little" else 0
-"""Which of a double's four 16-bit words holds sign, exponent and the first bits of the fraction."""
+"""The index of the 16-bit word of a double with its sign, exponent and leading fraction bits."""
 
 _log = logging.getLogger(__name__)
 
 
 class Timing(Record, frozen=True, kw_only=True):
-    """How a function has done since the process began; times in seconds, ``over_budget`` a share from 0 to 1."""
+    """Timing of a function since the process started. Times in seconds; ``over_budget`` is a share from 0 to 1."""
 
     name: str
     budget: float
@@ -50,7 +50,7 @@ class Timing(Record, frozen=True, kw_only=True):
 
 
 class Report(dict[str, Timing]):
-    """Timings by qualified name (``ManufacturerAuthManager.validate_token``); a name with its module works too."""
+    """Timings by qualified name (``ManufacturerAuthManager.validate_token``), with or without the module."""
 
     def __missing__(self, name: str) -> Timing:
         known = _registry.get(name)
@@ -60,7 +60,7 @@ class Report(dict[str, Timing]):
 
 
 class Histogram(Record, frozen=True, kw_only=True):
-    """All calls of a function so far: ``buckets`` are (upper edge in seconds, calls) in ascending order."""
+    """The calls of a function so far. ``buckets`` are (upper bound in seconds, calls), ascending."""
 
     name: str
     buckets: tuple[tuple[float, int], ...]
@@ -69,11 +69,11 @@ class Histogram(Record, frozen=True, kw_only=True):
 
 
 class Stopwatch:
-    """The times of one function.
+    """The durations of one function.
 
     Args:
         name: module and qualified name.
-        key: the name under which it is reported.
+        key: the name in reports.
         budget: seconds that a call may take.
     """
 
@@ -90,7 +90,7 @@ class Stopwatch:
         self._quiet_until = 0.0
 
     def warn(self, seconds: float) -> None:
-        """A call was over budget: count it, and say so once in a window."""
+        """Count a call over budget, and log a warning at most once per window."""
         self.over += 1
         now = time.monotonic()
         if now >= self._quiet_until:
@@ -101,9 +101,9 @@ class Stopwatch:
             )
 
     def fold(self) -> None:
-        """Move the fresh times into the histogram. Calls on other threads may go on appending meanwhile."""
+        """Move recent durations into the histogram. Safe while other threads append."""
         if not self._folding.acquire(blocking=False):
-            return  # another thread is at it
+            return  # another thread is folding
         try:
             taken = self.fresh[:]
             del self.fresh[: len(taken)]
@@ -115,7 +115,7 @@ class Stopwatch:
             self._folding.release()
 
     def histogram(self) -> Histogram:
-        """The buckets so far, for metrics."""
+        """The buckets, for metrics."""
         self.fold()
         counts = sorted(self._counts.items())
         return Histogram(
@@ -126,7 +126,7 @@ class Stopwatch:
         )
 
     def timing(self) -> Timing:
-        """The figures so far."""
+        """Count, percentiles and share over budget."""
         figures = self.histogram()
         p50, p95, p99 = (min(_percentile(figures, share), self._longest) for share in (0.50, 0.95, 0.99))
         return Timing(
@@ -146,25 +146,25 @@ _keys: dict[str, str] = {}
 
 
 def performance_monitor(max_time: float, *, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Time every call of a function, sync or async, and warn (once a minute) when one is over budget.
+    """Time the calls of a sync or async function, and warn (once a minute) when one is over budget.
 
     Args:
         max_time: the budget in seconds, above 0.
-        name: what to report it as; the function's qualified name when missing.
+        name: the name in reports. Defaults to the qualified name of the function.
 
     Raises:
-        TypeError: ``max_time`` is no number (``@performance_monitor`` without brackets), or the function is a
-            generator, whose call does no work to be timed.
+        TypeError: ``max_time`` is not a number (``@performance_monitor`` without parentheses), or the function is a
+            generator, whose call does no work.
         ValueError: ``max_time`` is not above 0.
     """
     if isinstance(max_time, bool) or not isinstance(max_time, int | float):
-        raise TypeError("performance_monitor needs a budget: @performance_monitor(max_time=0.05)")
+        raise TypeError("performance_monitor requires a budget: @performance_monitor(max_time=0.05)")
     if not 0 < max_time < 9e9:
         raise ValueError("max_time is in seconds and must be above 0")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function.__qualname__} is a generator: time the call that consumes it")
+            raise TypeError(f"{function.__qualname__} is a generator: time the function that consumes it")
         watch = _register(function, max_time, name)
         if inspect.iscoroutinefunction(function):
             return cast("Callable[P, R]", _timed_async(cast("Callable[..., Any]", function), watch))
@@ -174,23 +174,23 @@ def performance_monitor(max_time: float, *, name: str | None = None) -> Callable
 
 
 def timings() -> Report:
-    """What every decorated function has done since the process began; those never called are left out."""
+    """Timings of every decorated function that was called since the process started."""
     found = (watch.timing() for watch in tuple(_registry.values()))
     return Report({timing.name: timing for timing in found if timing.count})
 
 
 def stopwatches() -> tuple[Stopwatch, ...]:
-    """The histograms themselves, for metrics."""
+    """The stopwatch of every decorated function, for metrics."""
     return tuple(_registry.values())
 
 
 def _upper_edge(bucket: int) -> float:
-    """The lowest time in seconds that no longer falls into ``bucket``."""
+    """The upper bound of a bucket, in seconds."""
     return float(struct.unpack(">d", struct.pack(">Q", (bucket + 1) << 48))[0])
 
 
 def _percentile(figures: Histogram, share: float) -> float:
-    """The upper edge of the bucket in which the share is reached; 0 without calls."""
+    """The upper bound of the bucket that contains the percentile, or 0 without calls."""
     wanted, seen = figures.count * share, 0
     for edge, count in figures.buckets:
         seen += count
@@ -202,7 +202,7 @@ def _percentile(figures: Histogram, share: float) -> float:
 def _register(function: Callable[..., Any], max_time: float, name: str | None) -> Stopwatch:
     full = name or f"{function.__module__}.{function.__qualname__}"
     known = _registry.get(full)
-    if known is not None:  # defined again (a reload, a function made in a function): one row, the newest budget
+    if known is not None:  # redefined (a reload, a nested function): keep one row, with the latest budget
         known.budget = max_time
         return known
     short = name or function.__qualname__

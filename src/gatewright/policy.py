@@ -1,7 +1,7 @@
-"""The policy: tiers, roles, permissions, limits, throttles and budgets, read from TOML and checked.
+"""The policy: tiers, roles, permissions, limits, throttles and budgets, loaded from TOML and validated.
 
-What is wrong is told in one line that names file, line, key, value, rule and remedy. A policy is a Record:
-it is replaced as a whole, never changed.
+An invalid policy is one error that names the file, line, key, value, rule and fix. A policy is immutable: it is
+replaced as a whole.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNLIMITED = -1
 
 
 class Limit(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``limit`` units (-1: unlimited) in a ``window``; ``hours`` only for ``rolling``."""
+    """``limit`` units (-1: unlimited) per ``window``. ``hours`` is required for ``rolling``, and only there."""
 
     limit: int
     window: Literal["day", "month", "rolling"] = "month"
@@ -35,7 +35,7 @@ class Limit(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Tier(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tier as it is written; see :meth:`Policy.permissions_of_tier` for what it comes to."""
+    """A tier as written. :meth:`Policy.permissions_of_tier` resolves what it inherits."""
 
     inherits: str | None = None
     permissions: tuple[str, ...] = ()
@@ -44,9 +44,9 @@ class Tier(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Role(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A role of a person in a manufacturer, or (``platform``) of the platform's staff: a set of permissions.
+    """A set of permissions for a member of a manufacturer or, with ``platform``, for platform staff.
 
-    They are the policy's own, of which the tier is the ceiling, and those of :mod:`gatewright.access`; ``*`` is all.
+    Permissions come from the policy, up to those of the tier, and from :mod:`gatewright.access`. ``*`` means all.
     """
 
     permissions: tuple[str, ...] = ()
@@ -54,18 +54,18 @@ class Role(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ActionRate(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``limit`` times in ``period`` seconds."""
+    """``limit`` times per ``period``, in seconds."""
 
     limit: int
     period: float
 
 
 class ThrottlePolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sign-in: attempts by account, network, device and overall; then lockout. Times in seconds.
+    """Sign-in limits by account, network, device and overall, and lockout. Times are in seconds.
 
-    A failure costs a network ``failure_cost`` attempts. The first ``free_failures`` cost an account no wait, each
-    further one doubles it from ``first_delay``; at ``lock_after`` failures it is locked for ``lock``, twice as long
-    each time up to ``longest_lock``.
+    A failure counts as ``failure_cost`` attempts of its network. After ``free_failures``, each failure doubles the
+    wait of the account, starting at ``first_delay``. After ``lock_after`` failures the account is locked for ``lock``,
+    then twice as long each time, up to ``longest_lock``.
     """
 
     account: ActionRate = ActionRate(limit=300, period=900)
@@ -82,7 +82,7 @@ class ThrottlePolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SessionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Times in seconds; a risk at or over a threshold is noted, asks for MFA, or ends the session."""
+    """Session lifetimes in seconds, and the risk scores from which a session is noted, needs MFA, or ends."""
 
     idle: float = 1_209_600
     absolute: float = 7_776_000
@@ -93,21 +93,21 @@ class SessionPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Lease(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``slice`` units at the most, for ``seconds``."""
+    """A worker leases up to ``slice`` units for ``seconds``."""
 
     slice: int = 100
     seconds: float = 30.0
 
 
 class QuotaPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Shares of a limit at which a warning event is made, and the resources that may be leased."""
+    """The shares of a limit at which a warning event is emitted, and the resources that may be leased."""
 
     warn_at: tuple[float, ...] = (0.8, 0.95)
     leases: dict[str, Lease] = {}
 
 
 class AdjustmentPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bounds of what a suggestion may change by itself, for how long."""
+    """What an applied suggestion may change, and for how long."""
 
     highest_tier: str = "professional"
     trial_days: float = 14
@@ -115,7 +115,7 @@ class AdjustmentPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Budgets(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Seconds that an operation may take."""
+    """Time budgets of operations, in seconds."""
 
     token_generation: float = 0.1
     token_validation: float = 0.05
@@ -128,13 +128,13 @@ class Budgets(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RotationPolicy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Days after which new data keys are due; signing keys have a setting."""
+    """Days after which data keys are rotated. For signing keys, see the settings."""
 
     data_key_days: float = 365
 
 
 class Policy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that a platform decides without touching code."""
+    """Everything that a platform configures without touching code."""
 
     default_tier: str
     permissions: dict[str, str]
@@ -152,37 +152,37 @@ class Policy(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     features: dict[str, bool] = {}
 
     def lineage(self, tier: str) -> list[str]:
-        """The tier and those it inherits from, itself first."""
+        """The tier and those it inherits from, starting with the tier itself."""
         found = [tier]
         while (parent := self.tiers[found[-1]].inherits) is not None:
             found.append(parent)
         return found
 
     def permissions_of_tier(self, tier: str) -> frozenset[str]:
-        """All that a tier gives, inherited ones included."""
+        """The permissions of a tier, including inherited ones."""
         return frozenset(p for name in self.lineage(tier) for p in self.tiers[name].permissions)
 
     def limits_of_tier(self, tier: str) -> dict[str, Limit]:
-        """The limit of every resource of a tier, inherited ones included."""
+        """The limits of a tier by resource, including inherited ones."""
         found: dict[str, Limit] = {}
         for name in reversed(self.lineage(tier)):
             found.update(self.tiers[name].limits)
         return found
 
     def tiers_by_rank(self) -> list[str]:
-        """Tiers, from the one that gives least to the one that gives most."""
+        """The tiers, from the least to the most capable."""
         return sorted(self.tiers, key=lambda t: (len(self.permissions_of_tier(t)), len(self.lineage(t)), t))
 
     def required_tier(self, permission: str) -> str | None:
-        """The lowest tier that gives a permission; None where none does."""
+        """The lowest tier with a permission, or None."""
         return next((t for t in self.tiers_by_rank() if permission in self.permissions_of_tier(t)), None)
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
-    """Read and check a policy file; without a path the default policy.
+    """Load and validate a policy file, or the default policy.
 
     Raises:
-        ConfigurationError: one line with file, line, key, value, rule and remedy.
+        ConfigurationError: the policy is invalid. The message names file, line, key, value, rule and fix.
     """
     if path is None:
         return _default()
@@ -191,7 +191,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ConfigurationError(
-            f"{path}: the policy cannot be read ({reason}); name a readable file in GATEWRIGHT_POLICY_FILE."
+            f"{path}: cannot read the policy ({reason}). Set GATEWRIGHT_POLICY_FILE to a readable file."
         ) from None
     return parse_policy(text, str(path))
 
@@ -202,11 +202,11 @@ def _default() -> Policy:
 
 
 def parse_policy(text: str, name: str = "policy.toml") -> Policy:
-    """The policy in ``text``; ``name`` is what errors call the file. Raises ConfigurationError."""
+    """Parse a policy. Errors (ConfigurationError) call the file ``name``."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{name}: not valid TOML: {error}; correct the line that is named.") from None
+        raise ConfigurationError(f"{name}: invalid TOML: {error}. Correct the line.") from None
     source = PolicySource(name, text, data, _EXAMPLE, _ENTRIES)
     try:
         policy = msgspec.convert(data, Policy)
@@ -229,11 +229,11 @@ _ENTRIES: dict[str, Any] = {
     "permissions": "",
     "features": False,
 }
-"""An example of the entries of each table whose keys a platform chooses."""
+"""A sample entry for each table whose keys the platform chooses."""
 
 
 class _Checks:
-    """What the shape cannot say: names that must exist, circles, limits that contradict each other."""
+    """Checks beyond the schema: unknown names, cycles, contradicting limits."""
 
     def __init__(self, policy: Policy, source: PolicySource) -> None:
         self._policy, self._source = policy, source
@@ -241,30 +241,30 @@ class _Checks:
     def run(self) -> None:
         policy = self._policy
         if policy.default_tier not in policy.tiers:
-            self._unknown(("default_tier",), policy.default_tier, policy.tiers, "tier")
+            self._refuse_unknown(("default_tier",), policy.default_tier, policy.tiers, "tier")
         for name, tier in policy.tiers.items():
             if tier.inherits is not None and tier.inherits not in policy.tiers:
-                self._unknown(("tiers", name, "inherits"), tier.inherits, policy.tiers, "tier")
-            self._known_permissions(("tiers", name, "permissions"), tier.permissions)
+                self._refuse_unknown(("tiers", name, "inherits"), tier.inherits, policy.tiers, "tier")
+            self._check_permissions(("tiers", name, "permissions"), tier.permissions)
             if tier.requests_per_minute < 1:
                 self._source.refuse(("tiers", name, "requests_per_minute"), "must be at least 1", "raise it")
         for name in policy.tiers:
-            self._no_circle(name)
+            self._check_cycle(name)
         for name, tier in policy.tiers.items():
-            self._limits(name, tier)
+            self._check_limits(name, tier)
         for name in policy.permissions:
             if name in TENANT_ACCESS or name in PLATFORM_ACCESS or name == EVERYTHING:
-                self._source.refuse(("permissions", name), "is a permission of Gatewright's own calls", "rename yours")
+                self._source.refuse(("permissions", name), "is reserved for Gatewright's own API", "rename yours")
         for name, role in policy.roles.items():
-            self._known_in_role(name, role)
+            self._check_role(name, role)
         rates = [(("actions", name), rate) for name, rate in policy.actions.items()]
         rates += [(("throttles", name), r) for name, r in dict(policy.throttles).items() if isinstance(r, ActionRate)]
         for key, rate in rates:
             if rate.limit < 1 or rate.period <= 0:
                 self._source.refuse(key, "limit must be at least 1 and period above 0", "raise them")
-        self._bounds()
+        self._check_ranges()
 
-    def _bounds(self) -> None:
+    def _check_ranges(self) -> None:
         policy, refuse = self._policy, self._source.refuse
         if not 1 <= policy.detection.level <= 4:
             refuse(("detection", "level"), "must be from 1 to 4", "choose a level")
@@ -276,67 +276,69 @@ class _Checks:
             refuse(("inspection", *key), rule, remedy)
         throttles = policy.throttles
         if not 0 <= throttles.free_failures < throttles.lock_after <= 10:
-            refuse(("throttles", "lock_after"), "must be above free_failures and at most 10 guesses", "lower it")
+            refuse(("throttles", "lock_after"), "must be more than free_failures and at most 10", "lower it")
         if not 0 < throttles.lock <= throttles.longest_lock or throttles.first_delay < 0 or throttles.failure_cost < 1:
             refuse(("throttles", "lock"), "0 < lock <= longest_lock, first_delay >= 0, failure_cost >= 1", "correct it")
         sessions = policy.sessions
         if not 0 <= sessions.note_at <= sessions.require_mfa_at <= sessions.end_at:
-            refuse(("sessions", "end_at"), "note_at <= require_mfa_at <= end_at must hold", "put them in order")
+            refuse(("sessions", "end_at"), "must satisfy note_at <= require_mfa_at <= end_at", "reorder them")
         if sessions.idle <= 0 or sessions.absolute < sessions.idle:
             refuse(("sessions", "absolute"), "must be at least idle, and both above 0", "lengthen it")
         if sessions.concurrent < 1:
             refuse(("sessions", "concurrent"), "must be at least 1", "raise it")
         if any(not 0 < share < 1 for share in policy.quotas.warn_at):
-            refuse(("quotas", "warn_at"), "shares must lie between 0 and 1", "write 0.8 for 80 %")
+            refuse(("quotas", "warn_at"), "shares must be between 0 and 1", "write 0.8 for 80 %")
         for resource, lease in policy.quotas.leases.items():
             if lease.slice < 1 or lease.seconds <= 0:
                 refuse(("quotas", "leases", resource), "slice must be at least 1 and seconds above 0", "raise them")
         if policy.adjustments.highest_tier not in policy.tiers:
-            self._unknown(("adjustments", "highest_tier"), policy.adjustments.highest_tier, policy.tiers, "tier")
+            self._refuse_unknown(("adjustments", "highest_tier"), policy.adjustments.highest_tier, policy.tiers, "tier")
         for name in Budgets.__struct_fields__:
             if policy.budgets[name] <= 0:
                 refuse(("budgets", name), "must be above 0 seconds", "raise it")
 
-    def _limits(self, name: str, tier: Tier) -> None:
+    def _check_limits(self, name: str, tier: Tier) -> None:
         inherited = self._policy.limits_of_tier(tier.inherits) if tier.inherits else {}
         for resource, limit in tier.limits.items():
             key = ("tiers", name, "limits", resource)
             if limit.limit < UNLIMITED:
                 self._source.refuse(key, "must be -1 (unlimited), 0 or more", "correct it")
             if (limit.window == "rolling") != (limit.hours is not None and limit.hours > 0):
-                self._source.refuse(key, "hours go with a rolling window, and only with it", "add or remove hours")
+                self._source.refuse(
+                    key, "hours are required for a rolling window, and only there", "add or remove hours"
+                )
             parent = inherited.get(resource)
             if parent is not None and _units(limit) < _units(parent):
-                rule = f"is less than the {parent.limit} of {tier.inherits}, which it inherits"
+                rule = f"is below the {parent.limit} inherited from {tier.inherits}"
                 self._source.refuse(key, rule, "raise it")
 
-    def _no_circle(self, name: str) -> None:
+    def _check_cycle(self, name: str) -> None:
         seen = [name]
         while (parent := self._policy.tiers[seen[-1]].inherits) is not None:
             if parent in seen:
-                circle = " -> ".join([*seen, parent])
-                self._source.refuse(("tiers", name, "inherits"), f"tiers inherit in a circle ({circle})", "break it")
+                cycle = " -> ".join([*seen, parent])
+                self._source.refuse(("tiers", name, "inherits"), f"tiers inherit in a cycle ({cycle})", "break it")
             seen.append(parent)
 
-    def _known_permissions(self, key: tuple[str, ...], names: Iterable[str]) -> None:
+    def _check_permissions(self, key: tuple[str, ...], names: Iterable[str]) -> None:
         for name in names:
             if name not in self._policy.permissions:
-                self._unknown(key, name, self._policy.permissions, "permission")
+                self._refuse_unknown(key, name, self._policy.permissions, "permission")
 
-    def _known_in_role(self, name: str, role: Role) -> None:
+    def _check_role(self, name: str, role: Role) -> None:
         access = {**TENANT_ACCESS, **(PLATFORM_ACCESS if role.platform else {})}
         for permission in role.permissions:
             if permission in PLATFORM_ACCESS and not role.platform:
-                rule = "is for the platform's staff; a role of a manufacturer cannot have it"
+                rule = "is for platform staff and cannot be in a manufacturer's role"
                 self._source.refuse(("roles", name, "permissions"), f"{permission} {rule}", "remove it")
             if permission != EVERYTHING and permission not in self._policy.permissions and permission not in access:
                 known = (*self._policy.permissions, *access)
-                self._unknown(("roles", name, "permissions"), permission, known, "permission")
+                self._refuse_unknown(("roles", name, "permissions"), permission, known, "permission")
 
-    def _unknown(self, key: tuple[str, ...], name: str, known: Iterable[str], what: str) -> NoReturn:
+    def _refuse_unknown(self, key: tuple[str, ...], name: str, known: Iterable[str], what: str) -> NoReturn:
         close = difflib.get_close_matches(name, list(known), n=1)
         remedy = f"did you mean {close[0]}?" if close else f"define it, or use one of {', '.join(known)}"
-        self._source.refuse(key, f"no {what} is called {name!r}", remedy.rstrip("."))
+        self._source.refuse(key, f"unknown {what} {name!r}", remedy.rstrip("."))
 
 
 def _units(limit: Limit) -> float:

@@ -1,4 +1,4 @@
-"""Where something stands in the text of a policy: what is wrong is told with file, line, key, value and remedy."""
+"""Locations in the text of a policy, so that an error can name file, line, key, value and fix."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from gatewright.inspection_policy import Mode, ThreatName
 from gatewright.records import Record
 
 Key = tuple[str, ...]
-"""A place in a policy; the number of an entry of a list is one of its names."""
+"""The path of a key. Entries of a list are named by their index."""
 
 
 class PolicySource:
-    """The text of a policy, to say where something stands.
+    """The text of a policy, with the line of each key.
 
     Args:
-        name: what the file is called.
-        text: what is in it.
+        name: the name of the file, for errors.
+        text: the contents of the file.
         data: the same, parsed.
-        example: a policy, whose fields are the known keys.
-        entries: an example, or the type, of the entries of each table and list whose keys a platform chooses.
+        example: a policy whose fields are the known keys.
+        entries: a sample entry, or its type, for each table and list whose keys the platform chooses.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class PolicySource:
         self._example, self._entries = example, entries
 
     def refuse(self, key: Key, rule: str, remedy: str) -> NoReturn:
-        """Raise the one-line error for what stands at ``key``."""
+        """Raise the error for the value at ``key``."""
         value = self._value(key)
         shown = f" = {value!r}"[:80] if value is not None else ""
         end = "" if remedy.endswith("?") else "."
@@ -46,24 +46,24 @@ class PolicySource:
         )
 
     def refuse_shape(self, message: str) -> NoReturn:
-        """Turn msgspec's complaint (``Expected `int`, got `str` - at `$.tiers[...].limit```) into ours."""
+        """Raise an error of msgspec (``Expected `int`, got `str` - at `$.tiers[...].limit```) with its location."""
         what, _, where = message.partition(" - at `")
         key = self._path(where.rstrip("`"))
         if unknown := re.search(r"unknown field `([^`]+)`", what):
             known = self._fields_at(key)
             close = difflib.get_close_matches(unknown.group(1), known, n=1)
             remedy = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(known)}"
-            self.refuse((*key, unknown.group(1)), "no such key", remedy)
+            self.refuse((*key, unknown.group(1)), "unknown key", remedy)
         if missing := re.search(r"missing required field `([^`]+)`", what):
             self.refuse((*key, missing.group(1)), "this key is required", "add it")
-        remedy = "write a value of that kind"
+        remedy = "write a value of that type"
         if wrong := re.match(r"Invalid enum value '([^']*)'", what):
             close = difflib.get_close_matches(wrong.group(1), [*get_args(ThreatName), *get_args(Mode)], n=1)
-            remedy = f"did you mean {close[0]}?" if close else "see the policy's reference for what there is"
+            remedy = f"did you mean {close[0]}?" if close else "see docs/reference/policy.md for the allowed values"
         self.refuse(key, what[0].lower() + what[1:].replace("`", ""), remedy)
 
     def _path(self, where: str) -> Key:
-        """``$.tiers[...].limits`` with its ``[...]`` replaced by the first name under which it does not fit."""
+        """``$.tiers[...].limits`` with each ``[...]`` replaced by the first entry that does not match the schema."""
         parts: list[str] = []
         for part in re.findall(r"\.(\w+)|(\[\.\.\.\])|\[(\d+)\]", where):
             if part[1]:
@@ -99,7 +99,7 @@ class PolicySource:
         return value
 
     def _line(self, key: Key) -> int:
-        """The line where ``key`` stands: in its table, inline, or as the table itself."""
+        """The line of ``key``: in its table, inline, or the header of the table."""
         for length in range(len(key), 0, -1):
             header, rest = key[: length - 1], key[length - 1]
             wanted = re.compile(rf"[\"']?{re.escape(rest)}[\"']?\s*=")
@@ -109,7 +109,7 @@ class PolicySource:
         return 1
 
     def _placed_lines(self) -> Iterator[tuple[int, Key, str]]:
-        """Each line with its number and the table that it is in, the entries of a list of tables counted."""
+        """Each line with its number and its table. Tables in an array are numbered."""
         counts: Counter[Key] = Counter()
         table: Key = ()
         for number, line in enumerate(map(str.strip, self._lines), 1):

@@ -1,4 +1,4 @@
-"""Record: the base of every result and stored record."""
+"""The base class of results and stored records."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable, typed value that is read by attribute and, for older callers, by key.
+    """An immutable, typed value with attribute access and, for older callers, access by key.
 
-    ``record.allowed`` and ``record["allowed"]`` are the same. Fields hold plain values (``str``, not
-    enum members) and aware UTC datetimes. A changed copy is ``msgspec.structs.replace(record, field=...)``.
+    ``record.allowed`` and ``record["allowed"]`` are the same. Fields are plain values (``str``, not enum members) and
+    aware UTC datetimes. To change a field, use ``msgspec.structs.replace(record, field=...)``, which returns a copy.
 
-    Subclasses say ``frozen=True, kw_only=True`` again: type checkers do not inherit the words.
+    Subclasses repeat ``frozen=True, kw_only=True`` because type checkers do not inherit them.
     """
 
     def __getitem__(self, key: str) -> Any:
@@ -34,10 +34,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return self.__struct_fields__
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The field called ``key``, or ``default`` where there is none."""
+        """The field ``key``, or ``default`` if there is no such field."""
         return getattr(self, key) if key in self.__struct_fields__ else default
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists all the way down; datetimes stay datetimes."""
+        """Convert to plain dictionaries and lists, recursively. Datetimes are kept."""
         plain: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(datetime.datetime, datetime.date, bytes))
         return plain

@@ -1,8 +1,8 @@
 """Settings: every variable GATEWRIGHT_* in one class, with secrets by environment, file or reference.
 
 A secret ``X`` may be given as ``GATEWRIGHT_X``, as ``GATEWRIGHT_X_FILE`` (a path), or as a file
-``gatewright_x`` in the directory ``GATEWRIGHT_SECRETS_DIR``. Production mode refuses to start on a weak
-footing and says in one line which setting to change.
+``gatewright_x`` in the directory ``GATEWRIGHT_SECRETS_DIR``. Production mode refuses to start with a weak
+configuration, and the error names the setting to change.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from gatewright.errors import ConfigurationError
 
 
 def exposure(path: Path) -> tuple[str, str] | None:
-    """What is wrong with the permissions of a key file or of a directory of them, and the command that mends it.
+    """The fault in the permissions of a key file or key directory, and the command that fixes it, or None.
 
-    None when all is well. A directory around the file is no excuse: files are moved, copied and mounted elsewhere.
+    A file is checked even inside a private directory, because files are moved, copied and mounted elsewhere.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: the path cannot be read.
     """
-    facts = path.stat()
-    mode, ours = stat.S_IMODE(facts.st_mode), facts.st_uid == os.geteuid()
-    if stat.S_ISDIR(facts.st_mode):
-        # A mount of an orchestrator belongs to root and shows the names of its files, which is no harm.
+    status = path.stat()
+    mode, ours = stat.S_IMODE(status.st_mode), status.st_uid == os.geteuid()
+    if stat.S_ISDIR(status.st_mode):
+        # A directory mounted by an orchestrator belongs to root and lists its files, which is harmless.
         if not mode & (0o077 if ours else 0o022):
             return None
-        return f"{path} has mode {mode:04o}: other users may use it", f"chmod 700 {shlex.quote(str(path))}"
-    if not mode & 0o077 or (not ours and not mode & 0o037 and facts.st_gid in {os.getegid(), *os.getgroups()}):
-        return None  # closed, or somebody else's and mounted for a group of ours (as by Kubernetes with fsGroup)
-    return f"{path} has mode {mode:04o}: other users may use it", f"chmod 600 {shlex.quote(str(path))}"
+        return f"{path} has mode {mode:04o}: other users can access it", f"chmod 700 {shlex.quote(str(path))}"
+    if not mode & 0o077 or (not ours and not mode & 0o037 and status.st_gid in {os.getegid(), *os.getgroups()}):
+        return None  # private, or mounted for one of our groups (as by Kubernetes with fsGroup)
+    return f"{path} has mode {mode:04o}: other users can access it", f"chmod 600 {shlex.quote(str(path))}"
 
 
 PREFIX = "GATEWRIGHT_"
@@ -52,12 +52,12 @@ MINIMUM_KEY_BYTES = 32
 
 
 class Settings(BaseSettings):
-    """Everything that differs between two installations.
+    """The configuration of an installation.
 
-    The variable of a field is ``GATEWRIGHT_`` and its name in capitals; lists are separated by commas.
+    Each field is read from ``GATEWRIGHT_`` plus its name in capitals. Lists are separated by commas.
 
     Raises:
-        ConfigurationError: a value breaks its rule; the message names variable, value, rule and remedy.
+        ConfigurationError: a value is invalid. The message names the variable, value, rule and fix.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=True, frozen=True)
@@ -66,18 +66,18 @@ class Settings(BaseSettings):
     debug: bool = False
 
     # --- secrets ------------------------------------------------------------------------------------------------
-    secret_key: SecretStr | None = Field(None, description="root of tokens, codes and cookies; 32 random bytes")
+    secret_key: SecretStr | None = Field(None, description="root secret of tokens, codes and cookies; 32 random bytes")
     previous_secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    encryption_key: SecretStr | None = Field(None, description="root of data at rest; 32 bytes in hex or base64")
+    encryption_key: SecretStr | None = Field(None, description="root key of data at rest; 32 bytes in hex or base64")
     previous_encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     legacy_fernet_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     smtp_password: SecretStr | None = None
 
     # --- state --------------------------------------------------------------------------------------------------
     data_dir: Path = Path("gatewright-data")
-    database: str = Field("sqlite", description="`sqlite`, `sqlite:///path`, `:memory:` or a mongodb:// URI")
+    database: str = Field("sqlite", description="`sqlite`, `sqlite:///path` or `:memory:`")
     key_database: str | None = Field(
-        None, description="`sqlite:///path`: keep data keys there, apart from the records; default: with the records"
+        None, description="`sqlite:///path` of a separate store for data keys; default: with the records"
     )
     redis_url: str | None = None
     durable: bool = True
@@ -118,7 +118,9 @@ class Settings(BaseSettings):
     account_pages_url: str | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     client_ip_header: str = Field(
-        "X-Forwarded-For", pattern="^[A-Za-z0-9-]{1,64}$", description="the one header in which they name the client"
+        "X-Forwarded-For",
+        pattern="^[A-Za-z0-9-]{1,64}$",
+        description="the header in which trusted proxies send the client address",
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, le=1_073_741_824)
     max_header_bytes: int = Field(65_536, ge=4096, le=1_048_576)
@@ -162,7 +164,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _FileSource(settings_cls)
 
     def model_post_init(self, _: Any) -> None:
-        self.key_database_path  # noqa: B018 - looked at now, so that a wrong one is refused at start
+        self.key_database_path  # noqa: B018 - validate it now rather than on first use
         if self.mode == "production":
             _refuse_weak_production(self)
 
@@ -182,22 +184,22 @@ class Settings(BaseSettings):
             try:
                 ipaddress.ip_network(text, strict=False)
             except ValueError:
-                raise ValueError(f"{text} is no address or CIDR network, such as 192.0.2.0/24") from None
+                raise ValueError(f"{text} is not an address or CIDR network such as 192.0.2.0/24") from None
         return value
 
     @property
     def database_path(self) -> str:
-        """The file of the embedded store (``:memory:`` for a private one)."""
+        """The file of the embedded store, or ``:memory:``."""
         if self.database == "sqlite":
             return str(self.data_dir / "gatewright.db")
         return self.database.removeprefix("sqlite:///")
 
     @property
     def key_database_path(self) -> str | None:
-        """The file of the key store; None where data keys live in the store of the records.
+        """The file of the separate key store, or None if data keys are stored with the records.
 
         Raises:
-            ConfigurationError: it is no ``sqlite:///path``, or the file of the records.
+            ConfigurationError: not a ``sqlite:///path``, or the same file as the records.
         """
         if self.key_database is None:
             return None
@@ -205,24 +207,24 @@ class Settings(BaseSettings):
         if path == self.key_database or not path or Path(path).resolve() == Path(self.database_path).resolve():
             raise ConfigurationError(
                 f"{PREFIX}KEY_DATABASE={self.key_database}: must be sqlite:///path, and not the file of the records; "
-                "name a file of its own, best on another disk, or remove the variable.",
+                "choose another file, preferably on another disk, or remove the variable.",
                 context={"setting": f"{PREFIX}KEY_DATABASE"},
             )
         return path
 
     def secret_text(self, name: str) -> str | None:
-        """The secret called ``name`` as it was given: managers decode keys and stretch passphrases themselves."""
+        """The secret ``name`` as configured. Managers decode keys and stretch passphrases themselves."""
         value = getattr(self, name)
         return None if value is None else str(value.get_secret_value())
 
     def secret(self, name: str) -> bytes | None:
-        """The bytes of the secret called ``name`` (``secret_key`` …): decoded from hex or base64 where it is that."""
+        """The secret ``name`` (``secret_key``, ...) as bytes, decoded if it is hex or base64."""
         value = getattr(self, name)
         return None if value is None else key_bytes(value.get_secret_value())
 
 
 def key_bytes(text: str) -> bytes:
-    """A key as bytes: 64 hex digits or base64 of at least 32 bytes are decoded, other text is taken as it is."""
+    """A key as bytes. 64 hex digits, or base64 of at least 32 bytes, are decoded; other text is encoded as is."""
     stripped = text.strip()
     if re.fullmatch(r"(?:[0-9a-fA-F]{2}){32,}", stripped):
         return bytes.fromhex(stripped)
@@ -253,7 +255,7 @@ class _FileSource(PydanticBaseSettingsSource):
             return Path(path).read_text().strip(), field_name, False
         except OSError as error:
             raise ConfigurationError(
-                f"{variable}={path}: must be a readable file ({error.strerror}); give its path or remove the variable."
+                f"{variable}={path}: must be a readable file ({error.strerror}); correct or remove the variable."
             ) from None
 
     def __call__(self) -> dict[str, Any]:
@@ -266,21 +268,23 @@ class _FileSource(PydanticBaseSettingsSource):
 
 
 def _unknown_variables_refused() -> Mapping[str, Any]:
-    """A variable that no setting reads is a typing error; it is named instead of being ignored."""
+    """Refuse unknown variables: each is most likely a typo."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     allowed = known | {f"{name}_FILE" for name in known} | {f"{PREFIX}SECRETS_DIR"}
     for variable in os.environ:
         if variable.startswith(PREFIX) and variable not in allowed and not variable.startswith(f"{PREFIX}TEST_"):
             close = difflib.get_close_matches(variable, sorted(known), n=1)
             hint = (
-                f"did you mean {close[0]}?" if close else "remove it, or see docs/reference/settings.md for the names."
+                f"did you mean {close[0]}?"
+                if close
+                else "remove it, or see docs/reference/settings.md for the settings."
             )
-            raise ConfigurationError(f"{variable}: no setting has this name; {hint}")
+            raise ConfigurationError(f"{variable}: unknown setting; {hint}")
     return {}
 
 
 def _explain(error: pydantic.ValidationError) -> ConfigurationError:
-    """The first fault as one line: variable, value (secrets hidden), rule."""
+    """The first error in one line: variable, value (secrets hidden), rule and fix."""
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     field = Settings.model_fields.get(name)
@@ -289,7 +293,7 @@ def _explain(error: pydantic.ValidationError) -> ConfigurationError:
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     variable = f"{PREFIX}{name.upper()}"
     return ConfigurationError(
-        f"{variable}={value}: {first['msg']}; set {variable} to a value that fits, or remove it for the default.{more}",
+        f"{variable}={value}: {first['msg']}; correct {variable}, or remove it for the default.{more}",
         context={"setting": variable},
     )
 
@@ -300,30 +304,30 @@ def _refuse_weak_production(settings: Settings) -> None:
             f"{PREFIX}{variable}={value}: {rule}; {remedy}.", context={"setting": PREFIX + variable}
         )
 
-    make = "make one with `gatewright init` or `openssl rand -hex 32`"
+    generate = "generate one with `gatewright init` or `openssl rand -hex 32`"
     for name in ("secret_key", "encryption_key"):
         key = settings.secret(name)
         if key is None:
-            refuse(name.upper(), "(missing)", "production needs a key", make)
+            refuse(name.upper(), "(missing)", "production requires a key", generate)
         elif len(key) < MINIMUM_KEY_BYTES or len(set(key)) < 8:
-            refuse(name.upper(), "(hidden)", "weak: production needs at least 256 random bits", make)
+            refuse(name.upper(), "(hidden)", "too weak: production requires at least 256 random bits", generate)
     if settings.secret("secret_key") == settings.secret("encryption_key"):
-        refuse("ENCRYPTION_KEY", "(hidden)", "tokens and data at rest need different keys", make)
+        refuse("ENCRYPTION_KEY", "(hidden)", "tokens and data at rest must use different keys", generate)
     if settings.debug:
         refuse("DEBUG", "true", "debug output must be off in production", f"set {PREFIX}DEBUG=false")
     if not settings.cookie_secure:
-        refuse("COOKIE_SECURE", "false", "cookies must not travel over plain HTTP", f"set {PREFIX}COOKIE_SECURE=true")
+        refuse("COOKIE_SECURE", "false", "cookies must not be sent over plain HTTP", f"set {PREFIX}COOKIE_SECURE=true")
     if not settings.public_url.startswith("https://"):
-        refuse("PUBLIC_URL", settings.public_url, "production is reached over HTTPS", "set it to the https:// address")
+        refuse("PUBLIC_URL", settings.public_url, "production must use HTTPS", "set it to the https:// URL")
     for variable, path in secret_paths():
-        with contextlib.suppress(OSError):  # what is not there, or cannot be read, was told before
+        with contextlib.suppress(OSError):  # missing or unreadable files are reported elsewhere
             if (fault := exposure(path)) is not None:
                 rule = f"{fault[0]}; in production only the service may read keys (files 0600, directories 0700)"
-                refuse(variable.removeprefix(PREFIX), str(path), rule, f"run `{fault[1]}`, and start again")
+                refuse(variable.removeprefix(PREFIX), str(path), rule, f"run `{fault[1]}` and restart")
 
 
 def secret_paths() -> list[tuple[str, Path]]:
-    """Every file and directory that secrets are read from, with the variable that names it."""
+    """The files and directories that secrets are read from, with their variables."""
     names = [name for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)]
     variables = [f"{PREFIX}{name.upper()}_FILE" for name in names]
     found = [(variable, Path(os.environ[variable])) for variable in variables if variable in os.environ]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gatewright.events import SecurityEvent, Severity
-from gatewright.logs import any_may_hold_secret, clean_kind, plain_texts, redact, redact_text
+from gatewright.logs import any_may_contain_secret, clean_kind, plain_texts, redact, redact_text
 from gatewright.records import Record
 from gatewright.storage.audit import AuditBody, AuditFields, StoredAuditEntry, decode_body, encode_body, stored_entry
 
@@ -50,7 +50,7 @@ def entry_of(event: SecurityEvent) -> StoredAuditEntry:
     more = (event.session_id, event.actor)
     try:
         shown = plain_texts(event.data) if type(event.data) is dict and _is_plain((*texts, *more)) else None
-        if shown is not None and not any_may_hold_secret([*shown, *filter(None, texts), *filter(None, more)]):
+        if shown is not None and not any_may_contain_secret([*shown, *filter(None, texts), *filter(None, more)]):
             fields = AuditFields(at, severity, event.event_id, kind, *ids)
             body = encode_body(AuditBody(fields, *more, data=event.data))
             if len(body) <= MAX_BODY:
