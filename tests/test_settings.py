@@ -67,7 +67,7 @@ def test_a_weak_production_start_says_which_setting_to_change(
     ("variable", "value", "says"),
     [
         ("GATEWRIGHT_DEBUGG", "1", "did you mean GATEWRIGHT_DEBUG?"),
-        ("GATEWRIGHT_ZEBRA_STRIPES", "1", "no setting has this name"),
+        ("GATEWRIGHT_ZEBRA_STRIPES", "1", "unknown setting"),
         ("GATEWRIGHT_MAX_BODY_BYTES", "10", "greater than or equal to 1024"),
         ("GATEWRIGHT_MODE", "prod", "'development' or 'production'"),
         ("GATEWRIGHT_SECRET_KEY_FILE", "/nowhere/key", "must be a readable file"),

@@ -90,7 +90,7 @@ def test_state_cannot_be_moved_out_of_memory(name: str) -> None:
 def test_a_wrong_setting_is_refused_as_ever() -> None:
     with pytest.raises(ConfigurationError, match="ACCESS_TOKEN_MINUTES"):
         memory_foundation(access_token_minutes=-1)
-    with pytest.raises(ConfigurationError, match="production needs a key"):
+    with pytest.raises(ConfigurationError, match="production requires a key"):
         memory_foundation(mode="production")
 
 
