@@ -75,5 +75,5 @@ async def test_places_of_networks_are_read_where_a_setting_asks_for_them() -> No
 
 async def test_places_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "geoip2fast", None)
-    with pytest.raises(ConfigurationError, match=r"GATEWRIGHT_PLACES=geoip2fast: .*pip install 'gatewright\[geo\]'"):
+    with pytest.raises(ConfigurationError, match=r"GATEWRIGHT_PLACES=geoip2fast: .*pip install geoip2fast"):
         SecurityFoundation(Settings(**QUICK, places="geoip2fast"))

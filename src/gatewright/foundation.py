@@ -1,6 +1,6 @@
-"""SecurityFoundation: the five managers over one store, one cache, one event sink and one set of measures.
+"""SecurityFoundation: the five managers over one store, one cache, one event sink and one set of controls.
 
-Here the packages meet. What each is built from, and what one needs of another, is in ``assembly``.
+The construction of each manager, and the adapters between packages, are in ``wiring``.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from gatewright.wiring.managers import BusinessRules
 from gatewright.wiring.memberships import Memberships
 from gatewright.wiring.posture_facts import PostureFacts
 
-UPKEEP_SECONDS = 3_600.0
+MAINTENANCE_INTERVAL = 3_600.0
 REENCRYPTED_PER_SECOND = 200.0
 
 
 class SecurityFoundation:
-    """Everything, built from settings.
+    """All of Gatewright, built from settings.
 
     Args:
-        settings: where state lives, the keys, the limits; by default what the environment says.
-        policy: tiers, permissions, limits; by default the settings' policy file, or the one that ships.
-        store, cache, notifier, clock: in place of those that the settings name.
+        settings: backends, keys and limits. Defaults to the environment.
+        policy: tiers, permissions and limits. Defaults to the policy file of the settings, or the built-in policy.
+        store, cache, notifier, clock: replacements for those that the settings select.
 
     Raises:
-        ConfigurationError: a setting or the policy is wrong; one line says which.
+        ConfigurationError: a setting or the policy is invalid.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class SecurityFoundation:
         given = "inspection_mode" in self.settings.model_fields_set
         self._mode_given = self.settings.inspection_mode if given else None
         self.declared_exclusions: list[Exclusion] = []
-        """Exclusions from inspection that stand in code, of the routes that were used so far."""
+        """Exclusions declared in code, by the routes used so far."""
         self._places = places_of(self.settings)
         self._open = False
-        self._upkeep: asyncio.Task[None] | None = None
+        self._maintenance: asyncio.Task[None] | None = None
         self._invalidation = invalidation(self.cache, self.store)
         self._build(first)
 
     def _build(self, policy: Policy) -> None:
-        ground = managers.Shared(
+        shared = managers.Shared(
             settings=self.settings,
             policy=policy,
             store=self.store,
@@ -104,16 +104,16 @@ class SecurityFoundation:
             controls=self.controls,
             clock=self.clock,
         )
-        self.monitor: SecurityMonitor = managers.monitor(ground, PostureFacts(self))
-        self.encryption: ManufacturerEncryptionManager = managers.encryption(ground)
+        self.monitor: SecurityMonitor = managers.monitor(shared, PostureFacts(self))
+        self.encryption: ManufacturerEncryptionManager = managers.encryption(shared)
         self.profiles = Profiles(self.encryption, self.store)
         self.record_sources: list[RecordSource] = [self.profiles, IdempotencySource(self.store)]
-        """All that is encrypted under data keys; an application may add its own."""
-        self.validator: ManufacturerSecurityValidator = managers.validator(ground)
-        self.rbac: ManufacturerRBACManager = managers.rbac(ground, self._adopt)
+        """Sources of encrypted records, for re-encryption. An application may add its own."""
+        self.validator: ManufacturerSecurityValidator = managers.validator(shared)
+        self.rbac: ManufacturerRBACManager = managers.rbac(shared, self._adopt)
         self._rules = BusinessRules(self.validator)
         self.auth: ManufacturerAuthManager = managers.auth(
-            ground,
+            shared,
             rbac=self.rbac,
             profiles=self.profiles,
             rules=self._rules,
@@ -123,10 +123,10 @@ class SecurityFoundation:
         directions = Directions(api_url=self.settings.public_url, pages_url=self.settings.account_pages_url)
         self.memberships = Memberships(self.rbac, self.auth, directions)
 
-    # --- life ---------------------------------------------------------------------------------------------------
+    # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
-        """Open the store, then the parts that stand on it; calling twice is harmless."""
+        """Open the store, then everything built on it. Calling twice is harmless."""
         if self._open:
             return
         if self.store.durable:
@@ -144,16 +144,16 @@ class SecurityFoundation:
         for part in (self.monitor, self.encryption, self.validator, self.rbac, self.auth):
             await part.initialize()
         self._open = True
-        self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+        self._maintenance = asyncio.get_running_loop().create_task(self._maintain())
 
     async def close(self) -> None:
-        """Close everything, the store last; calling twice is harmless."""
+        """Close everything, the store last. Calling twice is harmless."""
         if not self._open:
             return
         self._open = False
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.gather(self._upkeep, return_exceptions=True)
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.gather(self._maintenance, return_exceptions=True)
         for part in (self.auth, self.rbac, self.validator, self.encryption, self.monitor):
             await part.close()
         if self._invalidation is not None:
@@ -172,15 +172,15 @@ class SecurityFoundation:
 
     @asynccontextmanager
     async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
-        """For an ASGI application: ``FastAPI(lifespan=foundation.lifespan)``."""
+        """Lifespan of an ASGI application: ``FastAPI(lifespan=foundation.lifespan)``."""
         async with self:
             yield
 
-    async def _keep_up(self) -> None:
-        """Rotate data keys that policy calls old, and re-encrypt what was sealed under former ones."""
+    async def _maintain(self) -> None:
+        """Rotate data keys that are due, and re-encrypt records under the new ones."""
         while True:
-            await asyncio.sleep(UPKEEP_SECONDS)
-            with contextlib.suppress(StorageError):  # the store is away: it is due again next time
+            await asyncio.sleep(MAINTENANCE_INTERVAL)
+            with contextlib.suppress(StorageError):  # the store is unavailable: try again next time
                 if await self.encryption.rotate_if_due() is not None:
                     await self.encryption.reencrypt_all(self.record_sources, records_per_second=REENCRYPTED_PER_SECOND)
 
@@ -190,26 +190,28 @@ class SecurityFoundation:
         return self.rbac.policy
 
     def _adopt(self, policy: Policy) -> None:
-        """Another policy is in force; the rate limits of requests look at it themselves."""
+        """Adopt a new policy. Request rate limits read the policy themselves."""
         self.controls.default_level = policy.detection.level
         self.validator.adopt(policy)
 
     @property
     def inspection_mode(self) -> str:
-        """What is done about findings where a route says nothing: by the setting, or else by the policy in force."""
+        """The default inspection mode: from the setting, or else from the policy in force."""
         return self._mode_given or self.rbac.policy.detection.mode
 
-    # --- what takes several parts -------------------------------------------------------------------------------
+    # --- across packages ----------------------------------------------------------------------------------------
 
     async def change_profile(self, manufacturer_id: str, changes: Mapping[str, Any]) -> list[FieldError]:
-        """Check business data, then keep it encrypted; the warnings.
+        """Validate business data, store it encrypted, and return warnings.
 
         Raises:
-            ValidationError: a field breaks its rule, or looks like an attack.
+            ValidationError: a field is invalid, or contains an attack.
         """
         checked = await self._rules(changes)
         problems = [e for e in checked.errors if e.field.split(".")[0].split("[")[0] in changes]
         if problems:
-            raise ValidationError("Correct the named fields and try again.", errors=problems)
+            raise ValidationError(
+                "The profile is invalid. Correct the fields named in errors and try again.", errors=problems
+            )
         await self.profiles.merge(manufacturer_id, changes)
         return checked.warnings

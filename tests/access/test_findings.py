@@ -164,9 +164,9 @@ async def test_our_own_permissions_cannot_be_granted_or_suggested(world: World) 
 @pytest.mark.parametrize(
     ("entry", "rule"),
     [
-        ('[roles.boss]\npermissions = ["platform:tiers:write"]\n', "platform's staff"),
+        ('[roles.boss]\npermissions = ["platform:tiers:write"]\n', "platform staff"),
         ('[roles.boss]\npermissions = ["members:mange"]\n', "did you mean members:manage"),
-        ('[permissions]\n"members:manage" = "Mine"\n', "Gatewright's own calls"),
+        ('[permissions]\n"members:manage" = "Mine"\n', "Gatewright's own API"),
     ],
 )
 def test_a_policy_gives_staff_permissions_to_a_tenant(entry: str, rule: str) -> None:

@@ -1,4 +1,4 @@
-"""Stores, caches, notifiers and location data, opened as the settings say."""
+"""Backends chosen by settings: stores, caches, notifiers and location data."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from gatewright.storage.sqlite.store import SqliteStore
 
 
 class NetworkPlaces:
-    """The data of geoip2fast, read when the foundation opens: some 0.5 s and 100 MB, in a thread.
+    """Location data of geoip2fast, loaded in a thread when the foundation opens (about 0.5 s and 100 MB).
 
     Args:
-        data_file: a newer data file; that of the package when missing.
+        data_file: a newer data file. Defaults to the one in the package.
 
     Raises:
-        ConfigurationError: the extra is not installed.
+        ConfigurationError: the extra ``geo`` is not installed.
     """
 
     def __init__(self, data_file: Path | None = None) -> None:
         if find_spec("geoip2fast") is None:
             raise ConfigurationError(
-                "GATEWRIGHT_PLACES=geoip2fast: the extra is not installed; pip install 'gatewright[geo]', or set off.",
+                "GATEWRIGHT_PLACES=geoip2fast: geoip2fast is not installed; run `pip install geoip2fast`, or set off.",
                 context={"setting": "GATEWRIGHT_PLACES"},
             )
         self._data_file = data_file
         self._data: GeoIP2FastPlaces | None = None
 
     def load(self) -> None:
-        """Read the data; blocks.
+        """Load the data. Blocks.
 
         Raises:
             ConfigurationError: the file cannot be read.
@@ -48,17 +48,17 @@ class NetworkPlaces:
             self._data = GeoIP2FastPlaces(self._data_file)
 
     def place_of(self, ip_address: str) -> Place | None:
-        """Country and provider; None for private and unknown networks, and before the data is read."""
+        """Country and provider, or None for private and unknown networks and before the data is loaded."""
         return None if self._data is None else self._data.place_of(ip_address)
 
 
 def places_of(settings: Settings) -> NetworkPlaces | None:
-    """The places that the settings ask for."""
+    """Location data, if configured."""
     return NetworkPlaces(settings.places_file) if settings.places == "geoip2fast" else None
 
 
 class KeyDatabase(MovableKeys, DemoStore, Protocol):
-    """A store of data keys apart from the records."""
+    """A separate store for data keys."""
 
     async def initialize(self) -> None: ...
 
@@ -66,7 +66,7 @@ class KeyDatabase(MovableKeys, DemoStore, Protocol):
 
 
 class Invalidation(Protocol):
-    """Tells other workers of changes, and listens to theirs."""
+    """Exchanges change notices with other workers."""
 
     def start(self) -> None: ...
 
@@ -74,23 +74,22 @@ class Invalidation(Protocol):
 
 
 def open_store(settings: Settings) -> Store:
-    """The store of records, not yet opened."""
+    """Create the store of records, without opening it."""
     if settings.database.startswith(("mongodb://", "mongodb+srv://")):
         raise ConfigurationError(
-            f"GATEWRIGHT_DATABASE={settings.database.split('@')[-1]}: MongoDB is not supported by this version; "
-            "use sqlite or sqlite:///path.",
+            f"GATEWRIGHT_DATABASE={settings.database.split('@')[-1]}: MongoDB is not supported yet; use sqlite or sqlite:///path.",
             context={"setting": "GATEWRIGHT_DATABASE"},
         )
     return SqliteStore(settings.database_path, durable=settings.durable)
 
 
 async def refuse_demo_store(settings: Settings, store: Store) -> None:
-    """Raise ConfigurationError (code ``DEMO_STORE``) in production for a store that the demo made; it is closed."""
+    """Refuse a store created by the demo in production: ConfigurationError with code ``DEMO_STORE``."""
     if settings.mode == "production" and await store.is_demo():
         await store.close()
         raise ConfigurationError(
-            f"GATEWRIGHT_DATABASE={settings.database_path}: this store was made by `gatewright serve --demo`, which"
-            " keeps its passwords in a file. Production needs a store of its own; set GATEWRIGHT_DATA_DIR or"
+            f"GATEWRIGHT_DATABASE={settings.database_path}: this store was created by `gatewright serve --demo`, which"
+            " keeps passwords in a file. Production requires its own store: set GATEWRIGHT_DATA_DIR or"
             " GATEWRIGHT_DATABASE to a new one and run `gatewright init`.",
             code="DEMO_STORE",
             context={"setting": "GATEWRIGHT_DATABASE"},
@@ -98,32 +97,32 @@ async def refuse_demo_store(settings: Settings, store: Store) -> None:
 
 
 def key_database(settings: Settings) -> KeyDatabase | None:
-    """The store of data keys that lives apart from the records; None where they live together."""
+    """The separate store for data keys, or None."""
     path = settings.key_database_path
     return None if path is None else SqliteStore(path, durable=settings.durable)
 
 
 def secret_files(settings: Settings) -> list[Path]:
-    """What must be closed to others."""
+    """Files and directories that other users must not access."""
     return [settings.data_dir, *(Path(p) for p in (settings.database_path, settings.key_database_path) if p)]
 
 
 def open_cache(settings: Settings, sink: EventSink, clock: Clock) -> Cache:
-    """The cache that the workers share, or one of this process."""
+    """The cache shared by workers, or one for this process."""
     if settings.redis_url is None:
         return MemoryCache(clock=clock)
     try:
         from gatewright.storage.cache.redis import RedisCache
     except ImportError:
         raise ConfigurationError(
-            "GATEWRIGHT_REDIS_URL: the Redis client is not installed; pip install 'gatewright[redis]'.",
+            "GATEWRIGHT_REDIS_URL: the Redis client is not installed; run `pip install redis hiredis`.",
             context={"setting": "GATEWRIGHT_REDIS_URL"},
         ) from None
     return RedisCache(settings.redis_url, sink=sink, clock=clock)
 
 
 def invalidation(cache: Cache, store: Store) -> Invalidation | None:
-    """What carries changes to other workers by the cache they share; None where the store's poll alone does."""
+    """Change notices over the shared cache, or None if workers poll the store."""
     if isinstance(cache, MemoryCache):
         return None
     from gatewright.storage.cache.invalidation import RedisInvalidation
@@ -133,7 +132,7 @@ def invalidation(cache: Cache, store: Store) -> Invalidation | None:
 
 
 def notifier_of(settings: Settings) -> Notifier:
-    """How messages reach people."""
+    """The configured notifier."""
     if settings.notifier == "file":
         return FileNotifier(settings.outbox_file or settings.data_dir / "outbox.jsonl")
     if settings.notifier == "smtp":

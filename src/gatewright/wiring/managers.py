@@ -1,4 +1,4 @@
-"""The five managers, built from what they share: what a setting or a neighbor means to each of them."""
+"""Construction of the five managers from settings, shared parts, and adapters for what they need of each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gatewright.wiring.backends import KeyDatabase, secret_files
 
 
 class Ceiling:
-    """What the person who makes an API key may do: the tier's permissions and our own calls, as the role has them."""
+    """Permissions of the person who creates an API key, which are the most that the key can have."""
 
     def __init__(self, rbac: ManufacturerRBACManager) -> None:
         self._rbac = rbac
@@ -38,7 +38,7 @@ class Ceiling:
 
 
 class BusinessCheck:
-    """Findings about business data, in the form that registration asks for."""
+    """Results of a business-data check, in the form that registration expects."""
 
     def __init__(self, errors: list[FieldError], warnings: list[FieldError], normalised: dict[str, Any]) -> None:
         self.errors = errors
@@ -47,7 +47,7 @@ class BusinessCheck:
 
 
 class BusinessRules:
-    """Business data by the validator: rules of business, and an inspection of every field."""
+    """Checks business data with the validator: business rules, and inspection of every field."""
 
     def __init__(self, validator: ManufacturerSecurityValidator) -> None:
         self._validator = validator
@@ -62,7 +62,7 @@ HOUR = 3_600.0
 
 @dataclass(frozen=True)
 class Shared:
-    """What the managers have in common. ``shared_cache`` is None where every worker has a cache of its own."""
+    """What all managers share. ``shared_cache`` is None if each worker has its own cache."""
 
     settings: Settings
     policy: Policy
@@ -75,73 +75,73 @@ class Shared:
     clock: Clock
 
 
-def monitor(ground: Shared, facts: Callable[[], Awaitable[Mapping[str, Any]]]) -> SecurityMonitor:
-    """The monitor, which hears every event from now on."""
-    settings = ground.settings
+def monitor(shared: Shared, facts: Callable[[], Awaitable[Mapping[str, Any]]]) -> SecurityMonitor:
+    """The monitor, subscribed to every event."""
+    settings = shared.settings
     made = SecurityMonitor(
-        ground.store,
-        ground.sink,
-        controls=ground.controls,
-        clock=ground.clock,
+        shared.store,
+        shared.sink,
+        controls=shared.controls,
+        clock=shared.clock,
         root_secret=settings.secret("secret_key"),
         previous_root_secrets=[key_bytes(key.get_secret_value()) for key in settings.previous_secret_keys],
         checkpoint_file=settings.checkpoint_file,
-        anchor_file=f"{settings.database_path}.anchor" if ground.store.durable else None,
+        anchor_file=f"{settings.database_path}.anchor" if shared.store.durable else None,
         verify_every=settings.audit_verify_hours * HOUR or None,
         posture_mode=settings.posture_mode,
-        spool_dir=settings.data_dir / "spool" if ground.store.durable else None,
+        spool_dir=settings.data_dir / "spool" if shared.store.durable else None,
         facts=facts,
     )
-    ground.sink.add(made)
+    shared.sink.add(made)
     return made
 
 
-def encryption(ground: Shared) -> ManufacturerEncryptionManager:
-    """Data at rest, its keys apart from the records where a setting says so."""
-    settings = ground.settings
+def encryption(shared: Shared) -> ManufacturerEncryptionManager:
+    """Encryption, with its keys in a separate store if so configured."""
+    settings = shared.settings
     return ManufacturerEncryptionManager(
         settings.secret_text("encryption_key"),
-        store=ground.key_database or ground.store,
+        store=shared.key_database or shared.store,
         previous_keys=[key.get_secret_value() for key in settings.previous_encryption_keys],
         legacy_fernet_keys=[key.get_secret_value() for key in settings.legacy_fernet_keys],
-        rotation_days=ground.policy.rotation.data_key_days,
-        secret_files=secret_files(settings) if ground.store.durable else [],
-        events=ground.sink,
-        clock=ground.clock,
+        rotation_days=shared.policy.rotation.data_key_days,
+        secret_files=secret_files(settings) if shared.store.durable else [],
+        events=shared.sink,
+        clock=shared.clock,
     )
 
 
-def validator(ground: Shared) -> ManufacturerSecurityValidator:
-    """The detector."""
-    store = ground.store
+def validator(shared: Shared) -> ManufacturerSecurityValidator:
+    """Threat detection and validation."""
+    store = shared.store
     return ManufacturerSecurityValidator(
-        ground.policy,
+        shared.policy,
         store=store,
-        cache=ground.cache if ground.shared_cache is not None or not store.durable else store,
-        sink=ground.sink,
-        controls=ground.controls,
-        clock=ground.clock,
+        cache=shared.cache if shared.shared_cache is not None or not store.durable else store,
+        sink=shared.sink,
+        controls=shared.controls,
+        clock=shared.clock,
         manufacturers=store,
-        rules_dir=ground.settings.rules_dir,
-        model_file=ground.settings.model_file,
+        rules_dir=shared.settings.rules_dir,
+        model_file=shared.settings.model_file,
     )
 
 
-def rbac(ground: Shared, on_policy: Callable[[Policy], None]) -> ManufacturerRBACManager:
-    """Permissions and quotas; who is unknown is refused. ``on_policy`` is told of every policy after the first."""
+def rbac(shared: Shared, on_policy: Callable[[Policy], None]) -> ManufacturerRBACManager:
+    """Permissions and quotas. Unknown manufacturers are refused. ``on_policy`` is called with each new policy."""
     return ManufacturerRBACManager(
-        ground.settings.policy_file or ground.policy,
-        store=ground.store,
-        sink=ground.sink,
-        controls=ground.controls,
-        clock=ground.clock,
+        shared.settings.policy_file or shared.policy,
+        store=shared.store,
+        sink=shared.sink,
+        controls=shared.controls,
+        clock=shared.clock,
         strict_tenants=True,
         on_policy=on_policy,
     )
 
 
 def auth(
-    ground: Shared,
+    shared: Shared,
     *,
     rbac: ManufacturerRBACManager,
     profiles: Profiles,
@@ -149,24 +149,24 @@ def auth(
     notifier: Notifier,
     places: PlaceLookup | None,
 ) -> ManufacturerAuthManager:
-    """Identity, with what it asks of the others."""
-    settings = ground.settings
+    """Identity, with its dependencies on the other packages."""
+    settings = shared.settings
     return ManufacturerAuthManager(
         settings.secret_text("secret_key"),
         settings.token_algorithm,
-        store=ground.store,
-        sink=ground.sink,
-        clock=ground.clock,
-        options=AuthOptions.from_settings(settings, ground.policy),
+        store=shared.store,
+        sink=shared.sink,
+        clock=shared.clock,
+        options=AuthOptions.from_settings(settings, shared.policy),
         strict_tenants=True,
         places=places,
         partners=AuthDependencies(
             notifier=notifier,
-            controls=ground.controls,
-            throttle=ground.shared_cache,
+            controls=shared.controls,
+            throttle=shared.shared_cache,
             profiles=profiles,
             validator=rules,
             ceiling=Ceiling(rbac),
-            policy=ground.policy,
+            policy=shared.policy,
         ),
     )

@@ -1,4 +1,4 @@
-"""What posture is told of an installation; counts, ages and switches, nothing secret."""
+"""Facts about an installation for posture assessment: counts, ages and switches, no secrets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from gatewright.threats import ManufacturerSecurityValidator
 DAY = 86_400.0
 
 
-class Whole(Protocol):
-    """What is measured: the foundation."""
+class Installation(Protocol):
+    """The installation to be assessed: the foundation."""
 
     settings: Settings
     clock: Clock
@@ -39,15 +39,15 @@ class Whole(Protocol):
 
 
 class PostureFacts:
-    """Measures a foundation when it is asked."""
+    """Collects the facts of a foundation on each call."""
 
-    def __init__(self, foundation: Whole) -> None:
+    def __init__(self, foundation: Installation) -> None:
         self._foundation = foundation
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Every fact that can be told now. Raises StorageError while the store is away."""
-        whole = self._foundation
-        verified = whole.monitor.audit.last_verification
+        """Collect the facts. Raises StorageError while the store is unavailable."""
+        installation = self._foundation
+        verified = installation.monitor.audit.last_verification
         return {
             **self._settings(),
             **self._exclusions(),
@@ -55,8 +55,8 @@ class PostureFacts:
             "data_key_age_days": await self._data_key_age(),
             "failed_compliance_checks": await self._failed_compliance(),
             "staff_without_mfa": await self._staff_without_mfa(),
-            "detector_degraded": whole.validator.degraded,
-            "store_away": whole.monitor.store_away,
+            "detector_degraded": installation.validator.degraded,
+            "store_away": installation.monitor.store_away,
             "audit_intact": None if verified is None else verified.valid,
         }
 
@@ -72,9 +72,9 @@ class PostureFacts:
         }
 
     def _exclusions(self) -> dict[str, Any]:
-        whole = self._foundation
-        now = whole.clock.now()
-        known = [*whole.rbac.policy.inspection.exclusions, *whole.declared_exclusions]
+        installation = self._foundation
+        now = installation.clock.now()
+        known = [*installation.rbac.policy.inspection.exclusions, *installation.declared_exclusions]
         return {
             "exclusions_expired": [one.described() for one in expired(known, now)],
             "exclusions_expiring": [one.described() for one in expiring(known, now)],
@@ -98,7 +98,7 @@ class PostureFacts:
         return (await asyncio.gather(*(enabled(PLATFORM_TENANT, account_id=one) for one in staff))).count(False)
 
     def _age(self, created: list[datetime]) -> float | None:
-        """Days since the newest."""
+        """Age of the newest, in days."""
         if not created:
             return None
         return round((self._foundation.clock.now() - max(created)).total_seconds() / DAY, 1)
