@@ -56,8 +56,8 @@ class Memberships:
             words = {"password": "your new password"}
             how, data = self._directions.for_token(made.token, "/v1/members/join", "join", **words)
             body = (
-                f"You have been invited to join as {made.role}. To accept, {how}\n\nThe invitation can be used once, until "
-                f"{made.expires_at:%Y-%m-%d %H:%M} UTC. If you did not expect it, ignore this email."
+                f"You have been invited to join as {made.role}. To accept, {how}\n\nThe invitation can be used once, "
+                f"until {made.expires_at:%Y-%m-%d %H:%M} UTC. If you did not expect it, ignore this email."
             )
         await self._auth.access.outbox.post(made.email, "You have been invited", body, kind="invitation", data=data)
 
