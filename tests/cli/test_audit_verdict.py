@@ -35,8 +35,8 @@ def test_the_verdict_says_what_it_was_held_against(
     assert told["valid"] is True and told["bound_from"] == 0
     assert main(["audit", "verify"]) == 0
     out = capsys.readouterr().out
-    assert "held against root secret: bound from entry 0 on" in out
-    assert f"held against checkpoint file {witness}" in out.replace("\n", " ")
+    assert "verified against root secret: bound from entry 0 on" in out
+    assert f"verified against checkpoint file {witness}" in out.replace("\n", " ")
     witness.unlink()
     told = installed("audit", "verify", code=1)
     assert told["reason"] == "checkpoint_file_missing"
@@ -52,4 +52,4 @@ def test_a_log_whose_bindings_were_deleted_is_found_without_any_setting(
     told = installed("audit", "verify", code=1)
     assert told["reason"] in {"binding_removed", "checkpoint_mismatch"}
     assert main(["audit", "verify"]) == 1
-    assert "NOT WHOLE" in capsys.readouterr().out
+    assert "NOT INTACT" in capsys.readouterr().out

@@ -83,7 +83,7 @@ def test_verdicts_of_each_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (b'{"payload": "x"}\n', ":1: the field 'label' is missing"),
+        (b'{"payload": "x"}\n', ":1: missing field 'label'"),
         (b'\n{"payload": "x", "label": 2}\n', ":2: `label` must be 1"),
         (b"[]\n", ":1: not a JSON object"),
         (b"\xff\n", ":1: not a JSON object"),
@@ -107,14 +107,14 @@ def test_damaged_gzip_is_named(command: str, kept: int, tmp_path: Path, capsys: 
     rows = b"".join(b'{"payload": "%d", "label": 0}\n' % number for number in range(1_000))
     path.write_bytes(gzip.compress(rows)[:kept] + b"\xff" * 200)
     assert main([command, str(path)]) == 2
-    assert f"{path}: the gzip data is damaged" in capsys.readouterr().err
+    assert f"{path}: corrupted gzip data" in capsys.readouterr().err
 
 
 def test_the_rows_are_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = _write(tmp_path / "rows.jsonl", ROWS)
     (tmp_path / "link").symlink_to(rows)
     assert main(["evaluate", str(rows), "--verdicts", str(tmp_path / "link")]) == 2
-    assert "named twice" in capsys.readouterr().err
+    assert "given twice" in capsys.readouterr().err
     assert len(rows.read_text().splitlines()) == len(ROWS)
 
 
@@ -309,7 +309,7 @@ def test_a_log_is_never_overwritten(option: str, tmp_path: Path, capsys: pytest.
     log = tmp_path / "access.log"
     log.write_text(BAD)
     assert main(["scan", str(log), option, str(log)]) == 2
-    assert "named twice" in capsys.readouterr().err
+    assert "given twice" in capsys.readouterr().err
     assert log.read_text() == BAD
 
 
@@ -431,17 +431,17 @@ def test_what_belongs_to_another_model_is_left_out_and_said(
     place.mkdir()
     asyncio.run(_learn(place / "gatewright.db", "another"))
     assert main(["inspect", "(zebra) {zebra}"]) == 0
-    assert "belongs to another base model" in capsys.readouterr().err
+    assert "belong to another base model" in capsys.readouterr().err
     monkeypatch.setenv("GATEWRIGHT_MODEL_FILE", str(place / "none"))
     assert main(["inspect", ATTACK]) == 1
-    assert "rules alone decide" in capsys.readouterr().err
+    assert "only rules are used" in capsys.readouterr().err
 
 
 def test_a_store_that_cannot_be_read_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place.mkdir()
     (place / "gatewright.db").write_bytes(b"no database" * 500)
     assert main(["inspect", ATTACK]) == 1
-    assert "what was learned is left out" in capsys.readouterr().err
+    assert "learned corrections are ignored" in capsys.readouterr().err
 
 
 def test_the_explanation_is_for_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -450,7 +450,7 @@ def test_the_explanation_is_for_people(place: Path, capsys: pytest.CaptureFixtur
     assert "decoded: <script>alert(1)</script>" in out
     assert main(["inspect", "%3Cscript%3Ealert(1)%3C/script%3E:bug:[red]"]) == 1
     assert "decoded: <script>alert(1)</script>:bug:[red]" in capsys.readouterr().out
-    assert "where in the value: characters 0 to" in out and "what the model saw: " in out
+    assert "location: characters 0 to" in out and "model features: " in out
 
 
 def test_scan_lets_pass_what_the_policy_lets_pass(
@@ -476,7 +476,7 @@ until = 9000-01-01
     told = command("scan", str(log), code=1)
     assert (told["blocked"], told["let_pass"], told["top_paths"]) == (1, 1, {"/other": 1})
     assert main(["scan", str(log)]) == 1
-    assert "1 requests with findings are let pass" in capsys.readouterr().out
+    assert "1 requests with findings are allowed" in capsys.readouterr().out
 
 
 # --- train ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ def test_the_default_policy_is_right(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["policy", "check"]) == 0
     out = capsys.readouterr().out
     assert "upload_products" in out
-    assert "The policy is right." in out
+    assert "The policy is valid." in out
 
 
 def test_check_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,12 +40,12 @@ def test_a_wrong_policy_is_one_line_with_file_and_line(tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("tier", "what", "role", "allowed", "words"),
     [
-        ("free", "upload_products", None, True, "the tier free gives it"),
-        ("enterprise", "upload_products", None, True, "from which enterprise inherits"),
-        ("free", "export_data", None, False, "the lowest tier that has it is professional"),
+        ("free", "upload_products", None, True, "the tier free includes it"),
+        ("enterprise", "upload_products", None, True, "and enterprise inherits from it"),
+        ("free", "export_data", None, False, "the lowest tier with it is professional"),
         ("professional", "export_data", "viewer", False, "but the role does not include it"),
         ("professional", "export_data", "analyst", True, "and the role includes it"),
-        ("free", "data_exports", None, True, "has 5 a month of data_exports"),
+        ("free", "data_exports", None, True, "has 5 per month of data_exports"),
         ("enterprise", "product_uploads", None, True, "has unlimited of product_uploads"),
     ],
 )

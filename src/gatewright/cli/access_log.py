@@ -23,27 +23,27 @@ from gatewright.web.rules import DEFAULT
 _MAGIC = b"\x1f\x8b"
 
 
-def unpacked(raw: BufferedReader) -> BufferedReader | gzip.GzipFile:
-    """``raw``, or what is packed in it where it begins as gzip does (RFC 1952)."""
+def decompressed(raw: BufferedReader) -> BufferedReader | gzip.GzipFile:
+    """``raw``, decompressed if it starts with the gzip magic number (RFC 1952)."""
     return gzip.open(raw) if raw.peek(len(_MAGIC)).startswith(_MAGIC) else raw
 
 
 @contextmanager
-def damage_told(file: Path) -> Iterator[None]:
-    """What gzip says of damaged data becomes a ValidationError that names the file."""
+def corruption_reported(file: Path) -> Iterator[None]:
+    """Raise corrupted gzip data as a ValidationError that names the file."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValidationError(f"{file}: the gzip data is damaged ({error}).") from None
+        raise ValidationError(f"{file}: corrupted gzip data ({error}).") from None
 
 
 MAX_FIELDS = 1_000
-"""Fields of a query that are looked at, as the middleware has it."""
+"""Query fields that are inspected, as in the middleware."""
 
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
 _PLAIN_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "v": "\v", "b": "\b"}
 
-# What servers call a part of a request in their JSON logs, in lower case (nginx, Caddy, Traefik, Envoy, ours).
+# Lower-cased field names in the JSON logs of nginx, Caddy, Traefik, Envoy and Gatewright.
 _NAMES = {
     "target": ("request_uri", "uri", "requestpath", "url", "target", "path", "x-envoy-original-path"),
     "method": ("request_method", "method", "requestmethod"),
@@ -120,7 +120,7 @@ def _from_combined(line: str) -> LoggedRequest:
 
 
 def _quoted(line: str, start: int) -> tuple[str | None, int]:
-    """The next text in double quotes from ``start``, its escapes undone, and where it ends."""
+    """The next double-quoted text from ``start``, unescaped, and the offset of its end."""
     begin = line.find('"', start)
     if begin < 0:
         return None, len(line)
@@ -134,7 +134,7 @@ def _quoted(line: str, start: int) -> tuple[str | None, int]:
 
 
 def _escaped(line: str, position: int, begin: int) -> bool:
-    """Whether an odd number of backslashes stands before ``position``."""
+    """Whether the character at ``position`` is escaped by an odd number of backslashes."""
     count = 0
     while position - 1 - count > begin and line[position - 1 - count] == "\\":
         count += 1
@@ -142,7 +142,7 @@ def _escaped(line: str, position: int, begin: int) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    """The text with the server's escapes undone; those of bytes beyond ASCII are of UTF-8."""
+    """Undo the escapes of the server. Escaped bytes beyond ASCII are UTF-8."""
     plain = _ESCAPE.sub(_unescape, text)
     return plain.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
@@ -154,7 +154,7 @@ def _unescape(found: re.Match[str]) -> str:
 
 
 def _request_line(text: str) -> tuple[str, str]:
-    """Method and target; a line that is no request line (binary noise, TLS to a plain port) is all target."""
+    """Method and target. A malformed line (binary data, TLS sent to a plain port) is all target."""
     parts = text.split(" ")
     if len(parts) >= 2 and parts[0].isalpha() and parts[0].isupper():
         target = " ".join(parts[1:-1] if parts[-1].startswith("HTTP/") else parts[1:])
@@ -208,13 +208,13 @@ def _text(value: Any) -> str:
 
 
 def request_value(target: str, *, query: Any = None, headers: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
-    """What the middleware would inspect of a request with this target."""
+    """The value that the middleware would inspect for such a request."""
     path, _, inline = target.partition("?")
     if "://" in path:
         try:
             parts = urlsplit(target)
         except ValueError:
-            pass  # a broken address is inspected as it stands
+            pass  # a malformed URL is inspected as is
         else:
             path, inline = parts.path, parts.query
     value: dict[str, Any] = {"path": unquote(path, errors="surrogateescape")}
@@ -243,7 +243,7 @@ def _query(text: str) -> Any:
 
 
 def _body(body: Any) -> Any:
-    """A body that was logged as the text of JSON is inspected as JSON; its passwords are not."""
+    """Parse a body that was logged as JSON text. Passwords in it are not inspected."""
     if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
         try:
             body = msgspec.json.decode(body)

@@ -1,4 +1,4 @@
-"""``gatewright audit``: verify, export and prove what was logged."""
+"""``gatewright audit``: verification, export and proofs of the audit log."""
 
 from __future__ import annotations
 
@@ -23,23 +23,21 @@ app = typer.Typer(help="Verify, export and prove the audit log.", no_args_is_hel
 
 _PAGE = 2_000
 _MOST_KEPT = 1 << 20
-"""Bytes at the end of a file of checkpoints that are looked at for the newest."""
+"""Bytes read at the end of a checkpoint file to find the latest one."""
 
 KeptCheckpoint = Annotated[
     Path | None,
-    typer.Option(
-        "--checkpoint", help="A checkpoint that was kept elsewhere, as text or JSON.", exists=True, dir_okay=False
-    ),
+    typer.Option("--checkpoint", help="Checkpoint kept elsewhere, as text or JSON.", exists=True, dir_okay=False),
 ]
-Output = Annotated[Path | None, typer.Option("--out", help="Write here instead of standard output.")]
+Output = Annotated[Path | None, typer.Option("--out", help="Output file. [default: standard output]")]
 
 
 @app.command()
 def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
-    """Read the whole log again: is every entry what it was, where it was, and is none missing?
+    """Verify the whole log: no entry was changed, moved or removed.
 
-    The root secret shows changes made to the database alone; only a checkpoint kept elsewhere shows that all of it was
-    put back to an older state. Prints what the log was held against. Exit code 1 on a finding.
+    The root secret reveals changes made in the database alone. Only a checkpoint kept elsewhere reveals that everything
+    was restored to an older state. Prints what the log was verified against. Exit code 1 on a finding.
     """
     found = run(_verify(checkpoint))
     if json:
@@ -47,7 +45,7 @@ def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
     else:
         print_line(f"{_verdict(found)} {found.detail}")
         for line in found.held_against:
-            print_line(f"  held against {line}")
+            print_line(f"  verified against {line}")
         print_line(
             f"{found.checked:,} of {found.size:,} entries and {found.checked_checkpoints} checkpoints "
             f"in {found.seconds:.2f} s"
@@ -57,10 +55,10 @@ def verify(checkpoint: KeptCheckpoint = None, json: Json = False) -> None:
 
 def _verdict(found: AuditVerification) -> str:
     if found.valid:
-        return "The audit log is whole."
+        return "The audit log is intact."
     if found.first_bad_index is None:
         return f"FINDING ({found.reason})."
-    return f"The audit log is NOT WHOLE from entry {found.first_bad_index} on ({found.reason})."
+    return f"The audit log is NOT INTACT from entry {found.first_bad_index} on ({found.reason})."
 
 
 async def _verify(checkpoint: Path | None) -> AuditVerification:
@@ -72,14 +70,14 @@ async def _verify(checkpoint: Path | None) -> AuditVerification:
 
 @app.command()
 def checkpoint(out: Output = None, json: Json = False) -> None:
-    """Sign the log as it is now. Keep the result on another machine."""
+    """Sign the current state of the log. Store the result on another machine."""
     signed, key = run(_checkpoint())
     if json:
         _write(out, {**signed.to_dict(), "verifier_key": key})
     elif out is not None:
         with _private(out) as file:
             file.write(signed.note.encode())
-        say(f"{signed.size:,} entries signed in {out}; verifier key {key}")
+        say(f"{signed.size:,} entries signed. Checkpoint written to {out}; verifier key {key}")
     else:
         sys.stdout.write(signed.note)
 
@@ -92,12 +90,12 @@ async def _checkpoint() -> tuple[Checkpoint, str]:
 
 @app.command()
 def prove(
-    event_id: Annotated[str, typer.Argument(help="The id of an event.")],
+    event_id: Annotated[str, typer.Argument(help="Id of the event.")],
     checkpoint: KeptCheckpoint = None,
     out: Output = None,
     json: Json = False,
 ) -> None:
-    """Prove that an event is in the log, to somebody who has nothing but the verifier key. Prints JSON."""
+    """Prove to a holder of the verifier key that an event is in the log. Prints JSON."""
     _write(out, run(_prove(event_id, checkpoint)))
 
 
@@ -110,7 +108,7 @@ async def _prove(event_id: str, checkpoint: Path | None) -> dict[str, Any]:
 
 
 def _note(kept: Path | None) -> str | None:
-    """The note in a file that was kept; a file too large to be one is not read to its end."""
+    """The latest checkpoint note in a file. Only the end of a large file is read."""
     from gatewright.monitoring.checkpoints import note_in
 
     if kept is None:
@@ -124,14 +122,16 @@ def _note(kept: Path | None) -> str | None:
 @app.command()
 def export(
     out: Output = None,
-    since: Annotated[datetime | None, typer.Option(help="Only from this time on (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only before this time (UTC).")] = None,
-    manufacturer_id: Annotated[str | None, typer.Option("--manufacturer", help="Only of this manufacturer.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Start time (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="End time, exclusive (UTC).")] = None,
+    manufacturer_id: Annotated[
+        str | None, typer.Option("--manufacturer", help="Only events of this manufacturer.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write the events as JSON lines, oldest first.
+    """Export events as JSON lines, oldest first.
 
-    `entry` is the text as it stands in the log: 0x00 and it, hashed by SHA-256, give `leaf_hash` (RFC 9162).
+    `entry` is the entry as stored in the log: the SHA-256 of 0x00 and the entry is `leaf_hash` (RFC 9162).
     """
     count = run(_export(out, _utc(since), _utc(until), manufacturer_id))
     if json and out is not None:
@@ -186,14 +186,14 @@ def _write(out: Path | None, value: Any) -> None:
         print_json(value)
         return
     if out.is_dir():
-        raise ValidationError(f"{out}: is a directory; name a file.")
+        raise ValidationError(f"{out}: is a directory. Choose a file.")
     with _private(out) as file:
         file.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    say(f"written to {out}")
+    say(f"Written to {out}")
 
 
 def _private(path: Path) -> IO[bytes]:
-    """A file to write, readable by its owner only when it is new: events hold addresses of people."""
+    """Open a file for writing, private if new, because events contain personal data."""
     import os
 
     return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))

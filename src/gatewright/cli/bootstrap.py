@@ -1,4 +1,4 @@
-"""Bootstrap of a command: its settings, an opened foundation, or the detector alone."""
+"""Bootstrap of commands: settings, an initialized foundation, or the detector alone."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from gatewright.threats import ManufacturerSecurityValidator
 
 
-_WORTH_SAYING = {
-    "unavailable": "the model is missing or damaged; rules alone decide",
-    "mismatched": "what was learned belongs to another base model and is left out",
+_NOTES = {
+    "unavailable": "the model is missing or corrupted; only rules are used",
+    "mismatched": "learned corrections belong to another base model and are ignored",
 }
 
 
 def installed_policy(settings: Settings) -> Policy:
-    """The policy that the settings name; raises ConfigurationError where it is wrong."""
+    """Load the configured policy. Raises ConfigurationError if it is invalid."""
     from gatewright.policy import load_policy
 
     return load_policy(settings.policy_file)
@@ -35,11 +35,12 @@ def installed_policy(settings: Settings) -> Policy:
 
 @asynccontextmanager
 async def installed_detector() -> AsyncIterator[ManufacturerSecurityValidator]:
-    """The detector as the service has it: the policy's level, the rules and the model that the settings name, and
-    what was learned from feedback. Where nothing is installed it is the one that ships.
+    """The detector as the service runs it: configured level, rules and model, with learned corrections.
+
+    Without an installation, it is the bundled detector.
 
     Raises:
-        ConfigurationError: settings, policy or rules are wrong.
+        ConfigurationError: settings, policy or rules are invalid.
     """
     from gatewright.threats import ManufacturerSecurityValidator
 
@@ -49,7 +50,7 @@ async def installed_detector() -> AsyncIterator[ManufacturerSecurityValidator]:
         async with ManufacturerSecurityValidator(
             installed_policy(settings),
             store=store,
-            sink=_Notes(),
+            sink=_NoteSink(),
             rules_dir=settings.rules_dir,
             model_file=settings.model_file,
         ) as validator:
@@ -60,7 +61,7 @@ async def installed_detector() -> AsyncIterator[ManufacturerSecurityValidator]:
 
 
 async def _open_store(settings: Settings) -> SqliteStore | None:
-    """The store, for the versions in it; None where there is none yet, or none that can be read."""
+    """The store with the model versions, or None if there is none, or it cannot be read."""
     path = settings.database_path
     if not _is_there(path):
         return None
@@ -70,7 +71,7 @@ async def _open_store(settings: Settings) -> SqliteStore | None:
     try:
         await store.initialize()
     except StorageError as error:
-        _say(f"{path} cannot be read ({error.message}); what was learned is left out")
+        _say(f"{path} cannot be read ({error.message}); learned corrections are ignored")
         return None
     return store
 
@@ -79,11 +80,11 @@ def _is_there(path: str) -> bool:
     return path != ":memory:" and Path(path).is_file()
 
 
-class _Notes:
-    """Says on standard error what makes the detector another one than people expect."""
+class _NoteSink:
+    """Prints a note to standard error when the detector is not what users expect."""
 
     def emit(self, event: SecurityEvent) -> None:
-        if text := _WORTH_SAYING.get(event.kind.removeprefix("threats:model:")):
+        if text := _NOTES.get(event.kind.removeprefix("threats:model:")):
             _say(text)
 
 
@@ -95,16 +96,16 @@ T = TypeVar("T")
 
 
 def data_directory() -> Path:
-    """Where the installation keeps its files, before settings are read."""
+    """The data directory, known before settings are loaded."""
     from gatewright.settings import Settings
 
     return Path(os.environ.get("GATEWRIGHT_DATA_DIR") or Settings.model_fields["data_dir"].default)
 
 
 def find_keys() -> None:
-    """Point the settings at the keys that ``init`` or the demo made, unless they are told where to look.
+    """Point the settings at the keys created by ``init`` or the demo, unless configured otherwise.
 
-    Only the place goes into the environment, never a key.
+    Only their path enters the environment, never a key.
     """
     from gatewright.encryption.key_files import KEYS_DIRECTORY
 
@@ -114,10 +115,10 @@ def find_keys() -> None:
 
 
 def load_settings() -> Settings:
-    """The settings of this installation.
+    """Load the settings of this installation.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a setting is invalid.
     """
     from gatewright.settings import Settings
 
@@ -126,7 +127,7 @@ def load_settings() -> Settings:
 
 
 def require_keys(settings: Settings) -> None:
-    """Refuse to write what nobody could read again: a durable store needs durable keys.
+    """Refuse to run a durable store without durable keys, since its data could never be read again.
 
     Raises:
         ConfigurationError: a key is missing.
@@ -137,15 +138,15 @@ def require_keys(settings: Settings) -> None:
         if settings.secret(name) is None:
             variable = f"GATEWRIGHT_{name.upper()}"
             raise ConfigurationError(
-                f"{variable}=(missing): a store on disk needs a key that outlives the process; "
-                "make the keys with `gatewright init`, or set the variable.",
+                f"{variable}=(missing): a store on disk requires a permanent key; "
+                "create keys with `gatewright init`, or set the variable.",
                 context={"setting": variable},
             )
 
 
 @asynccontextmanager
 async def opened() -> AsyncIterator[SecurityFoundation]:
-    """The foundation of this installation, opened, with the same settings as the service has."""
+    """The initialized foundation, with the same settings as the service."""
     settings = load_settings()
     require_keys(settings)
     from gatewright.foundation import SecurityFoundation
@@ -159,7 +160,7 @@ async def opened() -> AsyncIterator[SecurityFoundation]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run the asynchronous part of a command."""
+    """Run a coroutine to completion."""
     import asyncio
 
     return asyncio.run(work)

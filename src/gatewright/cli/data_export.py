@@ -1,7 +1,7 @@
-"""Holdings: everything that is kept of one manufacturer, or of one person in it, in clear.
+"""Data export: all data of a manufacturer or one of its members, decrypted.
 
-The answer to a data subject's request (GDPR, article 15). What proves somebody (passwords, secrets, keys, and their
-hashes) is left out: it says nothing about the person, and would harm them in wrong hands. That it is there is told.
+Answers a data subject access request (GDPR, article 15). Credentials (passwords, secrets, keys and their hashes) are
+omitted: they say nothing about the person and are dangerous in the wrong hands. The export lists what is omitted.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
 
 FORMAT = "gatewright-export-1"
 LEFT_OUT = (
-    "what proves a person: password hashes, secrets of second factors, backup codes, hashes of tokens and keys",
-    "sessions that have ended: their beginnings and ends are in `events`",
-    "counters of attempts, which are forgotten within hours",
+    "credentials: password hashes, secrets of second factors, backup codes, hashes of tokens and keys",
+    "ended sessions: their start and end are in `events`",
+    "attempt counters, which expire within hours",
 )
 _PAGE = 500
 _SECRET = frozenset({"profile", "password_hash", "cookie_hash", "secret_hash", "token_hash", "secret", "binding"})
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def holdings(
+async def export_manufacturer(
     foundation: SecurityFoundation, manufacturer_id: str, sources: Sequence[RecordSource], *, actor: str
 ) -> dict[str, Any]:
-    """What is kept of a manufacturer and its people.
+    """All data of a manufacturer and its members.
 
     Args:
-        sources: all encrypted records; those of this manufacturer are opened. What does not open is named with
-            ``readable: false``.
-        actor: who asks, for the audit log.
+        sources: sources of encrypted records. Records of this manufacturer are decrypted; those that cannot be are
+            listed with ``readable: false``.
+        actor: who exports, for the audit log.
 
     Raises:
-        ValidationError: nobody has this id (``UNKNOWN_MANUFACTURER``).
+        ValidationError: unknown manufacturer (code ``UNKNOWN_MANUFACTURER``).
     """
     store, now = foundation.store, foundation.clock.now()
     stored = await store.get_manufacturer(manufacturer_id)
     if stored is None:
         raise ValidationError(
-            f"No manufacturer has the id {manufacturer_id!r}; list them with `gatewright manufacturer list`.",
+            f"Unknown manufacturer {manufacturer_id!r}. List them with `gatewright manufacturer list`.",
             code="UNKNOWN_MANUFACTURER",
         )
     accounts = await store.list_accounts(manufacturer_id)
@@ -78,20 +78,20 @@ async def holdings(
     }
 
 
-async def holdings_of_person(
+async def export_member(
     foundation: SecurityFoundation, manufacturer_id: str, account_id: str, *, actor: str
 ) -> dict[str, Any]:
-    """What is kept of one person; the business data of the manufacturer is not theirs, and left out.
+    """All data of one member, without the business data of the manufacturer.
 
     Raises:
-        ValidationError: the manufacturer has no such person (``UNKNOWN_ACCOUNT``).
+        ValidationError: unknown member (code ``UNKNOWN_ACCOUNT``).
     """
     store, now = foundation.store, foundation.clock.now()
     account = await store.get_account(account_id)
     if account is None or account.manufacturer_id != manufacturer_id:
         raise ValidationError(
-            f"The manufacturer {manufacturer_id!r} has no person {account_id!r}; "
-            f"list them with `gatewright manufacturer show {manufacturer_id}`.",
+            f"Unknown member {account_id!r} of {manufacturer_id!r}. "
+            f"List members with `gatewright manufacturer show {manufacturer_id}`.",
             code="UNKNOWN_ACCOUNT",
         )
     sessions = await store.list_sessions(manufacturer_id, now=now)
@@ -110,7 +110,7 @@ async def holdings_of_person(
 
 
 def write_private(path: Path, held: dict[str, Any]) -> None:
-    """Write a new JSON file that only its owner may read, never over or through what somebody else has put there."""
+    """Write a new private JSON file. Existing files and links are never followed or overwritten."""
     text = msgspec.json.format(msgspec.json.encode(held, enc_hook=str), indent=2)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -124,7 +124,7 @@ def _about(now: datetime, **whose: str | None) -> dict[str, Any]:
 def _tell(
     foundation: SecurityFoundation, manufacturer_id: str, account_id: str | None, actor: str, **data: Any
 ) -> None:
-    """Before anything is handed out: no export goes unrecorded."""
+    """Record the export before any data is returned."""
     from gatewright.events import Severity, event
 
     foundation.sink.emit(
@@ -165,7 +165,7 @@ async def _feedback(foundation: SecurityFoundation, actors: set[str]) -> list[di
 
 
 async def _events(foundation: SecurityFoundation, query: AuditQuery) -> list[dict[str, Any]]:
-    """All events of the audit log that the query finds, newest first."""
+    """All audit events that match the query, newest first."""
     from gatewright.monitoring.audit_encoding import event_of
 
     await foundation.monitor.flush()
@@ -181,5 +181,5 @@ def _all(records: Any) -> list[dict[str, Any]]:
 
 
 def _public(record: Any) -> dict[str, Any]:
-    """A stored record without what is encrypted or proves a person."""
+    """A stored record without encrypted fields and credentials."""
     return {name: value for name, value in record.to_dict().items() if name not in _SECRET}

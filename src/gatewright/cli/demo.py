@@ -1,4 +1,4 @@
-"""The demo's installation: keys, outbox and people in one directory, and what a visitor reads on the screen."""
+"""The demo installation: keys, outbox and accounts in one directory, and the welcome text."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def prepare_environment(url: str) -> Path:
-    """Make the demo's keys and settings where nothing else was said; returns the data directory.
+    """Create the keys and default settings of the demo, and return the data directory.
 
-    Worker processes inherit the settings by the environment; the keys stay in their files.
+    Workers inherit the settings through the environment. Keys stay in their files.
 
     Raises:
-        ConfigurationError: production, or a store that the demo did not create. Nothing is written then.
+        ConfigurationError: production mode, or a store that the demo did not create. Nothing is written.
     """
     directory = data_directory()
     _take_stores(directory)
@@ -43,7 +43,7 @@ def _take_stores(directory: Path) -> None:
     """Claim the stores before any key or file is created next to them."""
     from gatewright.web.demo import claim_stores, refuse_production
 
-    refuse_production(os.environ.get("GATEWRIGHT_MODE"))  # before the settings, which would complain about missing keys
+    refuse_production(os.environ.get("GATEWRIGHT_MODE"))  # before the settings, which would refuse missing keys
     settings = load_settings()
     refuse_production(settings.mode)
     if settings.database_path == ":memory:":
@@ -54,14 +54,14 @@ def _take_stores(directory: Path) -> None:
 
 
 async def people(foundation: SecurityFoundation) -> DemoCredentials:
-    """The demo's people, made at first start."""
+    """The demo accounts, created at the first start."""
     from gatewright.web.demo import seed_demo
 
     return await seed_demo(foundation)
 
 
 def describe(url: str, directory: Path, found: DemoCredentials) -> dict[str, Any]:
-    """Where everything is, for ``--json``; passwords are named by the file that holds them."""
+    """URLs and paths, for ``--json``. Passwords are referred to by their file."""
     return {
         "url": url,
         "openapi": f"{url}/openapi.json",
@@ -75,24 +75,24 @@ def describe(url: str, directory: Path, found: DemoCredentials) -> dict[str, Any
 
 
 def welcome(url: str, directory: Path, found: DemoCredentials) -> str:
-    """What to read and try; credentials are shown at the first start only."""
+    """The welcome text. Credentials are shown only at the first start."""
     env = directory / "demo.env"
     lines = [f"Gatewright demo at {url}", ""]
-    if found.fresh and sys.stdout.isatty():  # a service's log is no place for passwords
+    if found.fresh and sys.stdout.isatty():  # never print passwords to a log
         lines += [
-            "Made for you, shown this once:",
+            "Created for you; this is shown only once:",
             f"  demo manufacturer  {found.demo_email}   password  {found.demo_password}",
             f"  platform admin     {found.admin_email}   password  {found.admin_password}",
-            f"                     TOTP secret for your authenticator app  {found.admin_totp_secret}",
+            f"                     TOTP secret  {found.admin_totp_secret}",
             "",
         ]
     lines += [
-        f"  credentials  {env} (only you may read it)",
-        f"  mail         {directory / 'outbox.jsonl'} (what would have been sent)",
+        f"  credentials  {env} (private to you)",
+        f"  outbox       {directory / 'outbox.jsonl'} (emails that would have been sent)",
         f"  data         {directory}",
         f"  API          {url}/openapi.json",
         "",
-        "Try, in another terminal:",
+        "Try this in another terminal:",
         f"  . {env}",
         f"  TOKEN=$(curl -s {url}/v1/auth/login -H 'Content-Type: application/json' \\",
         '    -d "{\\"email\\": \\"$DEMO_EMAIL\\", \\"password\\": \\"$DEMO_PASSWORD\\"}" \\',
@@ -101,6 +101,6 @@ def welcome(url: str, directory: Path, found: DemoCredentials) -> str:
         f"  curl -s {url}/demo/products -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\",
         '    -d \'{"name": "<script>alert(1)</script>"}\'      # refused',
         "",
-        "Stop with Ctrl-C.",
+        "Press Ctrl-C to stop.",
     ]
     return "\n".join(lines) + "\n"

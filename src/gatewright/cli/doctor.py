@@ -1,4 +1,4 @@
-"""``gatewright doctor``: is this installation sound?"""
+"""``gatewright doctor``: health check of an installation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def doctor(json: Json = False) -> None:
-    """Check settings, policy, keys, permissions of files, stores, clock, detector and OpenSSL.
+    """Check settings, policy, keys, file permissions, stores, clock, detector and OpenSSL.
 
-    Exit code 1 on a finding; each comes with what to do about it.
+    Exit code 1 if there are findings. Each finding says how to fix it.
     """
     checks = examine()
     findings = [check for check in checks if check.status == "finding"]
@@ -29,14 +29,14 @@ def doctor(json: Json = False) -> None:
         rows = [
             (c.status.upper() if c.status == "finding" else c.status, c.subject, c.detail, c.remedy) for c in checks
         ]
-        print_table("Doctor", ("", "subject", "what", "what to do"), rows)
+        print_table("Doctor", ("", "subject", "detail", "fix"), rows)
         counts = Counter(check.status for check in checks)
-        print_line(f"{counts['ok']} ok, {counts['note']} to know, {counts['finding']} to mend")
+        print_line(f"{counts['ok']} ok, {counts['note']} notes, {counts['finding']} findings")
     raise typer.Exit(FOUND if findings else 0)
 
 
 def examine() -> list[Check]:
-    """Every check, in order. What cannot be opened is itself a finding."""
+    """Run every check, in order. A part that cannot be opened is a finding."""
     from gatewright.cli.checks import finding, machine, settings as settings_checks
 
     try:
@@ -57,13 +57,13 @@ def examine() -> list[Check]:
 
 
 async def _examine_parts(settings: Settings, *, sound: bool) -> list[Check]:
-    """The parts, opened only when nothing said before would stop the start."""
+    """Check the parts, which are opened only if no earlier finding would prevent the start."""
     from gatewright.cli.checks import components, finding, note
 
     reached = [await components.check_mail(settings), await components.check_cache(settings)]
     checks = [check for check in reached if check is not None]
     if not sound:
-        return [*checks, note("parts", "store, encryption and detector were not opened", "Mend the findings first.")]
+        return [*checks, note("parts", "store, encryption and detector were not checked", "Fix the findings first.")]
     from gatewright.foundation import SecurityFoundation
 
     try:

@@ -1,4 +1,4 @@
-"""``gatewright evaluate``: the detector against labelled rows."""
+"""``gatewright evaluate``: detection figures on labeled rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.access_log import damage_told, unpacked
+from gatewright.cli.access_log import corruption_reported, decompressed
 from gatewright.cli.bootstrap import run
 from gatewright.cli.output import Json, print_json, print_line, print_table, progress, refuse_overwriting
 from gatewright.errors import ValidationError
@@ -25,16 +25,20 @@ _REPORT_EVERY = 256
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="Rows as JSON lines, plain or gzip.", exists=True, dir_okay=False)],
-    verdicts: Annotated[Path | None, typer.Option(help="Write id,verdict,score,threat_type of each row here.")] = None,
-    rules: Annotated[Path | None, typer.Option(help="Rules to judge by; those that ship when left away.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Model to judge by; the one that ships when left away.")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="Labeled rows as JSON lines, optionally gzipped.", exists=True, dir_okay=False)
+    ],
+    verdicts: Annotated[
+        Path | None, typer.Option(help="Write id,verdict,score,threat_type of each row to this file.")
+    ] = None,
+    rules: Annotated[Path | None, typer.Option(help="Rules directory. [default: bundled rules]")] = None,
+    model: Annotated[Path | None, typer.Option(help="Model file. [default: bundled model]")] = None,
     json: Json = False,
 ) -> None:
-    """Judge labelled rows one by one, as the middleware in block mode with default settings judges one value.
+    """Evaluate the detector on labeled rows, each as the middleware in block mode would judge it.
 
-    The installation's settings, and what it learned, play no part; --rules and --model name others to try. A row
-    is {"payload", "label" (1 attack, 0 harmless), "category", "source", "id"}.
+    Settings and learned corrections of this installation are not used; --rules and --model select others. A row is
+    {"payload", "label" (1 attack, 0 harmless), "category", "source", "id"}.
     """
     refuse_overwriting([file], verdicts)
     score = run(_judge_all(file, file.stat().st_size, verdicts, rules=rules, model=model))
@@ -45,7 +49,7 @@ def evaluate(
 
 
 class Scoreboard:
-    """Counts of what was judged, and the time it took."""
+    """Counts and timings of the evaluated rows."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -76,7 +80,7 @@ class Scoreboard:
             self.false_alarms += flagged
 
     def summary(self) -> dict[str, Any]:
-        """The figures, rates from 0 to 1; a rate of nothing is 0."""
+        """The figures. Rates are from 0 to 1; an empty denominator gives 0."""
         times = sorted(self.times)
         return {
             "rows": self.rows,
@@ -112,19 +116,19 @@ async def _judge_all(
     if model is not None:
         from gatewright.threats.model.linear import LinearModel
 
-        LinearModel.load(model)  # a model that is named and unusable is an error, not a reason to go on without
+        LinearModel.load(model)  # an unusable model is an error here, not a reason to fall back
     score = Scoreboard()
     with ExitStack() as stack:
         raw = stack.enter_context(file.open("rb"))
-        stack.enter_context(damage_told(file))
-        done = stack.enter_context(progress("judging", size, unit="bytes"))
+        stack.enter_context(corruption_reported(file))
+        done = stack.enter_context(progress("evaluating", size, unit="bytes"))
         out = None
         if verdicts is not None:
             out = csv.writer(stack.enter_context(verdicts.open("w", newline="", encoding="utf-8")))
             out.writerow(("id", "verdict", "score", "threat_type"))
         async with ManufacturerSecurityValidator(rules_dir=rules, model_file=model) as validator:
             await validator.inspect("warm up")
-            for row, row_size in read_rows(file, unpacked(raw)):
+            for row, row_size in read_rows(file, decompressed(raw)):
                 started = time.perf_counter()
                 found = await validator.inspect(row["payload"])
                 seconds = time.perf_counter() - started
@@ -139,22 +143,22 @@ async def _judge_all(
 
 
 def is_blocked(found: Inspection) -> bool:
-    """Whether block mode refuses it: an attack, or more than can be inspected."""
+    """Whether block mode refuses the value: an attack, or more than can be inspected."""
     return found.threat_detected or found.truncated
 
 
 def threat_type(found: Inspection) -> str:
-    """The type of the worst finding; empty when there is none."""
+    """The type of the most severe finding, or an empty string."""
     if not found.findings:
         return "truncated" if found.truncated else ""
     return str(found.findings[0].threat_type)
 
 
 def read_rows(file: Path, lines: Iterable[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each row and the bytes of its payload.
+    """Each row, with the size of its payload in bytes.
 
     Raises:
-        ValidationError: a line is no row; the message names file, line and what is wrong.
+        ValidationError: a line is not a row. The message names file and line.
     """
     import msgspec
 
@@ -170,7 +174,7 @@ def read_rows(file: Path, lines: Iterable[bytes]) -> Iterator[tuple[dict[str, An
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValidationError(f"{file}:{number}: not a JSON object ({error}).") from None
         except KeyError as error:
-            raise ValidationError(f"{file}:{number}: the field {error} is missing.") from None
+            raise ValidationError(f"{file}:{number}: missing field {error}.") from None
         text = payload if isinstance(payload, str) else msgspec.json.encode(payload)
         yield (
             {"category": "", "source": "", "id": str(number), **row},
@@ -185,7 +189,7 @@ def _show(summary: dict[str, Any]) -> None:
     )
     times = summary["us_per_row"]
     print_line(
-        f"per row: median {times['p50']:,.0f} µs, 95 % within {times['p95']:,.0f} µs; "
+        f"per row: median {times['p50']:,.0f} µs, p95 {times['p95']:,.0f} µs; "
         f"{summary['bytes_per_second'] / 1e6:,.2f} MB/s"
     )
     print_table(

@@ -1,4 +1,4 @@
-"""``gatewright init``: the keys and the first admin of an installation."""
+"""``gatewright init``: keys and the first admin of an installation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CREDENTIALS = "admin.env"
 
 
 def init(
-    email: Annotated[str, typer.Option(help="The e-mail address of the first admin.")] = "admin@platform.example.com",
-    keys_only: Annotated[bool, typer.Option("--keys-only", help="Make the keys and no admin.")] = False,
+    email: Annotated[str, typer.Option(help="Email address of the first admin.")] = "admin@platform.example.com",
+    keys_only: Annotated[bool, typer.Option("--keys-only", help="Create keys only, no admin.")] = False,
     json: Json = False,
 ) -> None:
-    """Make what is missing: keys (0600), the store, and the platform's first admin with a second factor.
+    """Create what is missing: keys (mode 0600), the store, and the first platform admin with a second factor.
 
-    What is there already stays as it is. The admin's password and TOTP secret are shown once, and kept in a file
-    that only its owner may read; delete it when they are in a password manager.
+    Existing keys, stores and admins are left unchanged. The admin's password and TOTP secret are shown once and saved
+    to a private file. Move them to a password manager, then delete the file.
     """
     directory = data_directory()
     make_private_directory(directory)
@@ -43,7 +43,7 @@ def init(
 
 
 async def _admin(email: str, directory: Path) -> dict[str, Any] | None:
-    """Make the first admin; None when the platform has one."""
+    """Create the first admin, or return None if the platform has one."""
     async with opened() as foundation:
         return await _make(foundation, email, directory)
 
@@ -64,16 +64,16 @@ async def _make(foundation: SecurityFoundation, email: str, directory: Path) -> 
 
 def _show(result: dict[str, Any], directory: Path) -> None:
     for path in result["keys_made"]:
-        print_line(f"made  {path}")
+        print_line(f"created  {path}")
     if not result["keys_made"]:
-        print_line(f"kept  the keys in {directory / KEYS_DIRECTORY}")
+        print_line(f"existing keys kept in {directory / KEYS_DIRECTORY}")
     admin = result["admin"]
     if admin is not None:
         sys.stdout.write(
-            f"made  the platform's admin, shown this once:\n"
-            f"        e-mail       {admin['email']}\n"
+            f"created  the platform admin; this is shown only once:\n"
+            f"        email        {admin['email']}\n"
             f"        password     {admin['password']}\n"
             f"        TOTP secret  {admin['totp_secret']}  (add it to your authenticator app)\n"
-            f"      kept in {admin['credentials_file']}, which only you may read; delete it when you are done\n"
+            f"      saved to {admin['credentials_file']} (mode 0600); delete it once you have stored them elsewhere\n"
         )
-    print_line("next  `gatewright doctor`, then `gatewright serve`")
+    print_line("Next: `gatewright doctor`, then `gatewright serve`")

@@ -1,4 +1,4 @@
-"""``gatewright inspect``: the detector's view of one value."""
+"""``gatewright inspect``: the verdict of the detector on one value."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ if TYPE_CHECKING:
     from gatewright.threats import Inspection, ThreatDetectionResult
 
 MAX_BYTES = 16 * 1024 * 1024
-"""What is read of standard input at the most."""
+"""Limit of bytes read from standard input."""
 
 
 def inspect(
-    text: Annotated[str, typer.Argument(help="The value; - reads standard input.")],
-    as_json: Annotated[bool, typer.Option("--as-json", help="The value is JSON; keys are inspected as well.")] = False,
+    text: Annotated[str, typer.Argument(help="Value to inspect; - reads standard input.")],
+    as_json: Annotated[
+        bool, typer.Option("--as-json", help="Parse the value as JSON and inspect keys as well.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Inspect one value with the installation's detector, and explain the verdict.
+    """Inspect a value and explain the verdict.
 
-    Rules, model and level are those of settings and policy, with what was learned from feedback. Exit code 1 when
-    block mode would refuse it.
+    Uses the rules, model, level and learned corrections of this installation. Exit code 1 if block mode would refuse
+    the value.
     """
     if text == "-":
         raw = sys.stdin.buffer.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
-            raise ValidationError(f"Standard input: at most {MAX_BYTES} bytes are inspected; send less.")
+            raise ValidationError(f"Standard input is too large: the limit is {MAX_BYTES} bytes. Send less.")
         text = raw.decode("utf-8", "surrogateescape").removesuffix("\n")
     found = run(_inspect(_parsed(text) if as_json else text))
     if json:
@@ -49,9 +51,9 @@ def _parsed(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise ValidationError(f"The value is not JSON ({error}); leave --as-json away for plain text.") from None
+        raise ValidationError(f"The value is not valid JSON ({error}). Omit --as-json to inspect it as text.") from None
     except RecursionError:
-        raise ValidationError("The value is nested too deep.") from None
+        raise ValidationError("The value is nested too deeply.") from None
 
 
 async def _inspect(value: Any) -> Inspection:
@@ -61,11 +63,11 @@ async def _inspect(value: Any) -> Inspection:
 
 def _show(found: Inspection) -> None:
     if not is_blocked(found):
-        print_line(f"harmless   confidence of an attack {found.confidence:.2f}")
+        print_line(f"harmless   attack confidence {found.confidence:.2f}")
         return
     print_line(f"attack   risk {found.risk_score:.2f}   confidence {found.confidence:.2f}")
     if found.truncated:
-        print_line("The value is larger or deeper than what is inspected; block mode refuses it for that alone.")
+        print_line("The value is too large or too deep to inspect fully; block mode refuses it for that reason alone.")
     rows = [
         (f.threat_type, f.severity, f"{f.confidence:.2f}", f.path, list(f.detected_patterns)[:4], shorten(f.evidence))
         for f in found.findings
@@ -77,15 +79,15 @@ def _show(found: Inspection) -> None:
 
 
 def _explain(found: ThreatDetectionResult) -> None:
-    """What a support person needs beside the table."""
+    """Details below the table."""
     if summary := found.threat_details.get("summary"):
         print_line(f"- {shorten(summary, 300)}")
     if decoded := found.metadata.get("decoded"):
         print_line(f"  decoded: {shorten(decoded)}")
     if places := list(dict.fromkeys(map(_place, found.metadata.get("spans", ())))):
-        print_line(f"  where in the value: {', '.join(places[:4])}")
+        print_line(f"  location: {', '.join(places[:4])}")
     if grams := found.metadata.get("ngrams"):
-        print_line("  what the model saw: " + ", ".join(f"{g['text']!r} {g['weight']:+.2f}" for g in grams[:5]))
+        print_line("  model features: " + ", ".join(f"{g['text']!r} {g['weight']:+.2f}" for g in grams[:5]))
 
 
 def _place(span: Mapping[str, Any]) -> str:
@@ -93,7 +95,7 @@ def _place(span: Mapping[str, Any]) -> str:
 
 
 def shorten(evidence: Any, length: int = 120) -> str:
-    """Evidence as one short line without control characters."""
+    """Evidence as one short line, without control characters."""
     from gatewright.logs import escape_control
 
     parts = evidence if isinstance(evidence, list | tuple) else [evidence]

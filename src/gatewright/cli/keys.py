@@ -1,4 +1,4 @@
-"""``gatewright keys``: list, rotate and revoke keys, and keep their files."""
+"""``gatewright keys``: list, rotate and revoke keys."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gatewright.errors import ConfigurationError, KeyUnavailableError
 
 
 def prepare_new_root(directory: Path) -> None:
-    """Make a new root key of data at rest; the present one stays among the previous ones, which still unwrap.
+    """Create a new root key and keep the current one as a previous key, which can still unwrap data keys.
 
-    The previous keys are written first: after a crash in between, no key is lost.
+    Previous keys are written first, so that no key is lost in a crash.
 
     Raises:
         ConfigurationError: the root key is not in a file of this directory.
@@ -28,8 +28,8 @@ def prepare_new_root(directory: Path) -> None:
     path, kept = directory / NAMES[1], directory / "gatewright_previous_encryption_keys"
     if not path.exists():
         raise ConfigurationError(
-            f"{path}: the root key is not here; set the new key in GATEWRIGHT_ENCRYPTION_KEY, and the old one in "
-            "GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS, where you keep them."
+            f"{path}: no root key here. Where you keep your keys, set GATEWRIGHT_ENCRYPTION_KEY to the new key and "
+            "add the old one to GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS."
         )
     present = path.read_text().strip()
     previous = [key for key in kept.read_text().strip().split(",") if key] if kept.exists() else []
@@ -47,16 +47,16 @@ def _replace_private(path: Path, text: str) -> None:
 
 app = typer.Typer(help="List, rotate, revoke, destroy and move keys.", no_args_is_help=True)
 app.command()(reencrypt)
-# A thumbprint (RFC 7638) may begin with a hyphen.
+# A thumbprint (RFC 7638) may start with a hyphen.
 app.command("emergency-rotate", context_settings={"ignore_unknown_options": True})(emergency_rotate)
 app.command()(shred)
 app.command()(move)
 
-Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
+Reason = Annotated[str, typer.Option(help="Reason, for the audit log.")]
 
 
 class Which(StrEnum):
-    """The two rings, which have nothing to do with each other."""
+    """The key rings: signing keys of tokens, and encryption keys of data."""
 
     SIGNING = "signing"
     ENCRYPTION = "encryption"
@@ -68,14 +68,14 @@ class Which(StrEnum):
 
 @app.command("list")
 def list_keys(json: Json = False) -> None:
-    """The keys that are known, without the keys themselves."""
+    """List all keys, without key material."""
     found = run(_list())
     if json:
         print_json(found)
         return
-    _print_keys("Keys that sign tokens", ("kid", "algorithm", "state", "created_at", "expires_at"), found["signing"])
+    _print_keys("Token signing keys", ("kid", "algorithm", "state", "created_at", "expires_at"), found["signing"])
     columns = ("key_id", "version", "status", "created_at", "retired_at", "reason")
-    _print_keys("Generations of data keys", columns, found["encryption"])
+    _print_keys("Data key generations", columns, found["encryption"])
 
 
 def _print_keys(title: str, columns: tuple[str, ...], keys: list[dict[str, Any]]) -> None:
@@ -105,20 +105,20 @@ async def _list() -> dict[str, list[dict[str, Any]]]:
 
 @app.command()
 def rotate(
-    which: Annotated[Which, typer.Argument(help="Which keys.")] = Which.ALL,
-    reason: Reason = "by the operator",
+    which: Annotated[Which, typer.Argument(help="Which keys to rotate.")] = Which.ALL,
+    reason: Reason = "by operator",
     json: Json = False,
 ) -> None:
-    """Make new keys from now on. Old ones still verify and open; nobody is signed out."""
+    """Rotate keys. Old keys still verify and decrypt, and nobody is signed out."""
     done = run(_rotate(which, reason))
     if json:
         print_json(done)
         return
     if "signing" in done:
-        print_line(f"signing     {done['signing']} signs from now on")
+        print_line(f"signing     {done['signing']} now signs tokens")
     if "encryption" in done:
         changed = done["encryption"]
-        print_line(f"encryption  {changed['new_key_id']} seals from now on, {changed['old_key_id']} still opens")
+        print_line(f"encryption  {changed['new_key_id']} now encrypts, {changed['old_key_id']} still decrypts")
 
 
 async def _rotate(which: Which, reason: str) -> dict[str, Any]:
@@ -134,14 +134,14 @@ async def _rotate(which: Which, reason: str) -> dict[str, Any]:
 @app.command("rotate-root")
 def rotate_root(
     prepare: Annotated[
-        bool, typer.Option("--prepare", help="Make a new root key in the key files; the old one still unwraps.")
+        bool, typer.Option("--prepare", help="Create a new root key in the key files and keep the old one.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Wrap every data key with the present GATEWRIGHT_ENCRYPTION_KEY. Records stay as they are.
+    """Rewrap every data key with the current GATEWRIGHT_ENCRYPTION_KEY. Records are not changed.
 
-    Three steps, without an outage: `keys rotate-root --prepare` (or set the new key, and the old one in
-    GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS), restart the service, `keys rotate-root`. May be repeated after a fault.
+    Three steps without downtime: run `keys rotate-root --prepare` (or set the new key, and add the old one to
+    GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS), restart the service, then run `keys rotate-root`. Safe to repeat.
     """
     if prepare:
         directory = data_directory() / KEYS_DIRECTORY
@@ -150,7 +150,7 @@ def rotate_root(
         text = f"A new root key is in {directory}. Restart the service, then run `gatewright keys rotate-root`."
     else:
         done = run(_rotate_root())
-        text = f"{done['rewrapped']:,} data keys were wrapped anew by {done['new_root_id']}."
+        text = f"{done['rewrapped']:,} data keys rewrapped with root key {done['new_root_id']}."
     if json:
         print_json(done)
     else:
@@ -161,34 +161,34 @@ async def _rotate_root() -> dict[str, Any]:
     async with opened() as foundation:
         present = foundation.settings.secret_text("encryption_key")
         if present is None:
-            raise KeyUnavailableError("GATEWRIGHT_ENCRYPTION_KEY is missing.")
+            raise KeyUnavailableError("GATEWRIGHT_ENCRYPTION_KEY is not set. Set it to the new root key.")
         return (await foundation.encryption.rotate_root_key(present)).to_dict()
 
 
 # --- revoke -----------------------------------------------------------------------------------------------------
 
 
-@app.command(context_settings={"ignore_unknown_options": True})  # a thumbprint (RFC 7638) may begin with a hyphen
+@app.command(context_settings={"ignore_unknown_options": True})  # a thumbprint (RFC 7638) may start with a hyphen
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="The id of a compromised key, as `keys list` shows it.")],
-    reason: Annotated[str, typer.Option(help="What happened; it stands in the audit log.")],
+    key_id: Annotated[str, typer.Argument(help="Id of the compromised key, from `keys list`.")],
+    reason: Annotated[str, typer.Option(help="What happened, for the audit log.")],
     destroy: Annotated[
-        bool, typer.Option("--destroy", help="Delete data keys as well: what is sealed under them is lost for good.")
+        bool, typer.Option("--destroy", help="Also delete the data keys. Data encrypted under them is lost.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """A key is compromised: let it verify, or open, nothing any more. A new one takes its place first.
+    """Revoke a compromised key. A replacement is created first.
 
-    Of the keys that sign tokens all old ones end with it: everybody refreshes, nobody signs in anew. A revoked
-    generation of data keys can still be re-encrypted until it is destroyed.
+    Revoking a signing key also ends all older ones: clients refresh their tokens, but nobody has to sign in again. A
+    revoked data key generation can still be re-encrypted until it is destroyed.
     """
     done = run(_revoke(key_id, reason, destroy=destroy))
     if json:
         print_json(done)
     elif done["kind"] == "signing":
-        print_line(f"{len(done['ended'])} keys verify no more; {done['signs']} signs.")
+        print_line(f"{len(done['ended'])} keys revoked; {done['signs']} now signs tokens.")
     else:
-        print_line(f"The generation {key_id} is {'destroyed' if destroy else 'revoked'} ({done['keys']} data keys).")
+        print_line(f"Generation {key_id} {'destroyed' if destroy else 'revoked'} ({done['keys']} data keys).")
 
 
 async def _revoke(key_id: str, reason: str, *, destroy: bool) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Entry point: the commands, and how an error becomes one line and an exit code.
+"""Entry point: the commands, and the conversion of errors to one line and an exit code.
 
-A command imports what it needs when it runs, so that ``gatewright --help`` answers at once.
+A command imports what it needs when it runs, so that ``gatewright --help`` is fast.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ app.command("init")(init.init)
 app.command()(doctor.doctor)
 app.command()(migrate.migrate)
 app.command()(evaluate.evaluate)
-app.command(context_settings={"ignore_unknown_options": True})(inspect.inspect)  # a value may begin with a hyphen
+app.command(context_settings={"ignore_unknown_options": True})(inspect.inspect)  # a value may start with a hyphen
 app.command()(scan.scan)
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
@@ -53,7 +53,7 @@ app.add_typer(usage.app, name="usage")
 app.add_typer(policy.app, name="policy")
 app.add_typer(posture.app, name="posture")
 
-# Typer keeps a Click of its own in newer versions; the root of its errors is the same in both.
+# Newer versions of Typer vendor Click. The base class of its errors has the same name in both.
 _CommandError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
@@ -66,16 +66,16 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """The security foundation for business-to-business APIs."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; the exit code. 0: done, 1: something was found, 2: it could not be done.
+    """Run a command and return the exit code: 0 done, 1 findings, 2 failed.
 
-    What a command writes (stores, exports, reports) is for its user alone.
+    Files that a command writes (stores, exports, reports) are private to the user.
     """
     previous = os.umask(0o077)
     try:
@@ -92,9 +92,9 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        return fail("INTERRUPTED", "stopped before the end")
+        return fail("INTERRUPTED", "Interrupted.")
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); nothing more can be said, not even by the interpreter.
+        # The reader closed the pipe (`| head`). Silence the interpreter's own message as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
@@ -113,5 +113,5 @@ def run() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
-if __name__ == "__main__":  # `python -m gatewright.cli.main`, where the script is not installed
+if __name__ == "__main__":  # `python -m gatewright.cli.main`
     run()

@@ -1,4 +1,4 @@
-"""``gatewright manufacturer``: make, show, move, disable and export tenants."""
+"""``gatewright manufacturer``: create, show, change, disable and export tenants."""
 
 from __future__ import annotations
 
@@ -21,34 +21,37 @@ if TYPE_CHECKING:
     from gatewright.foundation import SecurityFoundation
     from gatewright.storage.tenants import StoredManufacturer
 
-app = typer.Typer(help="Make, show, move, disable and export manufacturers.", no_args_is_help=True)
+app = typer.Typer(help="Create, show, change, disable and export manufacturers.", no_args_is_help=True)
 
-ManufacturerId = Annotated[str, typer.Argument(help="The id of the manufacturer.")]
-Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
+ManufacturerId = Annotated[str, typer.Argument(help="Id of the manufacturer.")]
+Reason = Annotated[str, typer.Option(help="Reason, for the audit log.")]
 
 
 @app.command()
 def create(
-    email: Annotated[str, typer.Argument(help="The e-mail address of the owner.")],
-    company: Annotated[str, typer.Option("--company", help="The name of the company.")],
-    tier: Annotated[str | None, typer.Option(help="The tier; the policy's default when left away.")] = None,
-    manufacturer_id: Annotated[str | None, typer.Option("--id", help="The id; made when left away.")] = None,
+    email: Annotated[str, typer.Argument(help="Email address of the owner.")],
+    company: Annotated[str, typer.Option("--company", help="Name of the company.")],
+    tier: Annotated[str | None, typer.Option(help="Tier. [default: default_tier of the policy]")] = None,
+    manufacturer_id: Annotated[str | None, typer.Option("--id", help="Id. [default: generated]")] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a manufacturer with its owner. A password is made and shown once, unless it comes by --password-stdin:
-    never on the command line, where every process of the machine could read it."""
+    """Create a manufacturer and its owner.
+
+    A password is generated and shown once, unless --password-stdin is given. Passwords are never command-line
+    arguments, which every process on the machine can read.
+    """
     password = sys.stdin.readline().rstrip("\n") if password_stdin else None
     data = {"email": email, "company_name": company, "tier": tier, "manufacturer_id": manufacturer_id}
     made = run(_create({k: v for k, v in data.items() if v is not None}, password))
     if json:
         print_json(made)
         return
-    print_line(f"made  {made['manufacturer_id']}  {made['company_name']}  on {made['tier']}")
+    print_line(f"created  {made['manufacturer_id']}  {made['company_name']}  ({made['tier']})")
     if "password" in made:
-        sys.stdout.write(f"      {email}   password, shown this once:  {made['password']}\n")
+        sys.stdout.write(f"      {email}   password (shown only once):  {made['password']}\n")
 
 
 async def _create(data: dict[str, Any], password: str | None) -> dict[str, Any]:
@@ -65,7 +68,7 @@ async def _create(data: dict[str, Any], password: str | None) -> dict[str, Any]:
 
 @app.command("list")
 def list_all(json: Json = False) -> None:
-    """All manufacturers, by id."""
+    """List manufacturers, by id."""
     found = run(_list())
     if json:
         print_json(found)
@@ -86,7 +89,7 @@ async def _list() -> list[dict[str, Any]]:
 
 @app.command()
 def show(manufacturer_id: ManufacturerId, json: Json = False) -> None:
-    """One manufacturer with its people and usage."""
+    """Show a manufacturer with its members and usage."""
     found = run(_show(manufacturer_id))
     if json:
         print_json(found)
@@ -94,7 +97,7 @@ def show(manufacturer_id: ManufacturerId, json: Json = False) -> None:
     skipped = ("accounts", "usage")
     print_table("Manufacturer", ("", ""), [(name, value) for name, value in found.items() if name not in skipped])
     people = [[a[name] for name in ("account_id", "email", "role", "status")] for a in found["accounts"]]
-    print_table("People", ("account", "e-mail", "role", "status"), people)
+    print_table("Members", ("account", "email", "role", "status"), people)
     print_usage(found["usage"])
 
 
@@ -112,11 +115,11 @@ async def _show(manufacturer_id: str) -> dict[str, Any]:
 
 
 def print_usage(overview: Any) -> None:
-    """The quotas as a table."""
+    """Print quotas as a table."""
     rows = overview.items() if isinstance(overview, dict) else [(used["resource"], used) for used in overview]
     print_table(
         "Usage",
-        ("resource", "used", "limit", "left", "resets"),
+        ("resource", "used", "limit", "remaining", "resets"),
         [(name, u["current"], _limit(u["limit"]), _limit(u["remaining"]), u["resets_at"]) for name, u in rows],
     )
 
@@ -128,11 +131,11 @@ def _limit(value: int) -> Any:
 @app.command("tier")
 def change_tier(
     manufacturer_id: ManufacturerId,
-    tier: Annotated[str, typer.Argument(help="The tier to move to.")],
-    reason: Reason = "by the operator",
+    tier: Annotated[str, typer.Argument(help="New tier.")],
+    reason: Reason = "by operator",
     json: Json = False,
 ) -> None:
-    """Move a manufacturer to a tier: in effect within a second in every process; usage is kept."""
+    """Change the tier of a manufacturer. Takes effect within a second in every process; usage is kept."""
     before, after = run(_change_tier(manufacturer_id, tier, reason))
     _tell(after, f"{before.tier} -> {after.tier}", json=json)
 
@@ -154,15 +157,15 @@ async def _change_tier(manufacturer_id: str, tier: str, reason: str) -> tuple[St
 
 
 @app.command()
-def disable(manufacturer_id: ManufacturerId, reason: Reason = "by the operator", json: Json = False) -> None:
-    """Refuse a manufacturer and end its sessions."""
+def disable(manufacturer_id: ManufacturerId, reason: Reason = "by operator", json: Json = False) -> None:
+    """Disable a manufacturer and end its sessions."""
     before, after = run(_set_status(manufacturer_id, "disabled", reason))
     _tell(after, f"{before.status} -> {after.status}", json=json)
 
 
 @app.command()
-def enable(manufacturer_id: ManufacturerId, reason: Reason = "by the operator", json: Json = False) -> None:
-    """Let a disabled manufacturer in again."""
+def enable(manufacturer_id: ManufacturerId, reason: Reason = "by operator", json: Json = False) -> None:
+    """Enable a disabled manufacturer."""
     before, after = run(_set_status(manufacturer_id, "active", reason))
     _tell(after, f"{before.status} -> {after.status}", json=json)
 
@@ -187,35 +190,35 @@ async def _set_status(manufacturer_id: str, status: str, reason: str) -> tuple[S
 @app.command()
 def export(
     manufacturer_id: ManufacturerId,
-    out: Annotated[
-        Path | None, typer.Option(help="The file; by default export-ID.json here. Never overwritten.")
-    ] = None,
-    account_id: Annotated[str | None, typer.Option("--account", help="Only what is kept of this person.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file, never overwritten. [default: export-ID.json]")] = None,
+    account_id: Annotated[str | None, typer.Option("--account", help="Only the data of this member.")] = None,
     source: Sources = None,
     json: Json = False,
 ) -> None:
-    """Write everything that is kept of a manufacturer, or of one person, in clear into a JSON file that only you may
-    read: the answer to a data subject's request. The audit log keeps that it was exported, and by whom."""
+    """Export all data of a manufacturer, or of one member, decrypted, to a private JSON file.
+
+    For example, to answer a data subject access request. The export is recorded in the audit log.
+    """
     target = out or Path(f"export-{quote(account_id or manufacturer_id, safe='')}.json")
     if target.exists():
-        raise ValidationError(f"{target}: is there already; name another file with --out.", code="FILE_EXISTS")
+        raise ValidationError(f"{target}: file exists. Choose another with --out.", code="FILE_EXISTS")
     counts = run(_export(manufacturer_id, account_id, target, source or []))
     if json:
         print_json({"file": str(target), **counts})
     else:
-        print_table(f"Written to {target}", ("what", "entries"), list(counts.items()))
-        print_line("Everything in it is in clear: hand it over safely, then delete it.")
+        print_table(f"Written to {target}", ("data", "entries"), list(counts.items()))
+        print_line("The file is not encrypted. Hand it over safely, then delete it.")
 
 
 async def _export(manufacturer_id: str, account_id: str | None, target: Path, names: list[str]) -> dict[str, int]:
-    from gatewright.cli.data_export import holdings, holdings_of_person, write_private
+    from gatewright.cli.data_export import export_manufacturer, export_member, write_private
 
     async with opened() as foundation:
         if account_id is None:
             sources = record_sources(foundation, names)
-            held = await holdings(foundation, manufacturer_id, sources, actor=operator())
+            held = await export_manufacturer(foundation, manufacturer_id, sources, actor=operator())
         else:
-            held = await holdings_of_person(foundation, manufacturer_id, account_id, actor=operator())
+            held = await export_member(foundation, manufacturer_id, account_id, actor=operator())
         write_private(target, held)
     return {name: len(value) for name, value in held.items() if isinstance(value, list | dict) and name != "left_out"}
 
@@ -224,7 +227,7 @@ async def _known(foundation: SecurityFoundation, manufacturer_id: str) -> Stored
     found = await foundation.store.get_manufacturer(manufacturer_id)
     if found is None:
         raise ValidationError(
-            f"No manufacturer has the id {manufacturer_id!r}; list them with `gatewright manufacturer list`.",
+            f"Unknown manufacturer {manufacturer_id!r}. List them with `gatewright manufacturer list`.",
             code="UNKNOWN_MANUFACTURER",
         )
     return found
@@ -239,7 +242,7 @@ def _record(foundation: SecurityFoundation, kind: str, manufacturer_id: str, **d
 
 
 def _public(manufacturer: StoredManufacturer) -> dict[str, Any]:
-    """Without the encrypted profile."""
+    """A manufacturer without its encrypted profile."""
     return {name: value for name, value in manufacturer.to_dict().items() if name != "profile"}
 
 

@@ -1,4 +1,4 @@
-"""``gatewright migrate``: bring the schema of the store up to date."""
+"""``gatewright migrate``: schema migrations of the store."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def migrate(
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit code 1 when something is due.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only report; exit code 1 if migrations are pending.")] = False,
     json: Json = False,
 ) -> None:
-    """Run the migrations that are due. The service does so by itself at every start; run this beforehand where a
-    start must be short."""
+    """Run pending migrations.
+
+    The service runs them at every start. Run this command first if the start must be fast.
+    """
     settings = load_settings()
     due = pending(settings)
     if not check:
@@ -35,11 +37,11 @@ def migrate(
 def _verb(due: list[str], *, check: bool) -> str:
     if not due:
         return ""
-    return " is due" if check else " done"
+    return " pending" if check else " applied"
 
 
 def pending(settings: Settings) -> list[str]:
-    """The migrations that the store of these settings does not have yet. A store of documents has none."""
+    """Migrations that the configured store lacks."""
     from gatewright.storage.sqlite.migrations import available
 
     names = {number: name for number, (name, _) in available().items()}
@@ -65,7 +67,7 @@ async def _migrate(settings: Settings) -> None:
 
 
 def store_of(settings: Settings) -> Any:
-    """The store of these settings, not yet opened; it needs no keys."""
+    """The configured store, not initialized. It needs no keys."""
     from gatewright.storage import SqliteStore
 
     path = settings.database_path
@@ -75,7 +77,7 @@ def store_of(settings: Settings) -> Any:
 
 
 def _shown(settings: Settings) -> str:
-    """The store's name without a password in it."""
+    """The path of the store, without secrets."""
     from gatewright.logs import redact_text
 
     return redact_text(settings.database_path)

@@ -1,4 +1,4 @@
-"""``gatewright model``: the detector's model, its versions, and training a new base."""
+"""``gatewright model``: versions of the detector's model, and training of a new base model."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from gatewright.cli.posture import operator
 if TYPE_CHECKING:
     from gatewright.threats import ModelVersion
 
-app = typer.Typer(help="Versions of the detector's model, and training.", no_args_is_help=True)
+app = typer.Typer(help="List and roll back model versions; train a base model.", no_args_is_help=True)
 
 
 @app.command()
 def versions(json: Json = False) -> None:
-    """What was learned from feedback, accepted or refused, and which version decides."""
+    """List model versions learned from feedback, accepted or refused, and the active one."""
     found = run(_versions())
     if json:
         print_json(found)
     elif not found:
-        print_line("Nothing was learned yet: the base model decides.")
+        print_line("No learned versions yet. The base model is active.")
     else:
         rows = [(v.version, v.active, v.accepted, v.created_at, v.reason, _metrics(v.metrics)) for v in found]
-        columns = ("version", "decides", "accepted", "made", "reason", "metrics")
+        columns = ("version", "active", "accepted", "created", "reason", "metrics")
         print_table("Model versions", columns, rows)
 
 
@@ -42,15 +42,15 @@ def _metrics(metrics: dict[str, float]) -> str:
 
 @app.command()
 def rollback(
-    version: Annotated[int, typer.Argument(help="The version to go back to; 0 is the base model.", min=0)],
+    version: Annotated[int, typer.Argument(help="Version to roll back to; 0 is the base model.", min=0)],
     json: Json = False,
 ) -> None:
-    """Let an earlier version decide, in every process within a second."""
+    """Roll back to an earlier version, in every process within a second."""
     active = run(_rollback(version))
     if json:
         print_json(active)
     else:
-        print_line(f"Version {active.version} decides now.")
+        print_line(f"Version {active.version} is now active.")
 
 
 async def _rollback(version: int) -> ModelVersion:
@@ -61,14 +61,16 @@ async def _rollback(version: int) -> ModelVersion:
 @app.command()
 def train(
     corpus: Annotated[
-        list[Path], typer.Option("--corpus", help="Labelled rows: a file, or a directory with the corpus.", exists=True)
+        list[Path], typer.Option("--corpus", help="Labeled rows: a file, or a directory of files.", exists=True)
     ],
-    out: Annotated[Path, typer.Option("--out", help="Where to write the model (safetensors).")],
-    seed: Annotated[int, typer.Option(help="The same rows, rules and seed give the same file.", min=0)] = 7,
-    rules_dir: Annotated[Path | None, typer.Option(help="Rules of your own; those that ship when left away.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Output file (safetensors).")],
+    seed: Annotated[
+        int, typer.Option(help="Random seed. The same rows, rules and seed give the same file.", min=0)
+    ] = 7,
+    rules_dir: Annotated[Path | None, typer.Option(help="Rules directory. [default: bundled rules]")] = None,
     json: Json = False,
 ) -> None:
-    """Train a base model. Name the result in GATEWRIGHT_MODEL_FILE. Needs the extra `train`."""
+    """Train a base model. To use it, set GATEWRIGHT_MODEL_FILE to the output file."""
     import hashlib
 
     from gatewright.threats.model.corpus import read_corpus
@@ -79,8 +81,8 @@ def train(
     with progress("reading rows", len(rows)) as done:
         model = fit(rows, load_rules(rules_dir), seed=seed, progress=lambda read, _: done(read))
     out.write_bytes(model)
-    told = {"file": str(out), "rows": len(rows), "bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()}
+    result = {"file": str(out), "rows": len(rows), "bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()}
     if json:
-        print_json(told)
+        print_json(result)
     else:
-        print_line(f"{told['file']}: {told['rows']:,} rows, {told['bytes']:,} bytes, SHA-256 {told['sha256']}")
+        print_line(f"{result['file']}: {result['rows']:,} rows, {result['bytes']:,} bytes, SHA-256 {result['sha256']}")

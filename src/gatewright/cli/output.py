@@ -1,4 +1,4 @@
-"""What the command prints: tables for people, JSON for programs, progress and errors to standard error."""
+"""Output of commands: tables for people, JSON for programs; progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 FOUND = 1
-"""Exit code: the command worked and found something wrong."""
+"""Exit code: the command succeeded and reports findings."""
 FAILED = 2
-"""Exit code: the command could not do its work."""
+"""Exit code: the command failed."""
 
 _PIPE_WIDTH = 160
-"""Columns of a table that goes into a file or a pipe."""
+"""Width of tables that are not printed to a terminal."""
 
 
 def console(*, error: bool = False) -> Console:
-    """Where to print; colours only at a terminal (and not where ``NO_COLOR`` is set)."""
+    """The console. Colors are used only at a terminal, and not if ``NO_COLOR`` is set."""
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
@@ -37,7 +37,7 @@ def console(*, error: bool = False) -> Console:
 
 
 def print_json(value: Any) -> None:
-    """``value`` as indented JSON: records as objects, times as RFC 3339."""
+    """Print a value as indented JSON: records as objects, times as RFC 3339."""
     import msgspec
 
     text = msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=2)
@@ -51,12 +51,12 @@ def _plain(value: Any) -> Any:
 
 
 def print_line(text: str) -> None:
-    """One line, taken literally: square brackets are no markup."""
+    """Print a line literally: square brackets are not markup."""
     console().print(text, markup=False, soft_wrap=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table; numbers stand right, times are shortened to seconds, None is a dash."""
+    """Print a table: numbers right-aligned, times in seconds, None as a dash."""
     from rich.table import Table
     from rich.text import Text
 
@@ -75,7 +75,7 @@ def _is_number(value: Any) -> bool:
 
 
 def cell(value: Any) -> str:
-    """A value as the text of a table's cell."""
+    """Format a value for a table cell."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
@@ -93,11 +93,11 @@ def cell(value: Any) -> str:
 
 @contextmanager
 def progress(description: str, total: float | None, *, unit: str = "") -> Iterator[Callable[[float], None]]:
-    """A progress bar on standard error, shown at a terminal only; gives the function that says how far it is.
+    """Show a progress bar on standard error, at a terminal only. Yields the function that updates it.
 
     Args:
-        total: what 100 % is; None when it is not known.
-        unit: ``bytes`` shows sizes, anything else counts.
+        total: the value of 100 %, or None if unknown.
+        unit: ``bytes`` formats sizes; anything else counts.
     """
     from rich.progress import (
         BarColumn,
@@ -118,23 +118,23 @@ def progress(description: str, total: float | None, *, unit: str = "") -> Iterat
 
 
 def refuse_overwriting(read: Iterable[Path], *written: Path | None) -> None:
-    """Raises ValidationError where a file that is to be written is one that is read, or another one written."""
+    """Raise ValidationError if an output file is also an input file or another output file."""
     taken = {path.resolve() for path in read}
     for path in written:
         if path is not None:
             if path.resolve() in taken:
-                raise ValidationError(f"{path} is named twice; what is read would be overwritten. Name another file.")
+                raise ValidationError(f"{path} is given twice and would be overwritten. Choose another file.")
             taken.add(path.resolve())
 
 
 def say(text: str) -> None:
-    """A remark beside the result, on standard error."""
+    """Print a message to standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def fail(code: str, message: str) -> int:
-    """The one line of an error; returns the exit code."""
+    """Print an error in one line and return the exit code."""
     line = " ".join(message.split())
     say(f"gatewright: {code}: {line}")
     return FAILED

@@ -1,4 +1,4 @@
-"""``gatewright policy``: is a policy right, and what does it say about somebody?"""
+"""``gatewright policy``: validation and explanation of the policy."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gatewright.errors import ValidationError
 if TYPE_CHECKING:
     from gatewright.policy import Policy
 
-app = typer.Typer(help="Check and explain the policy.", no_args_is_help=True)
+app = typer.Typer(help="Validate and explain the policy.", no_args_is_help=True)
 
 
 @app.command()
 def check(
-    file: Annotated[Path | None, typer.Argument(help="A policy; the one in force when left away.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="Policy file. [default: the policy in force]")] = None,
     json: Json = False,
 ) -> None:
-    """Check a policy and show what it comes to. What is wrong is told in one line; then the exit code is 2."""
+    """Validate a policy and show its permissions and limits. Exit code 2 if it is invalid."""
     policy = _load(file)
     tiers = policy.tiers_by_rank()
     if json:
@@ -31,7 +31,7 @@ def check(
         return
     print_table(
         "Permissions",
-        ("permission", *tiers, "what it allows"),
+        ("permission", *tiers, "description"),
         [
             (name, *("yes" if name in policy.permissions_of_tier(tier) else "-" for tier in tiers), text)
             for name, text in policy.permissions.items()
@@ -43,7 +43,7 @@ def check(
         ("resource", *tiers),
         [(resource, *(_limit(policy, tier, resource) for tier in tiers)) for resource in resources],
     )
-    print_line("The policy is right.")
+    print_line("The policy is valid.")
 
 
 def _load(file: Path | None = None) -> Policy:
@@ -58,34 +58,34 @@ def _limit(policy: Policy, tier: str, resource: str) -> str:
         return "-"
     if found.limit < 0:
         return "unlimited"
-    return f"{found.limit:,} a {found.window}" if found.hours is None else f"{found.limit:,} in {found.hours:g} h"
+    return f"{found.limit:,} per {found.window}" if found.hours is None else f"{found.limit:,} in {found.hours:g} h"
 
 
 @app.command()
 def explain(
-    who: Annotated[str, typer.Argument(help="A tier, or the id of a manufacturer.")],
-    what: Annotated[str, typer.Argument(help="A permission or a resource.")],
-    role: Annotated[str | None, typer.Option(help="The role of the person in the manufacturer.")] = None,
+    who: Annotated[str, typer.Argument(help="Tier, or id of a manufacturer.")],
+    what: Annotated[str, typer.Argument(help="Permission or resource.")],
+    role: Annotated[str | None, typer.Option(help="Role of the member.")] = None,
     json: Json = False,
 ) -> None:
-    """Say in a sentence why somebody may, or may not, do something. Exit code 1 when not."""
+    """Explain in a sentence why something is allowed or denied. Exit code 1 if denied."""
     policy = _load()
-    told = explain_tier(policy, who, what, role) if who in policy.tiers else run(_explain_manufacturer(who, what))
+    explained = explain_tier(policy, who, what, role) if who in policy.tiers else run(_explain_manufacturer(who, what))
     if json:
-        print_json(told)
+        print_json(explained)
     else:
-        print_line(told["explanation"])
-    raise typer.Exit(0 if told["allowed"] else FOUND)
+        print_line(explained["explanation"])
+    raise typer.Exit(0 if explained["allowed"] else FOUND)
 
 
 def explain_tier(policy: Policy, tier: str, what: str, role: str | None = None) -> dict[str, Any]:
-    """What a policy says about a tier (and role) and a permission or resource, without usage and grants.
+    """Explain a permission or resource for a tier (and role), without usage and grants.
 
     Raises:
-        ValidationError: the policy knows no such permission, resource or role.
+        ValidationError: unknown permission, resource or role.
     """
     if role is not None and role not in policy.roles:
-        raise ValidationError(f"No role is called {role!r}; there are {', '.join(policy.roles)}.", code="UNKNOWN_ROLE")
+        raise ValidationError(f"Unknown role {role!r}. Use one of {', '.join(policy.roles)}.", code="UNKNOWN_ROLE")
     limits = policy.limits_of_tier(tier)
     if what in policy.permissions:
         allowed, text = _explain_permission(policy, tier, what, role)
@@ -95,7 +95,7 @@ def explain_tier(policy: Policy, tier: str, what: str, role: str | None = None) 
     else:
         known = ", ".join([*policy.permissions, *limits])
         raise ValidationError(
-            f"{what!r} is neither a permission nor a resource; there are {known}.", code="UNKNOWN_PERMISSION"
+            f"{what!r} is neither a permission nor a resource. Use one of {known}.", code="UNKNOWN_PERMISSION"
         )
     return {"who": tier, "what": what, "role": role, "allowed": allowed, "explanation": text}
 
@@ -103,10 +103,10 @@ def explain_tier(policy: Policy, tier: str, what: str, role: str | None = None) 
 def _explain_permission(policy: Policy, tier: str, permission: str, role: str | None) -> tuple[bool, str]:
     if permission not in policy.permissions_of_tier(tier):
         needed = policy.required_tier(permission)
-        remedy = f"the lowest tier that has it is {needed}" if needed else "no tier has it"
-        return False, f"A manufacturer on {tier} may not {permission}: the tier does not give it; {remedy}."
+        remedy = f"the lowest tier with it is {needed}" if needed else "no tier includes it"
+        return False, f"A manufacturer on {tier} may not {permission}: the tier does not include it; {remedy}."
     giver = next(name for name in policy.lineage(tier) if permission in policy.tiers[name].permissions)
-    by = f"the tier {giver} gives it" + ("" if giver == tier else f", from which {tier} inherits")
+    by = f"the tier {giver} includes it" + ("" if giver == tier else f", and {tier} inherits from it")
     if role is not None:
         cut = policy.roles[role].permissions
         if "*" not in cut and permission not in cut:
@@ -116,29 +116,32 @@ def _explain_permission(policy: Policy, tier: str, permission: str, role: str | 
 
 
 async def _explain_manufacturer(manufacturer_id: str, what: str) -> dict[str, Any]:
-    """What policy, grants, usage and status come to for one manufacturer."""
+    """Explain with the grants, usage and status of a manufacturer."""
     async with opened() as foundation:
         stored = await foundation.store.get_manufacturer(manufacturer_id)
         if stored is None:
             raise ValidationError(
-                f"{manufacturer_id!r} is neither a tier nor a manufacturer; list them with "
+                f"{manufacturer_id!r} is neither a tier nor a manufacturer. List manufacturers with "
                 "`gatewright manufacturer list`.",
                 code="UNKNOWN_MANUFACTURER",
             )
-        told = explain_tier(foundation.policy, stored.tier, what) | {"who": manufacturer_id}
+        explained = explain_tier(foundation.policy, stored.tier, what) | {"who": manufacturer_id}
         more = f"{manufacturer_id} is on {stored.tier}."
         if stored.status != "active":
-            told |= {"allowed": False, "reason": stored.status}
+            explained |= {"allowed": False, "reason": stored.status}
             more = f"{manufacturer_id} is {stored.status}, so every request is refused."
         elif what in foundation.policy.permissions:
             found = await foundation.rbac.check_permission_detailed(manufacturer_id, what)
-            told |= {"allowed": found.granted, "reason": found.reason}
+            explained |= {"allowed": found.granted, "reason": found.reason}
             if found.reason in ("granted_temporarily", "restricted"):
-                more = "A temporary grant gives it." if found.granted else "It was restricted for this manufacturer."
+                more = "A temporary grant allows it." if found.granted else "It is restricted for this manufacturer."
         else:
             usage = await foundation.rbac.check_usage_limit(manufacturer_id, what)
-            told |= {"allowed": usage.allowed, "reason": usage.reason, "current": usage.current, "limit": usage.limit}
-            more = (
-                f"{manufacturer_id} has used {usage.current:,}; the next cycle begins {usage.resets_at:%F %H:%M} UTC."
-            )
-        return {**told, "explanation": f"{told['explanation']} {more}"}
+            explained |= {
+                "allowed": usage.allowed,
+                "reason": usage.reason,
+                "current": usage.current,
+                "limit": usage.limit,
+            }
+            more = f"{manufacturer_id} has used {usage.current:,}; the quota resets at {usage.resets_at:%F %H:%M} UTC."
+        return {**explained, "explanation": f"{explained['explanation']} {more}"}

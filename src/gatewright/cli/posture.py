@@ -1,4 +1,4 @@
-"""``gatewright posture``: what stands against the posture, and the measures that answer it."""
+"""``gatewright posture``: posture findings, and the measures that address them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Assess the posture, apply and roll back measures.", no_args_is_help=True)
 
-ProposalId = Annotated[str, typer.Argument(help="The id of a proposal, as `posture assess` shows it.")]
+ProposalId = Annotated[str, typer.Argument(help="Id of the proposal, from `posture assess`.")]
 
 AppliedId = Annotated[
-    str, typer.Argument(help="The id of a measure in force or of its proposal, as `posture assess` shows it.")
+    str, typer.Argument(help="Id of the measure in force, or of its proposal, from `posture assess`.")
 ]
 
 
 @app.command()
 def assess(json: Json = False) -> None:
-    """List posture findings, the measures that would answer them, and the measures in force.
+    """List posture findings, the measures that would fix them, and the measures in force.
 
-    Exit code 1 on a finding."""
+    Exit code 1 if there are findings.
+    """
     findings, proposals, in_force = run(_assess())
     if json:
         print_json({"findings": findings, "proposals": proposals, "in_force": in_force})
@@ -35,22 +36,22 @@ def assess(json: Json = False) -> None:
     else:
         print_table(
             "Findings",
-            ("severity", "finding", "what", "what to do"),
+            ("severity", "finding", "summary", "fix"),
             [(f.severity, f.finding_id, f.summary, f.advice) for f in findings],
         )
         if proposals:
-            print_table("Proposals", ("id", "what"), [(p.proposal_id, p.summary) for p in proposals])
+            print_table("Proposals", ("id", "measure"), [(p.proposal_id, p.summary) for p in proposals])
             print_line("Apply one with `gatewright posture apply ID`.")
     if in_force and not json:
         print_table(
             "In force",
-            ("id", "what", "until", "by"),
+            ("id", "measure", "until", "by"),
             [
                 (m.id, m.summary, m.until.isoformat(timespec="seconds") if m.until else "-", m.created_by)
                 for m in in_force
             ],
         )
-        print_line("Lift one with `gatewright posture roll-back ID`.")
+        print_line("Roll one back with `gatewright posture roll-back ID`.")
     raise typer.Exit(FOUND if findings else 0)
 
 
@@ -62,13 +63,13 @@ async def _assess() -> tuple[list[Finding], list[Proposal], list[InForce]]:
 
 @app.command("apply")
 def apply_proposal(proposal_id: ProposalId, json: Json = False) -> None:
-    """Put a proposal in force, in every process of the service."""
+    """Apply a proposal in every process of the service."""
     _show(run(_change(proposal_id, apply=True)), "in force", json=json)
 
 
 @app.command("roll-back")
 def roll_back(proposal_id: AppliedId, json: Json = False) -> None:
-    """Lift what a proposal put in force; what held before holds again."""
+    """Roll back a measure and restore the previous state."""
     _show(run(_change(proposal_id, apply=False)), "lifted", json=json)
 
 
@@ -79,7 +80,7 @@ async def _change(proposal_id: str, *, apply: bool) -> Proposal:
 
 
 def operator() -> str:
-    """Who acts, for the audit log: the person at this machine."""
+    """The operating-system user, for the audit log."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # a user id without a name, as in some containers

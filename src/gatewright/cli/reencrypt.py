@@ -1,4 +1,4 @@
-"""``gatewright keys reencrypt`` and ``emergency-rotate``: every record under the newest data keys."""
+"""``gatewright keys reencrypt`` and ``emergency-rotate``: re-encryption of records under the newest data keys."""
 
 from __future__ import annotations
 
@@ -26,27 +26,25 @@ Sources = Annotated[
     typer.Option(
         "--source",
         metavar="MODULE:NAME",
-        help="Records of your application as well: a RecordSource, a list of them, or a function that is given the "
-        "foundation and returns either. May be repeated.",
+        help="Also process records of your application: a RecordSource, a list of them, or a function "
+        "of the foundation that returns either. May be repeated.",
     ),
 ]
-Batch = Annotated[int, typer.Option("--batch-size", min=1, max=10_000, help="Records in a page.")]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, max=10_000, help="Records per batch.")]
 
 _COLUMNS = ("source", "scanned", "reencrypted", "already_current", "contended", "shredded", "failed", "finished")
 
 
 def reencrypt(
-    rate: Annotated[
-        float | None, typer.Option(min=0.1, help="The most records that are read in a second; no limit without it.")
-    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Limit of records per second. [default: none]")] = None,
     batch_size: Batch = 200,
     source: Sources = None,
     json: Json = False,
 ) -> None:
-    """Bring every record under the newest data keys, while the service goes on.
+    """Re-encrypt all records under the newest data keys while the service is running.
 
-    May be stopped at any moment (Ctrl-C too) and run again: it goes on where it was. Exit code 1 where records do
-    not open; they are named and left as they are.
+    Can be interrupted at any time (Ctrl-C) and resumes on the next run. Exit code 1 if records cannot be decrypted;
+    they are listed and left unchanged.
     """
     reports = run(_reencrypt(rate, batch_size, source or []))
     if json:
@@ -66,25 +64,25 @@ async def _reencrypt(rate: float | None, batch_size: int, names: Sequence[str]) 
 
 
 def emergency_rotate(
-    reason: Annotated[str, typer.Option(help="What happened; it stands in the audit log.")],
+    reason: Annotated[str, typer.Option(help="What happened, for the audit log.")],
     key_id: Annotated[
         str | None,
-        typer.Argument(help="The compromised key, as `keys list` shows it; without it, all keys in use are replaced."),
+        typer.Argument(help="Id of the compromised key, from `keys list`. [default: all current keys]"),
     ] = None,
     destroy: Annotated[
-        bool, typer.Option("--destroy", help="Delete the data keys too, once nothing is left under them.")
+        bool, typer.Option("--destroy", help="Also delete the data keys, once no record uses them.")
     ] = False,
     settle: Annotated[
-        float, typer.Option(min=0, max=3600, help="Seconds to wait until every process has heard of the new keys.")
+        float, typer.Option(min=0, max=3600, help="Seconds to wait for all processes to learn of the new keys.")
     ] = 1.0,
     batch_size: Batch = 200,
     source: Sources = None,
     json: Json = False,
 ) -> None:
-    """A key is compromised: replace it, re-encrypt what is under it at full speed, revoke it. One command, and it may
-    be repeated. Without KEY_ID the keys that sign tokens are replaced as well, and the old ones end.
+    """Replace a compromised key, re-encrypt everything under it at full speed, and revoke it.
 
-    Exit code 1 while records are left under the old key; it is not revoked then, so that they stay readable.
+    Safe to repeat. Without KEY_ID, token signing keys are replaced as well, and old ones revoked. Exit code 1 while
+    records remain under the old key, which is then not revoked so that they stay readable.
     """
     done = run(_emergency(key_id, reason, destroy=destroy, settle=settle, batch_size=batch_size, names=source or []))
     if json:
@@ -96,16 +94,18 @@ def emergency_rotate(
 
 def _tell(done: dict[str, Any]) -> None:
     if "signing" in done:
-        print_line(f"signing     {len(done['signing']['ended'])} keys verify no more; {done['signing']['signs']} signs")
+        print_line(
+            f"signing     {len(done['signing']['ended'])} keys revoked; {done['signing']['signs']} now signs tokens"
+        )
     if "encryption" not in done:
         return
     report = done["encryption"]
     print_table("Re-encrypted", _COLUMNS, [[r[name] for name in _COLUMNS] for r in report["reencryptions"]])
     state = "destroyed" if report["destroyed"] else "revoked" if report["revoked"] else "NOT revoked"
-    print_line(f"encryption  the generation {report['key_id']} is {state}")
+    print_line(f"encryption  generation {report['key_id']} is {state}")
     if not report["complete"]:
         _tell_of_failures(report["reencryptions"])
-        print_line(f"Mend or remove these, then run it again: gatewright keys emergency-rotate {report['key_id']}")
+        print_line(f"Fix or remove these records, then run again: gatewright keys emergency-rotate {report['key_id']}")
 
 
 async def _emergency(
@@ -137,7 +137,7 @@ async def _emergency(
 
 
 async def end_signing_keys(foundation: SecurityFoundation, kid: str, reason: str, *, current: bool) -> dict[str, Any]:
-    """Let a new key sign (where ``kid`` is the one that does) and every old one verify nothing any more."""
+    """Rotate the signing key if ``kid`` is the current one, and revoke all older keys."""
     from gatewright.events import Severity, event
 
     signs = await foundation.auth.rotate_signing_key() if current else foundation.auth.keys.current.kid
@@ -156,18 +156,18 @@ async def end_signing_keys(foundation: SecurityFoundation, kid: str, reason: str
 
 
 def unknown_key(key_id: str) -> KeyUnavailableError:
-    """The error for an id that is in no list of keys."""
-    return KeyUnavailableError(f"No key has the id {key_id!r}; see `gatewright keys list`.", code="UNKNOWN_KEY")
+    """The error for an unknown key id."""
+    return KeyUnavailableError(f"Unknown key {key_id!r}. List keys with `gatewright keys list`.", code="UNKNOWN_KEY")
 
 
 # --- sources ----------------------------------------------------------------------------------------------------
 
 
 def record_sources(foundation: SecurityFoundation, names: Sequence[str]) -> list[RecordSource]:
-    """All records: those of the foundation, and those that ``names`` (``module:name``) say.
+    """The record sources of the foundation, and those named as ``module:name``.
 
     Raises:
-        ConfigurationError: a name leads to nothing that has records.
+        ConfigurationError: a name does not refer to a record source.
     """
     return [*foundation.record_sources, *(source for name in names for source in _named(foundation, name))]
 
@@ -175,22 +175,24 @@ def record_sources(foundation: SecurityFoundation, names: Sequence[str]) -> list
 def _named(foundation: SecurityFoundation, name: str) -> list[RecordSource]:
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
-        raise ConfigurationError(f"--source {name}: must be MODULE:NAME, as myapp.records:sources.")
+        raise ConfigurationError(f"--source {name}: must be MODULE:NAME, such as myapp.records:sources.")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does: the application is where the command runs
+        sys.path.insert(0, os.getcwd())  # like `python -m`: the application is in the current directory
     try:
         found: Any = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"--source {name}: cannot be loaded ({error}).") from None
+        raise ConfigurationError(f"--source {name}: cannot be imported ({error}).") from None
     if callable(found) and not hasattr(found, "page"):
         found = found(foundation)
     several = list(found) if isinstance(found, list | tuple) else [found]
     if not several or not all(hasattr(one, "page") and hasattr(one, "replace") for one in several):
-        raise ConfigurationError(f"--source {name}: is no RecordSource (name, page, replace), nor a list of them.")
+        raise ConfigurationError(
+            f"--source {name}: is neither a RecordSource (name, page, replace) nor a list of them."
+        )
     return several
 
 
-# --- what is shown ----------------------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------------
 
 
 def _complete(reports: Sequence[ReencryptionReport]) -> bool:
@@ -205,5 +207,5 @@ def _show(reports: Sequence[ReencryptionReport]) -> None:
 def _tell_of_failures(reports: Sequence[dict[str, Any]]) -> None:
     for report in reports:
         if report["failed"]:
-            more = ", …" if report["failed"] > len(report["failed_ids"]) else ""
-            print_line(f"{report['source']}: {report['failed']:,} do not open: {', '.join(report['failed_ids'])}{more}")
+            ids = ", ".join(report["failed_ids"]) + (", …" if report["failed"] > len(report["failed_ids"]) else "")
+            print_line(f"{report['source']}: {report['failed']:,} could not be decrypted: {ids}")

@@ -1,4 +1,4 @@
-"""``gatewright scan``: what block mode would have refused of the requests in access logs."""
+"""``gatewright scan``: requests in access logs that block mode would have refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatewright.cli.access_log import damage_told, unpacked
+from gatewright.cli.access_log import corruption_reported, decompressed
 from gatewright.cli.bootstrap import installed_detector, installed_policy, load_settings, run
 from gatewright.cli.evaluate import is_blocked
 from gatewright.cli.inspect import shorten
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from gatewright.web.enforcement import Treatments
 
 MAX_LINE = 65_536
-"""Bytes of a line that are read; a longer one is counted apart."""
+"""Longest line in bytes. Longer lines are counted separately."""
 BATCH = 512
 LABEL = 200
-"""Characters of a client, path or status that are counted and shown."""
+"""Characters kept of a client, path or status."""
 SAVE_SECONDS = 1.0
 
 
 class LogForm(StrEnum):
-    """How the lines are written."""
+    """The format of the log lines."""
 
     AUTO = "auto"
     COMBINED = "combined"
@@ -43,18 +43,20 @@ class LogForm(StrEnum):
 
 
 def scan(
-    files: Annotated[list[Path], typer.Argument(help="Access logs, plain or gzip.", exists=True, dir_okay=False)],
-    form: Annotated[LogForm, typer.Option("--format", help="How the lines are written.")] = LogForm.AUTO,
-    report: Annotated[Path | None, typer.Option(help="Write each request that would be blocked, as JSON line.")] = None,
-    state: Annotated[Path | None, typer.Option(help="Remember how far it came here, and go on from there.")] = None,
+    files: Annotated[list[Path], typer.Argument(help="Access logs, optionally gzipped.", exists=True, dir_okay=False)],
+    form: Annotated[LogForm, typer.Option("--format", help="Format of the lines.")] = LogForm.AUTO,
+    report: Annotated[
+        Path | None, typer.Option(help="Write requests that would be blocked to this file, as JSON lines.")
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="Resume an interrupted scan and follow rotated logs.")] = None,
     json: Json = False,
 ) -> None:
-    """Inspect the requests of access logs (combined or JSON lines) and sum up what would have been blocked.
+    """Inspect access logs (combined format or JSON lines) and summarize what would have been blocked.
 
-    The installation's detector judges, and the policy's inspection by route, with its exclusions, says what is let
-    pass; what routes say in code is not known here. Memory stays the same whatever the size. With --state a scan that
-    was stopped, or a log that has grown since or was renamed by rotation, is gone on with; nothing is counted or
-    reported twice. Exit code 1 when something would have been blocked.
+    Uses the detector of this installation, and the inspection modes and exclusions of its policy; those declared in
+    code are unknown here. Memory use does not depend on the size of the logs. With --state, a scan resumes where it
+    was interrupted and follows logs that have grown or been rotated, without counting anything twice. Exit code 1 if
+    anything would have been blocked.
     """
     from gatewright.cli.scan_totals import load
 
@@ -96,12 +98,12 @@ async def _scan_all(files: list[Path], form: LogForm, tally: Tally, report: Path
 def _beginning(file: Path) -> bytes:
     from gatewright.cli.scan_totals import BEGINNING
 
-    with file.open("rb") as raw, damage_told(file):
-        return unpacked(raw).read(BEGINNING)
+    with file.open("rb") as raw, corruption_reported(file):
+        return decompressed(raw).read(BEGINNING)
 
 
 def _treatments() -> Treatments:
-    """What the policy does about findings by route, where all else is in block mode."""
+    """Handling of findings by route: the modes of the policy, and block mode elsewhere."""
     from gatewright.clock import SystemClock
     from gatewright.events import NullSink
     from gatewright.web.enforcement import Treatments
@@ -111,7 +113,7 @@ def _treatments() -> Treatments:
 
 
 def _open_report(report: Path, tally: Tally) -> IO[bytes]:
-    """The report, cut to what the tally knows of: lines after that are of a batch that was not counted."""
+    """Open the report and drop lines after the saved position, which belong to a batch that was not counted."""
     known = min(tally.report_size, report.stat().st_size) if report.exists() else 0
     out = report.open("r+b" if known else "wb")
     if known:
@@ -122,13 +124,13 @@ def _open_report(report: Path, tally: Tally) -> IO[bytes]:
 
 
 class Scanner:
-    """Reads files and counts.
+    """Reads files and counts findings.
 
     Args:
-        validator: an opened detector.
-        tally: what was counted so far; grows.
-        out: where requests that would be blocked are written, if anywhere.
-        treatments: what is done about findings.
+        validator: an initialized detector.
+        tally: the totals, which are updated.
+        out: the report, if any.
+        treatments: handling of findings by route.
     """
 
     def __init__(
@@ -146,14 +148,14 @@ class Scanner:
     async def read(
         self, file: Path, form: LogForm, position: Position, keep: Callable[[int], None], *, grows: bool = False
     ) -> None:
-        """Inspect a file, or a pipe, from a position in it, which moves along.
+        """Inspect a file or pipe from a position, which is advanced.
 
         Args:
-            keep: called after batches, about once a second, with the bytes of the file that are read.
-            grows: whether a last line without its end is left for the next time.
+            keep: called about once a second with the number of bytes read.
+            grows: leave an incomplete last line for the next scan.
         """
-        with file.open("rb") as raw, damage_told(file):
-            lines = unpacked(raw)
+        with file.open("rb") as raw, corruption_reported(file):
+            lines = decompressed(raw)
             if position.offset:
                 lines.seek(position.offset)
             saved = time.monotonic()
@@ -212,11 +214,11 @@ class Scanner:
 
 
 def _batches(lines: BufferedReader | GzipFile, start: int, *, waits: bool) -> Iterator[tuple[list[bytes | None], int]]:
-    """Lines in groups, None for one that is too long, and where the group ends.
+    """Batches of lines (None for a line that is too long), each with the offset of its end.
 
     Args:
-        start: where ``lines`` stands.
-        waits: a last line without its end is none yet.
+        start: the current offset of ``lines``.
+        waits: skip an incomplete last line.
     """
     batch: list[bytes | None] = []
     end = start
@@ -236,7 +238,7 @@ def _batches(lines: BufferedReader | GzipFile, start: int, *, waits: bool) -> It
 
 
 def _label(text: str) -> str:
-    """A text of a log as it is counted and shown: short, without secrets or control characters."""
+    """Shorten and redact text of a log for display."""
     from gatewright.logs import redact_text
 
     return redact_text(text)[:LABEL]
@@ -274,7 +276,7 @@ def _report_line(file: Path, number: int, request: LoggedRequest, found: Inspect
 
 
 def summarise(tally: Tally, *, fresh: int, seconds: float) -> dict[str, Any]:
-    """The figures of a scan; ``fresh`` of the lines were read this time."""
+    """The figures of a scan. ``fresh`` lines were read in this run."""
     from gatewright.cli.scan_totals import top
 
     return {
@@ -296,21 +298,21 @@ def summarise(tally: Tally, *, fresh: int, seconds: float) -> dict[str, Any]:
 
 def _show(summary: dict[str, Any], report: Path | None) -> None:
     print_line(
-        f"{summary['lines']:,} lines ({summary['lines_this_time']:,} this time, "
-        f"{summary['lines_per_second']:,} a second): {summary['blocked']:,} would have been blocked"
+        f"{summary['lines']:,} lines ({summary['lines_this_time']:,} in this run, "
+        f"{summary['lines_per_second']:,} per second): {summary['blocked']:,} would have been blocked"
     )
-    for name, meaning in (("unreadable", "are no requests"), ("too_long", f"are longer than {MAX_LINE:,} bytes")):
+    for name, meaning in (("unreadable", "could not be parsed"), ("too_long", f"were longer than {MAX_LINE:,} bytes")):
         if summary[name]:
-            print_line(f"{summary[name]:,} lines {meaning} and were not inspected")
+            print_line(f"{summary[name]:,} lines {meaning} and were skipped")
     if summary["let_pass"]:
-        print_line(f"{summary['let_pass']:,} requests with findings are let pass by the policy")
+        print_line(f"{summary['let_pass']:,} requests with findings are allowed by the policy")
     for title, name in (
         ("By threat type", "by_threat_type"),
-        ("By the status that was answered", "by_status"),
+        ("By response status", "by_status"),
         ("Clients", "top_clients"),
         ("Paths", "top_paths"),
     ):
         if summary[name]:
             print_table(title, ("", "requests"), list(summary[name].items()))
     if report is not None and summary["blocked"]:
-        print_line(f"Each of them is in {report}")
+        print_line(f"Details are in {report}")

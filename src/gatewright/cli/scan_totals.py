@@ -1,4 +1,4 @@
-"""What a scan has found so far, in bounded memory, and how far it came, in a file that survives it."""
+"""Totals of a scan, in bounded memory, and its saved state."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gatewright.errors import ValidationError
 from gatewright.logs import escape_control
 
 TOP_KEPT = 1_000
-"""Entries of a top list that are kept; with more, the rarest are dropped and the counts become a lower bound."""
+"""Size of a top list. Beyond it the rarest entries are dropped, and counts become a lower bound."""
 BEGINNING = 1_024
-"""Bytes at the beginning of a file by which it is known again."""
+"""Bytes at the start of a file that identify it."""
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """How far one file was read. ``fingerprint`` is of its first ``sample`` bytes, by which a log is told from its
-    successor of the same name, and known again under another name."""
+    """The position in a file. ``fingerprint`` hashes its first ``sample`` bytes: it distinguishes a log from its
+    successor of the same name, and recognizes it under a new name."""
 
     offset: int = 0
     line: int = 0
@@ -28,17 +28,17 @@ class Position(msgspec.Struct, kw_only=True):
     sample: int = 0
 
     def fits(self, beginning: bytes) -> bool:
-        """Whether it is of a file that begins so."""
+        """Whether the position belongs to a file with this beginning."""
         return self.sample <= len(beginning) and self.fingerprint == _digest(beginning[: self.sample])
 
     def learn(self, beginning: bytes) -> None:
-        """Know the file by its beginning, of which there is more when it has grown."""
+        """Fingerprint the file again, as it may have grown."""
         self.sample = min(len(beginning), BEGINNING)
         self.fingerprint = _digest(beginning[: self.sample])
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """Everything that is counted; what a scan resumes from."""
+    """All counts of a scan, from which it can be resumed."""
 
     lines: int = 0
     blocked: int = 0
@@ -54,7 +54,7 @@ class Tally(msgspec.Struct, kw_only=True):
     files: dict[str, Position] = {}
 
     def count(self, top: dict[str, int], name: str) -> None:
-        """Count one more of ``name``."""
+        """Increment the count of ``name``."""
         top[name] = top.get(name, 0) + 1
         if len(top) > TOP_KEPT:
             kept = dict(sorted(top.items(), key=lambda item: -item[1])[: TOP_KEPT // 2])
@@ -63,28 +63,26 @@ class Tally(msgspec.Struct, kw_only=True):
 
 
 def top(counts: dict[str, int], size: int = 10) -> dict[str, int]:
-    """The most frequent, in order."""
+    """The most frequent entries, in descending order."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:size])
 
 
 def load(path: Path | None) -> Tally:
-    """The tally kept at ``path``, or an empty one.
+    """Load the state at ``path``, or an empty one if there is none.
 
     Raises:
-        ValidationError: the file is no state of a scan.
+        ValidationError: the file is not the state of a scan.
     """
     if path is None or not path.exists():
         return Tally()
     try:
         return msgspec.json.decode(path.read_bytes(), type=Tally)
     except msgspec.DecodeError as error:
-        raise ValidationError(
-            f"{path}: not the state of a scan ({error}); remove it to start from the beginning."
-        ) from None
+        raise ValidationError(f"{path}: not the state of a scan ({error}); remove it to start over.") from None
 
 
 def save(tally: Tally, path: Path | None) -> None:
-    """Replace the state as a whole: after a crash either the old or the new one is there."""
+    """Write the state atomically: after a crash, either the old or the new one exists."""
     if path is None:
         return
     fresh = path.with_name(path.name + ".new")
@@ -96,10 +94,9 @@ def save(tally: Tally, path: Path | None) -> None:
 
 
 def positions_of(tally: Tally, beginnings: Mapping[Path, bytes]) -> dict[Path, Position]:
-    """Where to go on in files that begin so.
+    """The position at which to resume each file.
 
-    A file that is new, or was written anew, begins at its beginning. One that was renamed (by rotation, also when it
-    was packed then) is known by how it begins and gone on with.
+    New and rewritten files start at 0. Rotated files, even if compressed, are recognized by their beginning.
     """
     names = {file: escape_control(str(file.resolve())) for file in beginnings}
     others = {name: position for name, position in tally.files.items() if position.sample}

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def service() -> FastAPI:
-    """The service over the settings of the environment."""
+    """The service, configured by the environment."""
     return _build(demo=False)
 
 
 def demo() -> FastAPI:
-    """The same with ``/demo/products``."""
+    """The service with ``/demo/products``."""
     return _build(demo=True)
 
 
@@ -45,11 +45,11 @@ def _build(*, demo: bool) -> FastAPI:
 
 
 GRACE_SECONDS = 10
-"""How long requests that run may go on after the signal to stop."""
+"""Seconds that running requests get to finish after a stop signal."""
 START_SECONDS = 60
-"""How long a worker may be silent, as it is while it starts on a busy machine, before another takes its place."""
+"""Seconds that a worker may take to start before it is replaced."""
 BACKLOG = 2_048
-"""Connections that may wait while all workers are busy."""
+"""Connections that may queue while all workers are busy."""
 
 
 def serve(
@@ -57,15 +57,15 @@ def serve(
         bool,
         typer.Option(
             "--demo",
-            help="Make keys, a demo manufacturer and a platform admin, in a store of its own; never in production.",
+            help="Create keys, a demo manufacturer and a platform admin in a separate store. Not for production.",
         ),
     ] = False,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
-    workers: Annotated[int, typer.Option(help="Processes that serve.", min=1, max=256)] = 1,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1, max=256)] = 1,
     json: Json = False,
 ) -> None:
-    """Run the HTTP service until it is stopped (Ctrl-C, SIGTERM)."""
+    """Run the HTTP service until stopped (Ctrl-C or SIGTERM)."""
     listener = _listen(host, port)
     try:
         _serve(listener, _url(host, listener.getsockname()[1]), workers, demo=demo, json=json)
@@ -80,7 +80,7 @@ def _serve(listener: socket.socket, url: str, workers: int, *, demo: bool, json:
     require_keys(settings)
     if workers > 1 and settings.database_path == ":memory:":
         raise ConfigurationError(
-            "GATEWRIGHT_DATABASE=:memory:: several workers cannot share a store in memory; use a file, or one worker."
+            "GATEWRIGHT_DATABASE=:memory:: workers cannot share an in-memory store; use a file, or a single worker."
         )
     if workers == 1:
         _one_process(settings, listener, url, demo=demo, json=json)
@@ -89,7 +89,7 @@ def _serve(listener: socket.socket, url: str, workers: int, *, demo: bool, json:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the address before anything else is done, so that a taken one is told in one line."""
+    """Bind the address first, so that one in use is a one-line error."""
     import socket
 
     try:
@@ -100,10 +100,10 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigurationError(
-            f"--host {host} --port {port}: cannot listen there ({reason}); choose another with --port or --host.",
+            f"--host {host} --port {port}: cannot listen here ({reason}); choose another address or port.",
             code="ADDRESS_UNAVAILABLE",
         ) from None
-    listener.listen(BACKLOG)  # who comes between the announcement and the start waits instead of being refused
+    listener.listen(BACKLOG)  # connections made before the start wait instead of being refused
     listener.set_inheritable(True)
     return listener
 
@@ -114,8 +114,7 @@ def _url(host: str, port: int) -> str:
 
 
 def _server_options(settings: Settings) -> dict[str, Any]:
-    """Of uvicorn: our own logs and events instead of its own, our own reading of trusted proxies, and limits on
-    connections that it lacks."""
+    """Options of uvicorn: Gatewright's logs, proxy handling and connection limits instead of its own."""
     from functools import partial
 
     from gatewright.web.connections import BoundedHttpProtocol, connection_limits
@@ -166,13 +165,13 @@ def _one_process(settings: Settings, listener: socket.socket, url: str, *, demo:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         started = runner.run(main())
     if not started:
-        raise ConfigurationError("The service did not start; the log above says why.", code="START_FAILED")
+        raise ConfigurationError("The service did not start. See the log above for the reason.", code="START_FAILED")
 
 
 def _many_processes(
     settings: Settings, listener: socket.socket, url: str, workers: int, *, demo: bool, json: bool
 ) -> None:
-    """The people and the schema are made once, here; then each worker builds its own application."""
+    """Create the schema and the demo accounts once, then let each worker build its own application."""
     import asyncio
 
     import uvicorn
@@ -195,12 +194,12 @@ def _many_processes(
 
 
 async def _announce(foundation: Any, url: str, *, json: bool) -> None:
-    """Say where the service is; with a foundation, make the demo's people and say who they are."""
+    """Print the URL. With a foundation, create the demo accounts and print them too."""
     if foundation is None:
         if json:
             print_json({"url": url, "pid": os.getpid()})
         else:
-            say(f"Gatewright at {url} (stop with Ctrl-C)")
+            say(f"Gatewright is running at {url} (Ctrl-C to stop)")
     else:
         found = await demonstration.people(foundation)
         directory = foundation.settings.data_dir
@@ -212,7 +211,7 @@ async def _announce(foundation: Any, url: str, *, json: bool) -> None:
 
 
 def _loop_factory() -> Any:
-    """uvloop where it is installed, as uvicorn itself would choose."""
+    """uvloop if installed, as uvicorn chooses."""
     try:
         import uvloop
     except ImportError:

@@ -1,4 +1,4 @@
-"""``gatewright usage``: what a manufacturer has used, where that leads, and what is suggested."""
+"""``gatewright usage``: usage, forecasts and suggestions for a manufacturer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewright.rbac.insights.analytics import UsageAnalytics
 
 DAYS = 35
-"""Days of a chart."""
+"""Days in a chart."""
 BAR_WIDTH = 50
 LEAST_COVERED, MOST_COVERED = 0.75, 0.90
 """How many outcomes an honest 80 % interval may cover."""
@@ -35,7 +35,7 @@ class _ShowByDefault(TyperGroup):
 
 app = typer.Typer(help="Usage, forecasts and suggestions.", no_args_is_help=True, cls=_ShowByDefault)
 
-SuggestionId = Annotated[str, typer.Argument(help="The id of a suggestion, as `usage show` has it.")]
+SuggestionId = Annotated[str, typer.Argument(help="Id of the suggestion, from `usage show`.")]
 
 
 # --- show -------------------------------------------------------------------------------------------------------
@@ -43,11 +43,11 @@ SuggestionId = Annotated[str, typer.Argument(help="The id of a suggestion, as `u
 
 @app.command()
 def show(
-    manufacturer_id: Annotated[str, typer.Argument(help="The id of the manufacturer.")],
-    chart: Annotated[bool, typer.Option("--chart", help="Draw the last days of each resource.")] = False,
+    manufacturer_id: Annotated[str, typer.Argument(help="Id of the manufacturer.")],
+    chart: Annotated[bool, typer.Option("--chart", help="Draw the daily use of each resource.")] = False,
     json: Json = False,
 ) -> None:
-    """The quotas of a manufacturer, what it used, when each quota will end, and what is suggested."""
+    """Show quotas, usage, forecasts and suggestions for a manufacturer."""
     found = run(_gather(manufacturer_id))
     if json:
         print_json(found)
@@ -74,11 +74,15 @@ async def _gather(manufacturer_id: str) -> dict[str, Any]:
 
 def _show_forecasts(analytics: UsageAnalytics) -> None:
     rows = [
-        (f.resource, f"{f.expected:,.0f}", f"{f.low:,.0f} to {f.high:,.0f}", f.ends_on or "not in this cycle")
+        (f.resource, f"{f.expected:,.0f}", f"{f.low:,.0f} to {f.high:,.0f}", f.ends_on or "not this period")
         for f in analytics.forecasts.values()
     ]
     if rows:
-        print_table("Forecast for the end of the cycle", ("resource", "expected", "80 %", "used up"), rows)
+        print_table(
+            "Forecast for the end of the billing period",
+            ("resource", "expected", "80 % interval", "exhausted on"),
+            rows,
+        )
     for day in analytics.anomalies:
         print_line(f"Unusual: {day.used:,} {day.resource} on {day.day:%Y-%m-%d}, usually about {day.usual:,.0f}")
 
@@ -91,16 +95,16 @@ def _show_suggestions(found: dict[str, Any]) -> None:
         rows.append((tier.suggestion_id, what, " ".join(tier.reasons)))
     rows += [(s.suggestion_id, f"{s.action} {s.permission}", s.reason) for s in found["permission_suggestions"]]
     if rows:
-        print_table("Suggestions", ("id", "what", "why"), rows)
-        print_line("Put one in force with `gatewright usage apply ID`, for as long as the policy allows.")
+        print_table("Suggestions", ("id", "suggestion", "reason"), rows)
+        print_line("Apply one with `gatewright usage apply ID`, for as long as the policy allows.")
 
 
 def _draw(analytics: UsageAnalytics) -> None:
-    """A bar for each day, each resource on its own scale."""
+    """Draw a bar per day. Each resource has its own scale."""
     from datetime import timedelta
 
     if not analytics.resources:
-        print_line("Nothing was used on a full day yet.")
+        print_line("No full day of usage yet.")
     for resource in analytics.resources.values():
         days = resource.daily[-DAYS:]
         first = analytics.generated_at - timedelta(days=len(days))
@@ -109,23 +113,23 @@ def _draw(analytics: UsageAnalytics) -> None:
 
 
 def bar(value: float, highest: float, width: int = BAR_WIDTH) -> str:
-    """A bar of eighths of a character, so long as ``value`` is of ``highest``."""
+    """A bar proportional to ``value``, in eighths of a character."""
     eighths = round(width * 8 * value / highest) if highest > 0 else 0
     return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8] if eighths % 8 else "")
 
 
-# --- act --------------------------------------------------------------------------------------------------------
+# --- apply ------------------------------------------------------------------------------------------------------
 
 
 @app.command("apply")
 def apply_suggestion(suggestion_id: SuggestionId, json: Json = False) -> None:
-    """Put a suggestion in force, for as long as the policy allows; it ends by itself."""
+    """Apply a suggestion. It ends by itself, after the time that the policy allows."""
     _tell(run(_change(suggestion_id, apply=True)), json=json)
 
 
 @app.command("roll-back")
 def roll_back(suggestion_id: SuggestionId, json: Json = False) -> None:
-    """Undo a suggestion that was put in force, to exactly the former state."""
+    """Roll back a suggestion to exactly the previous state."""
     _tell(run(_change(suggestion_id, apply=False)), json=json)
 
 

@@ -1,4 +1,4 @@
-"""Checks of ``gatewright doctor``, and the result each of them gives."""
+"""Checks of ``gatewright doctor``, and their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Check", "finding", "note", "ok"]
 
 
 class Check(Record, frozen=True, kw_only=True):
-    """``status`` is ``ok``, ``note`` (worth knowing) or ``finding`` (to be mended, as ``remedy`` says)."""
+    """The result of a check. ``status`` is ``ok``, ``note`` or ``finding``; ``remedy`` says how to fix a finding."""
 
     subject: str
     status: str

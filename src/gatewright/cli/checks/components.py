@@ -1,4 +1,4 @@
-"""The parts of an opened foundation: store, cache, keys in use, detector, mail."""
+"""Checks of components: store, cache, keys in use, detector, audit log, mail server."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from gatewright.settings import Settings
 
 TIMEOUT = 3.0
-"""Seconds to wait for another machine."""
+"""Timeout of connections, in seconds."""
 
 
 async def check_parts(foundation: SecurityFoundation) -> AsyncIterator[Check]:
-    """Everything that only an opened foundation can tell."""
+    """Checks that require an initialized foundation."""
     yield await _store(foundation)
     yield await _clock(foundation)
     async for check in _encryption(foundation):
@@ -38,7 +38,7 @@ async def _store(foundation: SecurityFoundation) -> Check:
     except SecurityError as error:
         return finding("store", error.message, error.recommended_action)
     where = "on disk" if foundation.store.durable else "in memory only"
-    return ok("store", f"answers; state is kept {where}")
+    return ok("store", f"available; state is stored {where}")
 
 
 async def _clock(foundation: SecurityFoundation) -> Check:
@@ -63,8 +63,8 @@ def _detector(foundation: SecurityFoundation) -> Check:
     if foundation.validator.degraded:
         return finding(
             "detector",
-            "the model is missing or bad: rules alone decide",
-            "See `gatewright model versions`; roll back, or set GATEWRIGHT_MODEL_FILE to a good one.",
+            "the model is missing or corrupted; only rules are used",
+            "See `gatewright model versions`; roll back, or set GATEWRIGHT_MODEL_FILE to a valid file.",
         )
     return ok("detector", "rules and model are loaded")
 
@@ -75,13 +75,13 @@ async def _audit(foundation: SecurityFoundation) -> Check:
         return finding(
             "audit",
             f"the log has {head.stored:,} of {head.size:,} entries",
-            "Keep the disk as it is, and run `gatewright audit verify` with a checkpoint kept elsewhere.",
+            "Preserve the disk, and run `gatewright audit verify` with a checkpoint kept elsewhere.",
         )
-    return ok("audit", f"{head.size:,} entries; `gatewright audit verify` reads them all")
+    return ok("audit", f"{head.size:,} entries; run `gatewright audit verify` to verify all of them")
 
 
 async def check_mail(settings: Settings) -> Check | None:
-    """Whether the mail server answers; None where mail goes elsewhere."""
+    """Check the mail server. None if messages are not sent by SMTP."""
     if settings.notifier != "smtp":
         return None
     where = f"{settings.smtp_host}:{settings.smtp_port}"
@@ -92,23 +92,25 @@ async def check_mail(settings: Settings) -> Check | None:
             await writer.wait_closed()
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or "no answer"
-        return finding("mail", f"{where} cannot be reached ({reason})", "Correct GATEWRIGHT_SMTP_HOST and _PORT.")
-    return ok("mail", f"{where} answers")
+        return finding(
+            "mail", f"{where} is unreachable ({reason})", "Correct GATEWRIGHT_SMTP_HOST and GATEWRIGHT_SMTP_PORT."
+        )
+    return ok("mail", f"{where} is reachable")
 
 
 async def check_cache(settings: Settings) -> Check | None:
-    """Whether Redis answers; None where the cache is in the process."""
+    """Check Redis. None if the cache is in-process."""
     if settings.redis_url is None:
         return None
     try:
         import redis.asyncio as redis
     except ImportError:
-        return finding("cache", "the extra `redis` is not installed", "pip install 'gatewright[redis]'")
+        return finding("cache", "the Redis client is not installed", "Run `pip install redis hiredis`.")
     client: Any = redis.from_url(settings.redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
     try:
         await client.ping()
     except (redis.RedisError, OSError) as error:
-        return finding("cache", f"Redis does not answer ({type(error).__name__})", "Correct GATEWRIGHT_REDIS_URL.")
+        return finding("cache", f"Redis is unreachable ({type(error).__name__})", "Correct GATEWRIGHT_REDIS_URL.")
     finally:
         await client.aclose()
-    return ok("cache", "Redis answers")
+    return ok("cache", "Redis is reachable")
