@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import gatewright
+import gatewright.errors
 from tests.docs.pages import DOCS, ROOT, all_pages
 
 API = DOCS / "reference" / "api"
