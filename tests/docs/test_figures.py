@@ -11,7 +11,7 @@ from functools import cache
 
 import pytest
 
-from gatewright import ManufacturerEncryptionManager, Settings, load_policy
+from gatewright import ManufacturerEncryptionManager, SecurityMonitor, Settings, load_policy
 from tests.docs.pages import DOCS, ROOT
 from tests.docs.reference import SOURCE
 
@@ -76,8 +76,8 @@ def _uploads() -> float:
     return float(load_policy().limits_of_tier("free")["product_uploads"].limit)
 
 
-def _standalone_rotation() -> float:
-    return float(inspect.signature(ManufacturerEncryptionManager).parameters["rotation_days"].default)
+def _argument(call: Callable[..., object], name: str) -> float:
+    return float(inspect.signature(call).parameters[name].default)
 
 
 WORDS = {2: "two", 4: "four", 5: "five", 10: "ten"}
@@ -94,6 +94,7 @@ FIGURES: list[tuple[str, str, Callable[[], float]]] = [
     ("how-to/production.md", "| the next request | {} s |", lambda: _setting("keep_alive_seconds")),
     ("how-to/production.md", "| the rest of a refused body | {} s |", lambda: _constant("web", "LINGER")),
     ("how-to/production.md", "at most {} connections", lambda: _setting("max_connections")),
+    ("how-to/production.md", "to it every {word} minutes", lambda: _argument(SecurityMonitor, "checkpoint_every") / 60),
     ("how-to/protect-a-fastapi-app.md", "more than {} characters", lambda: _constant("web", "LONGEST_PATH")),
     ("how-to/rotate-keys.md", "up to {} minutes later by default", lambda: _setting("access_token_minutes")),
     ("how-to/sanitize-and-validate.md", "at most {} bytes", lambda: _constant("threats", "MAX_FILENAME_BYTES")),
@@ -118,7 +119,11 @@ FIGURES: list[tuple[str, str, Callable[[], float]]] = [
         lambda: _constant("threats", "NEW_FALSE_ALARMS") * 100,
     ),
     ("key-management.md", "generation is {} days old", lambda: load_policy().rotation.data_key_days),
-    ("key-management.md", "{} days for a manager built on its own", _standalone_rotation),
+    (
+        "key-management.md",
+        "{} days for a manager built on its own",
+        lambda: _argument(ManufacturerEncryptionManager, "rotation_days"),
+    ),
     ("key-management.md", "cache them for up to {} minutes", lambda: _setting("access_token_minutes")),
     ("encryption-format.md", "chunks of {} bytes", lambda: _constant("encryption", "CHUNK_BYTES")),
     ("explanation/sessions.md", "valid for {} minutes by default", lambda: _setting("access_token_minutes")),
