@@ -86,6 +86,6 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert {target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
 
 
-def test_every_other_block_of_the_readme_is_a_call_of_make() -> None:
+def test_every_other_block_of_the_readme_installs_or_is_a_call_of_make() -> None:
     others = [block.text for block in blocks(ROOT / "README.md", "sh") if "curl" not in block.text]
-    assert [text for text in others if not re.fullmatch(r"(make \S+( \S+)*\n)+", text)] == []
+    assert [text for text in others if not re.fullmatch(r"((make|pip install) \S+( \S+)*\n)+", text)] == []
