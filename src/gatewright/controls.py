@@ -86,7 +86,8 @@ class Controls:
             exact: leave out measures on all limits, which are meant for rates: a quota that was paid for is
                 tightened by its own name only.
         """
-        limits = self._current().limits
+        index = self._index
+        limits = (index if index.ends_at == math.inf else self._current()).limits
         if not limits:
             return 1.0
         scopes = (EVERYWHERE,) if manufacturer_id is None else (EVERYWHERE, manufacturer_id)
@@ -95,7 +96,8 @@ class Controls:
 
     def detection_level(self, manufacturer_id: str | None = None, route: str | None = None) -> int:
         """The level of inspection, 1 to 4: the highest of the default and what is in force for these."""
-        levels = self._current().levels
+        index = self._index
+        levels = (index if index.ends_at == math.inf else self._current()).levels
         if not levels:
             return self.default_level
         scopes = (EVERYWHERE,) if manufacturer_id is None else (EVERYWHERE, manufacturer_id)
@@ -108,7 +110,7 @@ class Controls:
 
     def blocked_by(self, ip_address: str | None = None, *, manufacturer_id: str | None = None) -> Measure | None:
         """The block that refuses them, if any; its ``until`` is what ``Retry-After`` tells."""
-        index = self._current()
+        index = self._index if self._index.ends_at == math.inf else self._current()
         if not index.blocks:
             return None
         if manufacturer_id is not None and (found := index.blocked.get(manufacturer_id)) is not None:

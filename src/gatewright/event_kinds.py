@@ -92,6 +92,8 @@ MONITORING_MEASURE_LIFTED = "monitoring:measure:lifted"
 
 # --- rbac ------------------------------------------------------------------------------------------------------------
 
+RBAC_GRANT_MADE = "rbac:grant:made"
+RBAC_GRANT_REVOKED = "rbac:grant:revoked"
 RBAC_MEMBER_CHANGED = "rbac:member:changed"
 RBAC_MEMBER_INVITED = "rbac:member:invited"
 RBAC_MEMBER_JOINED = "rbac:member:joined"
@@ -101,7 +103,11 @@ RBAC_POLICY_RELOADED = "rbac:policy:reloaded"
 RBAC_QUOTA_EXCEEDED = "rbac:quota:exceeded"
 RBAC_QUOTA_NEARLY_USED = "rbac:quota:nearly_used"
 RBAC_QUOTA_RESET = "rbac:quota:reset"
+RBAC_RESTRICT_MADE = "rbac:restrict:made"
+RBAC_RESTRICT_REVOKED = "rbac:restrict:revoked"
 RBAC_SUGGESTION_APPLIED = "rbac:suggestion:applied"
+RBAC_SUGGESTION_EXPIRED = "rbac:suggestion:expired"
+RBAC_SUGGESTION_ROLLED_BACK = "rbac:suggestion:rolled_back"
 RBAC_TIER_CHANGED = "rbac:tier:changed"
 
 # --- storage ---------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class SecurityFoundation:
         self.cache: Cache = cache or open_cache(self.settings, self.sink, self.clock)
         self.notifier = notifier or notifier_of(self.settings)
         given = "inspection_mode" in self.settings.model_fields_set
-        self._mode_given = self.settings.inspection_mode if given else None
+        self.given_inspection_mode: str | None = self.settings.inspection_mode if given else None
         self.declared_exclusions: list[Exclusion] = []
         """Exclusions declared in code, by the routes used so far."""
         self._places = places_of(self.settings)
@@ -197,7 +197,7 @@ class SecurityFoundation:
     @property
     def inspection_mode(self) -> str:
         """The default inspection mode: from the setting, or else from the policy in force."""
-        return self._mode_given or self.rbac.policy.detection.mode
+        return self.given_inspection_mode or self.rbac.policy.detection.mode
 
     # --- across packages ----------------------------------------------------------------------------------------
 

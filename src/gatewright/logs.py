@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date, datetime
 from decimal import Decimal
@@ -27,7 +28,8 @@ MAX_ITEMS = 64
 """Entries kept of one list or mapping."""
 MAX_DEPTH = 6
 
-_request_id: ContextVar[str | None] = ContextVar("gatewright_request_id", default=None)
+REQUEST_ID: ContextVar[str | None] = ContextVar("gatewright_request_id", default=None)
+"""The id of the current request."""
 _handler: logging.Handler | None = None
 
 # Each alternative is linear: one repeated character class, nothing nested. Input is cut to MAX_LENGTH first.
@@ -165,24 +167,19 @@ def configure(
     _handler = handler
 
 
-class bind_request:
+@contextmanager
+def bind_request(request_id: str) -> Iterator[None]:
     """Add a request id to every log line and error inside ``with bind_request(id):``."""
-
-    __slots__ = ("_id", "_previous")
-
-    def __init__(self, request_id: str) -> None:
-        self._id = request_id
-
-    def __enter__(self) -> None:
-        self._previous = _request_id.set(self._id)
-
-    def __exit__(self, *_: object) -> None:
-        _request_id.reset(self._previous)
+    token = REQUEST_ID.set(request_id)
+    try:
+        yield
+    finally:
+        REQUEST_ID.reset(token)
 
 
 def current_request_id() -> str | None:
     """The id of the current request, or None."""
-    return _request_id.get()
+    return REQUEST_ID.get()
 
 
 def _fields(_: Any, __: str, event: Any) -> Any:
@@ -192,7 +189,7 @@ def _fields(_: Any, __: str, event: Any) -> Any:
     if fields:
         for key, value in fields.items():
             event.setdefault(key, value)
-    current = _request_id.get()
+    current = REQUEST_ID.get()
     if current is not None:
         event.setdefault("request_id", current)
     return event

@@ -53,6 +53,8 @@ def manufacturer_id_of(manufacturer: TenantRef) -> str:
         found = manufacturer.get("manufacturer_id")
     elif not isinstance(manufacturer, str):
         found = getattr(manufacturer, "manufacturer_id", None)
+    if type(found) is str and 0 < len(found) <= LONGEST_ID and found.isascii():  # as nearly every id is
+        return found
     found = plain(found)
     if not 0 < len(found) <= LONGEST_ID or not is_unicode(found):
         error = FieldError(

@@ -137,9 +137,11 @@ async def test_body_to_verdict(running: Running) -> None:
 
 
 async def test_unit_to_row(running: Running) -> None:
-    """The first unit: what a process leases from the store before it may hand any out."""
+    """A unit that is counted in the store, of a manufacturer whose entitlements are cached."""
     foundation = running.foundation
     (account,) = [a for a in await foundation.store.list_manufacturers() if a.manufacturer_id != "platform"]
-    with counted_calls() as calls:
-        assert (await foundation.rbac.check_usage_limit(account.manufacturer_id, "product_uploads", 1)).allowed
+    for _ in range(2):
+        with counted_calls() as calls:
+            assert (await foundation.rbac.check_usage_limit(account.manufacturer_id, "product_uploads", 1)).allowed
+    assert "storage.sqlite.engine.SqliteEngine.start_write" in calls
     assert len(calls) <= 25, shown(calls)

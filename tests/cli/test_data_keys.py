@@ -251,7 +251,7 @@ def test_the_doctor_looks_at_where_the_keys_are(
     monkeypatch.setenv("GATEWRIGHT_KEY_DATABASE", f"sqlite:///{tmp_path / 'elsewhere' / 'keys.db'}")
     shutil.copy2(place / "keys.db", tmp_path / "elsewhere" / "keys.db")
     ((status, detail),) = key_store_checks(installed)
-    assert status == "ok" and "apart from the records" in detail
+    assert status == "ok" and "separate from the records" in detail
     shutil.copy2(place / "keys.db", place / "left.db")
     with closing(sqlite3.connect(place / "gatewright.db")) as connection, connection:
         connection.execute("ATTACH ? AS other", (str(place / "left.db"),))

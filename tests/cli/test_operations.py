@@ -424,16 +424,3 @@ def test_an_unknown_suggestion(installed: Command, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(("value", "drawn"), [(0, ""), (10, "█" * 8), (5, "█" * 4), (0.2, "▏"), (9.9, "███████▉")])
 def test_bars(value: float, drawn: str) -> None:
     assert bar(value, 10, width=8) == drawn
-
-
-def test_the_back_test_of_the_forecast(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["usage", "backtest", "--rounds", "60", "--json"])
-    told = json.loads(capsys.readouterr().out)
-    shapes = told["forecast"]
-    assert {shape["shape"] for shape in shapes} == {"steady", "growing", "seasonal", "bursty", "idle"}
-    assert [kind["kind"] for kind in told["suggestions"]][-1] == "all"
-    honest = all(0.75 <= shape["coverage"] <= 0.9 for shape in shapes) and told["precision"] >= 0.9
-    assert code == (0 if honest else 1)
-    main(["usage", "backtest", "--rounds", "5"])
-    printed = capsys.readouterr().out
-    assert "in the interval" in printed and "came true" in printed

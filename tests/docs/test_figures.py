@@ -134,7 +134,7 @@ FIGURES: list[tuple[str, str, Callable[[], float]]] = [
     (
         "explanation/security-model.md",
         "At most {} permission violations",
-        lambda: _constant("rbac", "_VIOLATIONS_RECORDED"),
+        lambda: _constant("rbac", "MAX_VIOLATIONS"),
     ),
     ("explanation/security-model.md", "newest {} are kept", lambda: _constant("storage", "MOST_VIOLATIONS")),
     ("reference/events.md", "beyond the {} that are counted", lambda: _constant("monitoring", "SOURCES")),

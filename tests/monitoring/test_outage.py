@@ -76,7 +76,7 @@ async def test_events_wait_in_memory_where_there_is_no_spool(store: SqliteStore)
         with pytest.raises(StoreUnavailableError):
             await monitor.flush()
         await store.initialize()
-        await eventually(lambda: not monitor._intake.stuck)
+        await eventually(lambda: not monitor.pipeline.stuck)
         await monitor.flush()
         assert await numbers(monitor) == list(range(20))
 
@@ -91,7 +91,7 @@ async def test_when_nothing_can_be_kept_the_must_be_audited_is_refused(store: Sq
         emit(monitor, 5, 15)
         with pytest.raises(StoreUnavailableError):
             await monitor.flush()
-        emit(monitor, 15, 25 - monitor._intake.waiting)
+        emit(monitor, 15, 25 - monitor.pipeline.waiting)
         assert not monitor.accepting
         with pytest.raises(StoreUnavailableError) as caught:
             emit(monitor, 99, 100)
@@ -99,7 +99,7 @@ async def test_when_nothing_can_be_kept_the_must_be_audited_is_refused(store: Sq
         emit(monitor, 99, 100, kind="web:request:served")  # routine: counted instead
         assert "audit_dropped_events 1.0" in monitor.metrics_text()
         await store.initialize()
-        await eventually(lambda: monitor._intake.waiting == 0 and not monitor._intake.stuck)
+        await eventually(lambda: monitor.pipeline.waiting == 0 and not monitor.pipeline.stuck)
         await monitor.flush()
         kept = await numbers(monitor)
         assert kept == list(range(len(kept)))
@@ -170,7 +170,7 @@ async def test_a_spool_that_cannot_be_read_stops_nothing(store: SqliteStore, tmp
         await store.close()
         emit(monitor, 0, 10)
         await monitor.flush()
-        (segment,) = monitor._intake._spool._segments if monitor._intake._spool else []
+        (segment,) = monitor.pipeline._spool._segments if monitor.pipeline._spool else []
         readable, segment._descriptor = segment._descriptor, os.open(tmp_path, os.O_RDONLY)  # a directory: EISDIR
         await store.initialize()
         emit(monitor, 10, 11)
@@ -178,7 +178,7 @@ async def test_a_spool_that_cannot_be_read_stops_nothing(store: SqliteStore, tmp
             await monitor.flush()
         os.close(segment._descriptor)
         segment._descriptor = readable
-        await eventually(lambda: not monitor._intake.stuck)
+        await eventually(lambda: not monitor.pipeline.stuck)
         await monitor.flush()
         assert await numbers(monitor) == list(range(11))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from bench import insights
+from bench._forecast import back_test
+from bench._suggestions import back_test_suggestions, overall
 
 from gatewright.clock import ManualClock
 from gatewright.errors import InsufficientPermissionsError, ValidationError
@@ -13,11 +16,8 @@ from gatewright.policy import load_policy
 from gatewright.rbac import (
     ManufacturerRBACManager,
     Refusals,
-    back_test,
-    back_test_suggestions,
     days_until,
     fit,
-    overall,
     span,
     wanted,
 )
@@ -27,6 +27,15 @@ from tests.rbac.conftest import caller
 def test_eighty_per_cent_intervals_cover_75_to_90_per_cent() -> None:
     for result in back_test(rounds=200, seed=4):
         assert 0.75 <= result.coverage <= 0.90, result
+
+
+def test_the_back_test_prints_every_shape_and_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    code = insights.main(rounds=60, seed=1)
+    printed = capsys.readouterr().out
+    assert all(shape in printed for shape in ("steady", "growing", "seasonal", "bursty", "idle"))
+    shapes, total = back_test(rounds=60, seed=1), overall(back_test_suggestions(load_policy(), rounds=15, seed=1))
+    honest = all(0.75 <= shape.coverage <= 0.9 for shape in shapes) and total.precision >= 0.9
+    assert code == (0 if honest else 1)
 
 
 def test_a_forecast_of_little_or_nothing() -> None:

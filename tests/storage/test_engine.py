@@ -59,10 +59,11 @@ async def test_closing_finishes_what_waits_and_then_refuses(tmp_path: Path) -> N
     engine = SqliteEngine(tmp_path / "e.db", durable=False)
     await engine.open(table)
     await engine.open(table)
-    waiting = [engine.submit(insert(n)) for n in range(100)]
+    loop = asyncio.get_running_loop()
+    waiting = [engine.start_write(insert(n), loop) for n in range(100)]
     await engine.close()
     await engine.close()
-    assert all(future.result() == 1 for future in waiting)
+    assert await asyncio.gather(*waiting) == [1] * 100
     with pytest.raises(StoreUnavailableError) as refused:
         await engine.write(insert(1))
     assert refused.value.code == "STORE_CLOSED"

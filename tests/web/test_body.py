@@ -20,8 +20,8 @@ from gatewright.web import (
     collect,
     read_body,
     replay,
-    understand,
 )
+from tests.web.bodies import understand
 from tests.web.echo import SCRIPT, SQL, XXE, body_of, code_of, echo
 
 MULTIPART = "multipart/form-data; boundary=x"

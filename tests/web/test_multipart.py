@@ -14,7 +14,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web import MAX_FIELDS, Problem, understand
+from gatewright.web import MAX_FIELDS, Problem
+from tests.web.bodies import understand
 from tests.web.echo import SCRIPT, SQL, XXE, code_of, echo, part
 
 FORM = "multipart/form-data; boundary=x"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import httpx
@@ -386,7 +387,9 @@ def test_treatments_are_remembered_by_path_within_bounds() -> None:
 
 
 def _treatments(policy: InspectionPolicy) -> Treatments:
-    return Treatments(lambda: "block", lambda: policy, ManualClock(), ListSink(), [])
+    return Treatments(
+        "block", SimpleNamespace(policy=SimpleNamespace(inspection=policy)), ManualClock(), ListSink(), []
+    )
 
 
 # --- fields -----------------------------------------------------------------------------------------------------

@@ -45,10 +45,16 @@ class SessionCache:
         """Stop listening."""
         self._stop()
 
-    def is_known_alive(self, session_id: str, now: float) -> bool:
-        """Whether the session is alive as far as is known; False means only that the store must be asked."""
+    def is_known_alive(self, session_id: str, now: float, monotonic: float | None = None) -> bool:
+        """Whether the cache says that the session is active. If False, the store must be asked.
+
+        Args:
+            now: the time in seconds since the epoch.
+            monotonic: the time of the monotonic clock, if it was read already.
+        """
+        monotonic = self._clock.monotonic() if monotonic is None else monotonic
         known = self._known.get(session_id)
-        return known is not None and now < known.until and self._clock.monotonic() - known.looked <= self._window
+        return known is not None and now < known.until and monotonic - known.looked <= self._window
 
     async def get_alive(self, session_id: str) -> StoredSession | None:
         """The session if it is alive, asking the store where what is known is not enough.
@@ -132,10 +138,13 @@ class TenantStatusCache:
             stop()
         self._stops = []
 
-    def is_known_active(self, manufacturer_id: str, account_id: str | None = None) -> bool:
-        """Whether they may act as far as is known; False means only that the store must be asked."""
+    def is_known_active(
+        self, manufacturer_id: str, account_id: str | None = None, monotonic: float | None = None
+    ) -> bool:
+        """Whether the cache says that both are active. If False, the store must be asked."""
+        monotonic = self._clock.monotonic() if monotonic is None else monotonic
         looked = self._active.get((manufacturer_id, None if account_id == manufacturer_id else account_id))
-        return looked is not None and self._clock.monotonic() - looked <= self._window
+        return looked is not None and monotonic - looked <= self._window
 
     async def require_active(self, manufacturer_id: str, account_id: str | None = None) -> None:
         """Raise AuthenticationError (``MANUFACTURER_DISABLED``) when they may not act."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -108,8 +109,8 @@ def _treatments() -> Treatments:
     from gatewright.events import NullSink
     from gatewright.web.enforcement import Treatments
 
-    inspection = installed_policy(load_settings()).inspection
-    return Treatments(lambda: "block", lambda: inspection, SystemClock(), NullSink(), [])
+    holder = SimpleNamespace(policy=installed_policy(load_settings()))
+    return Treatments("block", holder, SystemClock(), NullSink(), [])
 
 
 def _open_report(report: Path, tally: Tally) -> IO[bytes]:

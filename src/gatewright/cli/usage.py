@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.manufacturer import print_usage
-from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
+from gatewright.cli.output import Json, print_json, print_line, print_table
 from gatewright.cli.posture import operator
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 DAYS = 35
 """Days in a chart."""
 BAR_WIDTH = 50
-LEAST_COVERED, MOST_COVERED = 0.75, 0.90
-"""How many outcomes an honest 80 % interval may cover."""
-LEAST_PRECISE = 0.9
-"""How many suggestions of another tier must come true."""
 
 
 class _ShowByDefault(TyperGroup):
@@ -145,46 +141,3 @@ def _tell(adjustment: Any, *, json: bool) -> None:
     else:
         until = f", until {adjustment.until:%Y-%m-%d}" if adjustment.until and adjustment.status == "applied" else ""
         print_line(f"{adjustment.kind} {adjustment.subject}: {adjustment.status.replace('_', ' ')}{until}")
-
-
-# --- back-test --------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def backtest(
-    rounds: Annotated[int, typer.Option(help="Generated tenants of each shape.", min=1, max=100_000)] = 200,
-    seed: Annotated[int, typer.Option(help="Another seed, other tenants.")] = 1,
-    json: Json = False,
-) -> None:
-    """How honest forecasts and suggestions are, for generated tenants whose future is known.
-
-    For five shapes, how often what came lay in the forecast's 80 % interval; for eight kinds, many of them hard to
-    tell, how many suggestions of another tier came true. Exit code 1 when a shape is covered by less than 75 or more
-    than 90 %, or when less than 90 % of the suggestions were right.
-    """
-    from gatewright.policy import load_policy
-    from gatewright.rbac.insights.backtest import back_test
-    from gatewright.rbac.insights.labelled import back_test_suggestions, overall
-
-    shapes = back_test(rounds=rounds, seed=seed)
-    kinds = back_test_suggestions(load_policy(), rounds=max(1, rounds // 4), seed=seed)
-    together = overall(kinds)
-    if json:
-        print_json({"forecast": shapes, "suggestions": [*kinds, together], "precision": together.precision})
-    else:
-        rows = [(r.shape, r.rounds, f"{r.coverage:.1%}", f"{r.mean_error:.1%}") for r in shapes]
-        print_table("Back-test of the forecast", ("shape", "tenants", "in the interval", "mean error"), rows)
-        told = [
-            (k.kind, k.tenants, k.suggested, _share(k.right, k.suggested), _share(k.found, k.needed)) for k in kinds
-        ]
-        told.append(
-            ("all", together.tenants, together.suggested, f"{together.precision:.1%}", f"{together.recall:.1%}")
-        )
-        columns = ("kind", "tenants", "suggestions", "came true", "needs found")
-        print_table("Back-test of suggested tiers", columns, told)
-    honest = all(LEAST_COVERED <= r.coverage <= MOST_COVERED for r in shapes) and together.precision >= LEAST_PRECISE
-    raise typer.Exit(0 if honest else FOUND)
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "-"

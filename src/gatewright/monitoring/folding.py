@@ -78,15 +78,15 @@ class Folding:
 
     def __init__(self, clock: Clock, rules: Mapping[str, FoldRule] = RULES, *, sources: int = SOURCES) -> None:
         self._clock = clock
-        self._rules = rules
+        self.rules = rules
         self._sources = sources
-        self._windows: OrderedDict[_Key, _Window] = OrderedDict()  # the oldest first
+        self.windows: OrderedDict[_Key, _Window] = OrderedDict()  # the oldest first
         self._sites: Counter[_Key] = Counter()
         self._lock = threading.Lock()
 
     def take(self, found: SecurityEvent) -> bool:
         """Whether the log keeps this event by itself; otherwise it is counted. From any thread."""
-        rule = self._rules.get(found.kind)
+        rule = self.rules.get(found.kind)
         if rule is None or (rule.anonymous and found.manufacturer_id is not None):
             return True
         if found.severity in (Severity.HIGH, Severity.CRITICAL):
@@ -96,15 +96,15 @@ class Folding:
 
     def due(self, *, closing: bool = False) -> list[SecurityEvent]:
         """The folded events of windows that have ended, or of all when ``closing``."""
-        if not self._windows:
+        if not self.windows:
             return []
         now, ended = self._clock.monotonic(), []
         with self._lock:
-            while self._windows:
-                key, window = next(iter(self._windows.items()))
+            while self.windows:
+                key, window = next(iter(self.windows.items()))
                 if not closing and now - window.since < WINDOW:
                     break
-                del self._windows[key]
+                del self.windows[key]
                 self._leave_site(key)
                 if window.count:
                     ended.append(window.folded())
@@ -112,20 +112,20 @@ class Folding:
 
     def _window_of(self, found: SecurityEvent) -> _Window:
         key = (found.kind, _source(found))
-        window = self._windows.get(key)
+        window = self.windows.get(key)
         if window is not None:
             return window
         site = _site(key[1])
-        if len(self._windows) >= self._sources:
+        if len(self.windows) >= self._sources:
             key = (found.kind, EVERYWHERE)
         elif site is not None:
             if self._sites[found.kind, site] >= SITE_NETWORKS:
                 key = (found.kind, site)
             else:
                 self._sites[found.kind, site] += 1
-        window = self._windows.get(key)
+        window = self.windows.get(key)
         if window is None:
-            window = self._windows[key] = _Window(key[1], self._clock.monotonic())
+            window = self.windows[key] = _Window(key[1], self._clock.monotonic())
         return window
 
     def _leave_site(self, key: _Key) -> None:

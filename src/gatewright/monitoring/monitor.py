@@ -114,7 +114,7 @@ class SecurityMonitor:
         self._sink: EventSink = sink if sink is not None else self
         self.controls = controls if controls is not None else Controls(clock=self._clock)
         binder = HeadBinder(origin, root_secret, previous_root_secrets) if root_secret is not None else None
-        self._intake = AuditPipeline(
+        self.pipeline = AuditPipeline(
             self._store,
             _spool(spool_dir, spool_bytes),
             self._handle,
@@ -125,7 +125,7 @@ class SecurityMonitor:
         )
         self.audit = AuditLog(
             self._store,
-            self._intake.flush,
+            self.pipeline.flush,
             self._clock,
             origin=origin,
             signing_seed=_seed(root_secret) if root_secret is not None else None,
@@ -155,7 +155,7 @@ class SecurityMonitor:
         if self._owned is not None:
             await self._owned.initialize()
         await self._begin_witnesses()
-        await self._intake.start()
+        await self.pipeline.start()
         self._unsubscribe = self._store.changes.subscribe("controls", self._measures_changed)
         await self._load_measures()
         self._start(self._upkeep())
@@ -171,7 +171,7 @@ class SecurityMonitor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._keep_folded(closing=True)
         await self._checkpoint_when_grown()
-        await self._intake.stop()
+        await self.pipeline.stop()
         if self._owned is not None:
             await self._owned.close()
 
@@ -190,15 +190,17 @@ class SecurityMonitor:
         Raises:
             StoreUnavailableError: store, spool and memory can keep nothing more, and this event must be kept.
         """
-        self._keep_folded()
-        self._intake.put(event, keep=self._folding.take(event))
+        folding = self._folding
+        if folding.windows:
+            self._keep_folded()
+        self.pipeline.put(event, keep=event.kind not in folding.rules or folding.take(event))
         self.metrics.count(event)
 
     def _keep_folded(self, *, closing: bool = False) -> None:
         """Put the refusals of the last minute into the log, as one event for each source."""
         for folded in self._folding.due(closing=closing):
             with contextlib.suppress(StoreUnavailableError):  # the count of a minute is not worth a request
-                self._intake.put(folded, correlate=False)
+                self.pipeline.put(folded, correlate=False)
 
     async def flush(self) -> None:
         """Wait until all that was emitted is on disk and correlated.
@@ -206,17 +208,17 @@ class SecurityMonitor:
         Raises:
             StoreUnavailableError: it cannot be kept anywhere now.
         """
-        await self._intake.flush()
+        await self.pipeline.flush()
 
     @property
     def accepting(self) -> bool:
         """Whether a request that must be audited may be served now; ask before the work is done."""
-        return self._intake.accepting
+        return self.pipeline.accepting
 
     @property
     def store_away(self) -> bool:
         """Whether the store took no events when it was last tried; they wait in the spool."""
-        return self._intake.store_away
+        return self.pipeline.store_away
 
     # --- what callers ask ---------------------------------------------------------------------------------------
 
@@ -428,7 +430,7 @@ class SecurityMonitor:
         task.add_done_callback(self._tasks.discard)
 
     def _add_gauges(self) -> None:
-        intake, gauge = self._intake, self.metrics.gauge
+        intake, gauge = self.pipeline, self.metrics.gauge
         gauge("audit_waiting_events", "Audit events that wait in memory", lambda: float(intake.waiting))
         gauge("audit_spool_bytes", "Bytes of audit entries that wait on disk", lambda: float(intake.spooled_bytes))
         gauge("audit_written_events", "Audit events written by this process", lambda: float(intake.appended))

@@ -8,11 +8,9 @@ from gatewright._lazy import lazy_names
 
 if TYPE_CHECKING:
     from gatewright.rbac.billing_periods import month_start, next_month_start
-    from gatewright.rbac.charts import terminal_chart, usage_svg
+    from gatewright.rbac.entitlements import Caller
     from gatewright.rbac.insights.analytics import UsageAnalytics
-    from gatewright.rbac.insights.backtest import back_test
     from gatewright.rbac.insights.forecast import days_until, fit, span
-    from gatewright.rbac.insights.labelled import back_test_suggestions, overall
     from gatewright.rbac.insights.suggestions import PermissionSuggestion
     from gatewright.rbac.insights.tiers import Refusals, TierSuggestion, wanted
     from gatewright.rbac.manager import ManufacturerRBACManager
@@ -31,24 +29,16 @@ if TYPE_CHECKING:
     from gatewright.storage.usage import OverageAttempt
 
 _NAMES = {
+    "gatewright.rbac.entitlements": ("Caller",),
     "gatewright.rbac.billing_periods": (
         "month_start",
         "next_month_start",
     ),
-    "gatewright.rbac.charts": (
-        "terminal_chart",
-        "usage_svg",
-    ),
     "gatewright.rbac.insights.analytics": ("UsageAnalytics",),
-    "gatewright.rbac.insights.backtest": ("back_test",),
     "gatewright.rbac.insights.forecast": (
         "days_until",
         "fit",
         "span",
-    ),
-    "gatewright.rbac.insights.labelled": (
-        "back_test_suggestions",
-        "overall",
     ),
     "gatewright.rbac.insights.suggestions": ("PermissionSuggestion",),
     "gatewright.rbac.insights.tiers": (
@@ -76,6 +66,7 @@ _NAMES = {
 }
 
 __all__ = [
+    "Caller",
     "Explanation",
     "Invitation",
     "ManufacturerContext",
@@ -93,16 +84,11 @@ __all__ = [
     "UsageLimits",
     "UsagePeriod",
     "UsageResult",
-    "back_test",
-    "back_test_suggestions",
     "days_until",
     "fit",
     "month_start",
     "next_month_start",
-    "overall",
     "span",
-    "terminal_chart",
-    "usage_svg",
     "wanted",
 ]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from gatewright.access import BUILT_IN_ROLES, EVERYTHING, PERSONAL_ACCESS, PLATFORM_ACCESS, TENANT_ACCESS
 from gatewright.policy import Policy, Role
-from gatewright.rbac.records import plain, role_name, tier_name
+from gatewright.rbac.records import role_name, tier_name
+from gatewright.references import plain
 
 _REMEMBERED_ROLES = 1_000
 """Different lists of roles that are remembered; callers write them, so there must be an end."""

@@ -1,35 +1,38 @@
-"""Standing: what the store knows of a manufacturer's tier, status, billing day, grants and people, in memory.
+"""Entitlements: a manufacturer's tier, grants and members, cached in memory.
 
-A standing is dropped the moment a change is heard of, from this process or another, so that checks cost no
-query. The memory is bounded.
+A permission check costs a dictionary look-up and no query. Entries are dropped as soon as this or another process
+announces a change.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any
 
 from gatewright.access import KEY_DEFAULT_ACCESS
+from gatewright.caching import ALL, BoundedCache
 from gatewright.clock import Clock
-from gatewright.errors import AuthorizationError, ValidationError
+from gatewright.errors import AuthorizationError
 from gatewright.rbac.compiled_policy import CompiledPolicy
-from gatewright.rbac.records import plain
-from gatewright.storage.changes import ALL
+from gatewright.references import manufacturer_id_of
 from gatewright.storage.protocol import Store
 from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredGrant
 
-REMEMBERED = 20_000
-_STRANGERS = 64
-"""Unknown account ids that one standing remembers, so that asking for them again costs no query."""
+CAPACITY = 20_000
+"""Manufacturers whose entitlements are cached."""
+_MAX_STRANGERS = 64
+"""Unknown account ids remembered per manufacturer, so that repeated requests cost no query."""
+
+EndDue = Callable[[str], Awaitable[float | None]]
+"""Ends what is due in a manufacturer, and returns when the next thing ends (seconds since the epoch)."""
 
 
 class Entitlements:
-    """One manufacturer.
+    """The entitlements of one manufacturer.
 
-    ``tier`` is the stored one, None where only the caller's context says; ``until`` is when the first grant ends;
-    ``members`` maps account ids to what their role leaves, None where nothing is stored; ``roles`` has the stored role
-    of those who are active.
+    ``tier`` is the stored tier, or None if only the caller's context names one. ``until`` is when the first grant
+    ends. ``members`` maps account ids to the permissions that their role allows, and is None if nothing is stored.
+    ``roles`` has the stored roles of active members.
     """
 
     __slots__ = (
@@ -62,103 +65,163 @@ class Entitlements:
         self.by_tier: dict[Any, int] = {}
 
     def mask(self, compiled: CompiledPolicy, tier: Any) -> int:
-        """The ceiling of everybody in the manufacturer, on its stored tier or else on ``tier``: what the tier and
-        grants give, and our own calls, which only the stored role of a person opens."""
+        """The most that any member may do, on the stored tier or else on ``tier``.
+
+        This is what tier and grants allow, and all permissions of Gatewright's own API, which the stored role of a
+        member then limits.
+        """
         mask = self.by_tier.get(tier)
         if mask is None:
-            gives = compiled.tiers[self.tier or compiled.tier(tier)] | self.granted
-            mask = gives & ~self.restricted | compiled.access if self.active else 0
-            if len(self.by_tier) < _STRANGERS:
+            allowed = compiled.tiers[self.tier or compiled.tier(tier)] | self.granted
+            mask = allowed & ~self.restricted | compiled.access if self.active else 0
+            if len(self.by_tier) < _MAX_STRANGERS:
                 self.by_tier[tier] = mask
         return mask
 
 
-class EntitlementCache:
-    """Looks standings up and remembers them.
+class Caller:
+    """The caller of a request with its entitlements, resolved once and passed to every check.
 
-    Args:
-        strict: refuse manufacturers, and accounts in them, that the store does not know; otherwise the caller's
-            context counts for what is not stored.
+    It can be passed wherever a manufacturer is expected. Checks use what was resolved as long as nothing changed
+    since, and resolve it again otherwise: a change of tier, role, grant or policy applies to requests under way.
     """
 
-    def __init__(self, store: Store, compiled: CompiledPolicy, clock: Clock, *, strict: bool) -> None:
+    __slots__ = (
+        "account_id",
+        "entitlements",
+        "ip_address",
+        "manufacturer_id",
+        "mask",
+        "roles",
+        "tier",
+        "version",
+    )
+
+    def __init__(self, context: Any, entitlements: Entitlements, *, tier: str, mask: int, version: int) -> None:
+        self.manufacturer_id: str = context.manufacturer_id
+        self.account_id: str | None = context.account_id
+        self.ip_address: str | None = context.ip_address
+        self.roles: list[str] = context.roles
+        self.entitlements = entitlements
+        self.tier = tier
+        self.mask = mask
+        self.version = version
+
+
+class EntitlementCache:
+    """Looks up entitlements and caches them.
+
+    Args:
+        end_due: called before a look-up, to end temporary adjustments.
+        strict: refuse manufacturers and accounts that are not stored. Otherwise the caller's context is trusted for
+            what is not stored.
+    """
+
+    def __init__(
+        self, store: Store, compiled: CompiledPolicy, clock: Clock, *, strict: bool, end_due: EndDue | None = None
+    ) -> None:
         self.compiled = compiled
         self.strict = strict
-        self.known: OrderedDict[str, Entitlements] = OrderedDict()
+        self.cached: BoundedCache[str, Entitlements] = BoundedCache(CAPACITY)
         self._store = store
         self._clock = clock
-        self.on_due: Callable[[str], Awaitable[float | None]] | None = None
-        """Ends what is over in a manufacturer, and says when the next thing ends."""
+        self._end_due = end_due
         self._owners: dict[str, str] = {}
-        self._changes = 0
         self._stops: list[Callable[[], None]] = [
-            store.changes.subscribe("manufacturer", self.forget),
-            store.changes.subscribe("grants", self.forget),
-            store.changes.subscribe("account", self._forget_account),
+            store.changes.subscribe("manufacturer", self.invalidate),
+            store.changes.subscribe("grants", self.invalidate),
+            store.changes.subscribe("account", self._invalidate_account),
         ]
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening to changes."""
         for stop in self._stops:
             stop()
         self._stops = []
 
     def adopt(self, compiled: CompiledPolicy) -> None:
-        """Judge by another policy from now on."""
+        """Use another policy from now on."""
         self.compiled = compiled
-        self.forget()
+        self.invalidate()
 
-    def forget(self, manufacturer_id: str = ALL) -> None:
-        """Drop what is remembered of one, or of all."""
-        self._changes += 1
+    def invalidate(self, manufacturer_id: str = ALL) -> None:
+        """Drop the entitlements of one manufacturer, or of all."""
+        self.cached.invalidate(manufacturer_id)
         if manufacturer_id == ALL:
-            self.known.clear()
             self._owners.clear()
-        else:
-            self.known.pop(manufacturer_id, None)
 
-    def _forget_account(self, account_id: str) -> None:
-        self.forget(ALL if account_id == ALL else self._owners.get(account_id, ""))
+    def _invalidate_account(self, account_id: str) -> None:
+        self.invalidate(ALL if account_id == ALL else self._owners.get(account_id, ""))
 
-    def quick(self, manufacturer: Any) -> int | None:
-        """The mask of a context from memory alone; None where that does not suffice. This is the hot path."""
+    async def resolve(self, context: Any) -> Caller:
+        """Resolve the entitlements of a request's caller, for all checks of the request."""
+        version = self.cached.version
+        entitlements = self.cached.get(context.manufacturer_id)
+        if entitlements is None or entitlements.until is not None:
+            entitlements = await self.of(context)
+        mask = self.cached_mask(context)
+        if mask is None:
+            mask = await self.mask_of(context)
+        return Caller(
+            context,
+            entitlements,
+            tier=entitlements.tier or self.compiled.tier(context.tier),
+            mask=mask,
+            version=version,
+        )
+
+    def is_current(self, caller: Caller) -> bool:
+        """Whether nothing changed since the caller was resolved."""
+        until = caller.entitlements.until
+        return caller.version == self.cached.version and (until is None or self._clock.timestamp() < until)
+
+    def cached_mask(self, manufacturer: Any) -> int | None:
+        """The permissions of a context, from memory alone, or None if that is not enough. This is the hot path."""
         try:
-            standing = self.known.get(manufacturer.manufacturer_id)
-            if standing is None or (standing.until is not None and standing.until <= self._clock.timestamp()):
+            if (
+                type(manufacturer) is Caller
+                and manufacturer.version == self.cached.version
+                and (manufacturer.entitlements.until is None or self.is_current(manufacturer))
+            ):
+                return manufacturer.mask
+            entitlements = self.cached.get(manufacturer.manufacturer_id)
+            if entitlements is None or (
+                entitlements.until is not None and entitlements.until <= self._clock.timestamp()
+            ):
                 return None
-            mask = standing.by_tier[None if standing.tier is not None else manufacturer.tier]
-            if standing.members is not None and (account := getattr(manufacturer, "account_id", None)) is not None:
-                return mask & standing.members[account]
+            mask = entitlements.by_tier[None if entitlements.tier is not None else manufacturer.tier]
+            if entitlements.members is not None and (account := getattr(manufacturer, "account_id", None)) is not None:
+                return mask & entitlements.members[account]
             roles = manufacturer.roles
             return mask & (self.compiled.role_masks[tuple(roles)] if roles else self.compiled.everything)
         except (AttributeError, KeyError, TypeError):
             return None
 
     async def mask_of(self, manufacturer: Any) -> int:
-        """All that a manufacturer, and the person in its context, may do now, as bits; none for the unknown."""
-        mask = self.quick(manufacturer)
+        """The permissions of a manufacturer and the member in its context, as bits. None for unknown ones."""
+        mask = self.cached_mask(manufacturer)
         if mask is not None:
             return mask
-        standing = await self.of(manufacturer)
-        if self.strict and not standing.known:
+        entitlements = await self.of(manufacturer)
+        if self.strict and not entitlements.known:
             return 0
-        tier = None if standing.tier is not None else getattr(manufacturer, "tier", None)
-        gives = standing.mask(self.compiled, tier if isinstance(tier, Hashable) else None)
-        return gives & await self.cut_of(manufacturer, standing)
+        tier = None if entitlements.tier is not None else getattr(manufacturer, "tier", None)
+        allowed = entitlements.mask(self.compiled, tier if isinstance(tier, Hashable) else None)
+        return allowed & await self.role_mask_of(manufacturer, entitlements)
 
-    async def cut_of(self, manufacturer: Any, standing: Entitlements) -> int:
-        """What the person's role leaves of the manufacturer's permissions."""
+    async def role_mask_of(self, manufacturer: Any, entitlements: Entitlements) -> int:
+        """The permissions that the role of the member allows."""
         account = getattr(manufacturer, "account_id", None)
-        if standing.members is not None and isinstance(account, str):
-            cut = standing.members.get(account)
-            if cut is None and account not in standing.strangers:
-                # Perhaps a person who joined since; asked once, then remembered as a stranger.
-                fresh = await self._look_up(id_of(manufacturer))
-                cut = (fresh.members or {}).get(account)
-                if cut is None and len(fresh.strangers) < _STRANGERS:
+        if entitlements.members is not None and isinstance(account, str):
+            mask = entitlements.members.get(account)
+            if mask is None and account not in entitlements.strangers:
+                # Someone may have joined since. Ask once, then remember the account as unknown.
+                fresh = await self._look_up(manufacturer_id_of(manufacturer))
+                mask = (fresh.members or {}).get(account)
+                if mask is None and len(fresh.strangers) < _MAX_STRANGERS:
                     fresh.strangers.add(account)
-            if cut is not None:
-                return cut
+            if mask is not None:
+                return mask
             if self.strict:
                 return 0
         roles = getattr(manufacturer, "roles", None)
@@ -167,106 +230,100 @@ class EntitlementCache:
         return self.compiled.role_mask(tuple(role if isinstance(role, Hashable) else "" for role in roles))
 
     async def of(self, manufacturer: Any) -> Entitlements:
-        """The standing of a manufacturer id or context. Raises ValidationError when there is no id in it."""
-        manufacturer_id = id_of(manufacturer)
-        standing = self.known.get(manufacturer_id)
-        if standing is None or (standing.until is not None and standing.until <= self._clock.timestamp()):
-            standing = await self._look_up(manufacturer_id)
-        return standing
+        """The entitlements of a manufacturer. Raises ValidationError if the reference contains no id."""
+        if type(manufacturer) is Caller and self.is_current(manufacturer):
+            return manufacturer.entitlements
+        manufacturer_id = manufacturer_id_of(manufacturer)
+        entitlements = self.cached.get(manufacturer_id)
+        if entitlements is None or (entitlements.until is not None and entitlements.until <= self._clock.timestamp()):
+            entitlements = await self._look_up(manufacturer_id)
+        return entitlements
 
     async def admitted(self, manufacturer: Any) -> tuple[Entitlements, str]:
-        """The standing, and the tier in force: the stored one, else that of the context.
+        """The entitlements, and the tier in force: the stored tier, or else that of the context.
 
         Raises:
-            AuthorizationError: the manufacturer is disabled, or unknown where that is refused.
+            AuthorizationError: the manufacturer is disabled, or unknown in strict mode.
         """
-        standing = await self.of(manufacturer)
-        if not standing.active or (self.strict and not standing.known):
-            code = "MANUFACTURER_DISABLED" if standing.known else "UNKNOWN_MANUFACTURER"
+        if type(manufacturer) is Caller and manufacturer.mask and self.is_current(manufacturer):
+            return manufacturer.entitlements, manufacturer.tier  # whoever may do anything is admitted
+        entitlements = await self.of(manufacturer)
+        if not entitlements.active or (self.strict and not entitlements.known):
+            code = "MANUFACTURER_DISABLED" if entitlements.known else "UNKNOWN_MANUFACTURER"
             raise AuthorizationError(
                 "This manufacturer is unknown or disabled.",
                 code=code,
-                context={"manufacturer_id": id_of(manufacturer)},
+                context={"manufacturer_id": manufacturer_id_of(manufacturer)},
             )
-        await self._members_only(manufacturer, standing)
-        return standing, standing.tier or self.compiled.tier(getattr(manufacturer, "tier", ""))
+        if self.strict and getattr(manufacturer, "account_id", None) is not None:
+            await self._require_member(manufacturer, entitlements)
+        return entitlements, entitlements.tier or self.compiled.tier(getattr(manufacturer, "tier", ""))
 
-    async def reader(self, manufacturer: Any) -> tuple[Entitlements, str]:
-        """The standing and the id for one who reads what was kept; the past of a disabled one may be read.
+    async def readable(self, manufacturer: Any) -> tuple[Entitlements, str]:
+        """The entitlements and the id, to read history. The history of a disabled manufacturer may be read.
 
         Raises:
-            AuthorizationError: the context's person is not of this manufacturer (code ``NOT_A_MEMBER``).
+            AuthorizationError: the account in the context is not a member (code ``NOT_A_MEMBER``).
         """
-        standing = await self.of(manufacturer)
-        await self._members_only(manufacturer, standing)
-        return standing, id_of(manufacturer)
+        entitlements = await self.of(manufacturer)
+        if self.strict:
+            await self._require_member(manufacturer, entitlements)
+        return entitlements, manufacturer_id_of(manufacturer)
 
-    async def _members_only(self, manufacturer: Any, standing: Entitlements) -> None:
+    async def _require_member(self, manufacturer: Any, entitlements: Entitlements) -> None:
         account = getattr(manufacturer, "account_id", None)
-        if self.strict and isinstance(account, str) and not await self.cut_of(manufacturer, standing):
+        if not isinstance(account, str) or (entitlements.members or {}).get(account):
+            return
+        if not await self.role_mask_of(manufacturer, entitlements):
             raise AuthorizationError(
-                "This person is not a member of the manufacturer.",
+                "This account is not a member of the manufacturer.",
                 code="NOT_A_MEMBER",
-                context={"manufacturer_id": id_of(manufacturer)},
+                context={"manufacturer_id": manufacturer_id_of(manufacturer)},
             )
 
     async def _look_up(self, manufacturer_id: str) -> Entitlements:
-        due = None if self.on_due is None else await self.on_due(manufacturer_id)
-        changes = self._changes
+        due = None if self._end_due is None else await self._end_due(manufacturer_id)
+        version = self.cached.version
         stored = await self._store.get_manufacturer(manufacturer_id)
         grants = await self._store.grants_of(manufacturer_id, self._clock.now())
         if stored is None:
             tier = await self._store.tier_of_unregistered(manufacturer_id)
-            standing = Entitlements(tier and self.compiled.tier(tier), 1, known=False, active=True)
-            standing.stored_tier = tier
+            entitlements = Entitlements(tier and self.compiled.tier(tier), 1, known=False, active=True)
+            entitlements.stored_tier = tier
         else:
             active = stored.status == "active"
-            standing = Entitlements(self.compiled.tier(stored.tier), stored.billing_day, known=True, active=active)
-            standing.stored_tier = stored.tier
+            entitlements = Entitlements(self.compiled.tier(stored.tier), stored.billing_day, known=True, active=active)
+            entitlements.stored_tier = stored.tier
             accounts = await self._store.list_accounts(manufacturer_id)
-            standing.members = self._members(manufacturer_id, accounts)
-            standing.roles = {a.account_id: a.role for a in accounts if a.status == "active"}
-        standing.until = due
-        self._apply(standing, grants)
-        if standing.known or not self.strict:
-            standing.mask(self.compiled, None)
-        if changes == self._changes:  # else something changed while the store was asked: use it once, keep nothing
-            self.known[manufacturer_id] = standing
-            if len(self.known) > REMEMBERED:
-                self.known.popitem(last=False)
-        return standing
+            entitlements.members = self._members(manufacturer_id, accounts)
+            entitlements.roles = {a.account_id: a.role for a in accounts if a.status == "active"}
+        entitlements.until = due
+        self._apply(entitlements, grants)
+        if entitlements.known or not self.strict:
+            entitlements.mask(self.compiled, None)
+        self.cached.put(manufacturer_id, entitlements, version=version)
+        return entitlements
 
     def _members(self, manufacturer_id: str, accounts: list[StoredAccount]) -> dict[str, int]:
         staff = manufacturer_id == PLATFORM_TENANT
-        # Tokens that were made for the manufacturer as a whole carry its own id as the account's. They are no person:
-        # they have what the tier gives and may see what is left of it, as an API key does, and no more.
+        # Tokens issued for the manufacturer as a whole have its id as account id. They are not a person: they have
+        # what the tier allows and can see remaining quotas, like an API key, and nothing more.
         members = {manufacturer_id: self.compiled.everything | self.compiled.mask(KEY_DEFAULT_ACCESS)}
         for account in accounts:
             active = account.status == "active"
             members[account.account_id] = self.compiled.member_mask(account.role, staff=staff) if active else 0
             self._owners[account.account_id] = manufacturer_id
-        if len(self._owners) > REMEMBERED * 10:
-            self.forget()
+        if len(self._owners) > CAPACITY * 10:
+            self.invalidate()
         return members
 
-    def _apply(self, standing: Entitlements, grants: list[StoredGrant]) -> None:
+    def _apply(self, entitlements: Entitlements, grants: list[StoredGrant]) -> None:
         for grant in grants:
             bit = self.compiled.bits.get(grant.permission, 0) & self.compiled.everything
             if grant.effect == "restrict":
-                standing.restricted |= bit
+                entitlements.restricted |= bit
             else:
-                standing.granted |= bit
+                entitlements.granted |= bit
             if grant.until is not None:
                 ends = grant.until.timestamp()
-                standing.until = ends if standing.until is None else min(standing.until, ends)
-
-
-def id_of(manufacturer: Any) -> str:
-    """The id in an id or a context. Raises ValidationError when there is none."""
-    found = manufacturer if isinstance(manufacturer, str) else plain(getattr(manufacturer, "manufacturer_id", None))
-    if not found or len(found) > 128:
-        raise ValidationError(
-            "A manufacturer is an id of 1 to 128 characters, or an object with `manufacturer_id`.",
-            code="INVALID_MANUFACTURER_ID",
-        )
-    return found
+                entitlements.until = ends if entitlements.until is None else min(entitlements.until, ends)

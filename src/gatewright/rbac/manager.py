@@ -17,16 +17,25 @@ from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.performance import performance_monitor
 from gatewright.policy import Policy, load_policy
+from gatewright.rbac.adjustments import Adjustments
 from gatewright.rbac.compiled_policy import CompiledPolicy
-from gatewright.rbac.entitlements import EntitlementCache, id_of
+from gatewright.rbac.entitlements import Caller, EntitlementCache
 from gatewright.rbac.insights.analytics import UsageAnalytics
 from gatewright.rbac.insights.suggestions import PermissionSuggestion, Suggestions
 from gatewright.rbac.insights.tiers import TierSuggestion
-from gatewright.rbac.leases import sweep
+from gatewright.rbac.leases import sweep_periodically
 from gatewright.rbac.members import Members
 from gatewright.rbac.permissions import Explanation, Permissions, explain
 from gatewright.rbac.quotas import Quotas
-from gatewright.rbac.records import PermissionResult, UsageLimits, UsagePeriod, UsageResult, tier_name
+from gatewright.rbac.records import (
+    ManufacturerContext,
+    PermissionResult,
+    UsageLimits,
+    UsagePeriod,
+    UsageResult,
+    tier_name,
+)
+from gatewright.references import manufacturer_id_of
 from gatewright.storage.changes import ALL
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
@@ -66,14 +75,17 @@ class ManufacturerRBACManager:
         self._own_store = SqliteStore() if store is None else None
         self.store: Store = store if store is not None else self._own_store  # type: ignore[assignment]  # one of the two
         self._compiled = CompiledPolicy(self.policy)
-        self._standings = EntitlementCache(self.store, self._compiled, self._clock, strict=strict_tenants)
-        self._permissions = Permissions(self.store, self._standings, self._sink, self._clock)
-        controls = controls or Controls(clock=self._clock)
-        self._quotas = Quotas(self.store, self._standings, self._sink, self._clock, controls)
-        self._suggestions = Suggestions(
-            self.store, self._standings, self._permissions, self._quotas, self._sink, self._clock
+        adjustments = Adjustments(self.store, self._sink, self._clock)
+        self._entitlements = EntitlementCache(
+            self.store, self._compiled, self._clock, strict=strict_tenants, end_due=adjustments.end_due
         )
-        self.members = Members(self.store, self._standings, self._sink, self._clock)
+        self._permissions = Permissions(self.store, self._entitlements, self._sink, self._clock)
+        controls = controls or Controls(clock=self._clock)
+        self._quotas = Quotas(self.store, self._entitlements, self._sink, self._clock, controls)
+        self._suggestions = Suggestions(
+            self.store, self._entitlements, self._permissions, self._quotas, adjustments, self._clock
+        )
+        self.members = Members(self.store, self._entitlements, self._sink, self._clock)
         self._sweeping: asyncio.Task[None] | None = None
 
         self._stop_listening = self.store.changes.subscribe("policy", self._policy_changed)
@@ -83,11 +95,13 @@ class ManufacturerRBACManager:
         if self._own_store is not None:
             await self._own_store.initialize()
         if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().create_task(sweep(self._quotas.leases, self._standings))
+            self._sweeping = asyncio.get_running_loop().create_task(
+                sweep_periodically(self._quotas.leases, self._entitlements)
+            )
 
     async def close(self) -> None:
         """Give back what is leased, and end; calling twice is harmless."""
-        self._standings.close()
+        self._entitlements.close()
         self._stop_listening()
         self._stop_listening = _nothing
         if self._sweeping is not None:
@@ -129,7 +143,7 @@ class ManufacturerRBACManager:
             self._emit(event_kinds.RBAC_POLICY_REFUSED, Severity.HIGH, error=error.message[:300])
             raise
         self.policy, self._compiled = new, compiled
-        self._standings.adopt(compiled)
+        self._entitlements.adopt(compiled)
         self._quotas.leases.recall()
         if self._on_policy is not None:
             self._on_policy(new)
@@ -146,9 +160,16 @@ class ManufacturerRBACManager:
     def _emit(self, kind: str, severity: Severity, **data: Any) -> None:
         self._sink.emit(event(kind, severity=severity, timestamp=self._clock.now(), **data))
 
+    async def resolve(self, context: ManufacturerContext) -> Caller:
+        """Resolve the entitlements of a request's caller once, for all checks of the request.
+
+        The result can be passed wherever a manufacturer is expected. A change meanwhile still applies at once.
+        """
+        return await self._entitlements.resolve(context)
+
     async def explain(self, manufacturer: Any, subject: Any) -> Explanation:
         """Why a manufacturer (or the person in a context) may or may not use a permission or resource."""
-        return await explain(self._standings, self._permissions, self._quotas, manufacturer, subject)
+        return await explain(self._entitlements, self._permissions, self._quotas, manufacturer, subject)
 
     # --- permissions --------------------------------------------------------------------------------------------
 
@@ -156,11 +177,11 @@ class ManufacturerRBACManager:
     async def has_permission(self, manufacturer: Any, permission: Any) -> bool:
         """Whether ``manufacturer`` (an id or a context) may; an unknown permission is never granted."""
         # Straight to the memory: one more call would be a tenth of the whole.
-        standings = self._standings
-        mask = standings.quick(manufacturer)
+        entitlements = self._entitlements
+        mask = entitlements.cached_mask(manufacturer)
         if mask is None:
-            mask = await standings.mask_of(manufacturer)
-        return mask & standings.compiled.bit(permission) != 0
+            mask = await entitlements.mask_of(manufacturer)
+        return mask & entitlements.compiled.bit(permission) != 0
 
     async def has_permissions(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
         """The answer for each permission, by name."""
@@ -189,8 +210,8 @@ class ManufacturerRBACManager:
     async def role_of(self, manufacturer: Any) -> str | None:
         """The stored role of the person in a context; None for nobody, and for a disabled person."""
         account = getattr(manufacturer, "account_id", None)
-        standing = await self._standings.of(manufacturer)
-        return standing.roles.get(account) if isinstance(account, str) and standing.active else None
+        entitled = await self._entitlements.of(manufacturer)
+        return entitled.roles.get(account) if isinstance(account, str) and entitled.active else None
 
     async def get_permission_violations(self, manufacturer_id: str, hours: float = 24) -> list[PermissionViolation]:
         """Refusals of the last hours, newest first."""
@@ -241,8 +262,8 @@ class ManufacturerRBACManager:
 
     async def tier_of(self, manufacturer: Any) -> str:
         """The tier in force: the stored one where there is one."""
-        standing = await self._standings.of(manufacturer)
-        return standing.tier or self._compiled.tier(getattr(manufacturer, "tier", ""))
+        entitled = await self._entitlements.of(manufacturer)
+        return entitled.tier or self._compiled.tier(getattr(manufacturer, "tier", ""))
 
     async def update_manufacturer_tier(self, manufacturer_id: str, new_tier: Any, *, reason: str) -> str:
         """Move to another tier, in effect at once here and within a second elsewhere; usage is kept.
@@ -253,14 +274,14 @@ class ManufacturerRBACManager:
         Raises:
             ValidationError: unknown tier or manufacturer, or no reason.
         """
-        tier, named = tier_name(new_tier), id_of(manufacturer_id)
+        tier, named = tier_name(new_tier), manufacturer_id_of(manufacturer_id)
         if tier not in self.policy.tiers:
             raise ValidationError(
                 f"No tier is called {tier!r}; the policy has {', '.join(self.policy.tiers)}.", code="UNKNOWN_TIER"
             )
         if not reason or not reason.strip():
             raise ValidationError("Give a `reason`; it is kept in the audit log.", code="MISSING_REASON")
-        if self._standings.strict and await self.store.get_manufacturer(named) is None:
+        if self._entitlements.strict and await self.store.get_manufacturer(named) is None:
             raise ValidationError("No manufacturer has this id.", code="UNKNOWN_MANUFACTURER")
         before = await self.store.set_tier(named, tier)
         self._sink.emit(

@@ -12,9 +12,10 @@ from gatewright.business import canonical_email
 from gatewright.clock import Clock
 from gatewright.errors import DuplicateAccountError, InsufficientPermissionsError, ValidationError
 from gatewright.events import EventSink, Severity, event
-from gatewright.rbac.entitlements import EntitlementCache, id_of
-from gatewright.rbac.records import plain, role_name
+from gatewright.rbac.entitlements import EntitlementCache
+from gatewright.rbac.records import role_name
 from gatewright.records import Record
+from gatewright.references import manufacturer_id_of, plain
 from gatewright.storage.protocol import Store
 from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredInvitation
 
@@ -55,9 +56,9 @@ class Members:
     no way leads up.
     """
 
-    def __init__(self, store: Store, standings: EntitlementCache, sink: EventSink, clock: Clock) -> None:
+    def __init__(self, store: Store, entitlements: EntitlementCache, sink: EventSink, clock: Clock) -> None:
         self._store = store
-        self._standings = standings
+        self._entitlements = entitlements
         self._sink = sink
         self._clock = clock
 
@@ -72,7 +73,7 @@ class Members:
             DuplicateAccountError: the address is a member's already.
             InsufficientPermissionsError: ``by`` may not manage members, or not give this role.
         """
-        manufacturer_id, name = id_of(manufacturer), self._role(manufacturer, role)
+        manufacturer_id, name = manufacturer_id_of(manufacturer), self._role(manufacturer, role)
         await self._require_manager(manufacturer_id, by, name)
         address = _canonical(email)
         known = await self._store.find_account(address)
@@ -139,17 +140,22 @@ class Members:
 
     async def invitations(self, manufacturer: Any) -> list[Invitation]:
         """The open ones, oldest first."""
-        return [_public(i, None) for i in await self._store.list_invitations(id_of(manufacturer), self._clock.now())]
+        return [
+            _public(i, None)
+            for i in await self._store.list_invitations(manufacturer_id_of(manufacturer), self._clock.now())
+        ]
 
     async def withdraw(self, manufacturer: Any, invitation_id: str, by: str | None) -> bool:
         """Take an invitation back; whether there was one to take."""
-        manufacturer_id = id_of(manufacturer)
+        manufacturer_id = manufacturer_id_of(manufacturer)
         await self._require_manager(manufacturer_id, by)
         return await self._store.withdraw_invitation(manufacturer_id, invitation_id)
 
     async def members(self, manufacturer: Any) -> list[Member]:
         """The people of a manufacturer, oldest first."""
-        return [await self._member(account) for account in await self._store.list_accounts(id_of(manufacturer))]
+        return [
+            await self._member(account) for account in await self._store.list_accounts(manufacturer_id_of(manufacturer))
+        ]
 
     async def change(
         self, manufacturer: Any, account_id: str, by: str | None, *, role: Any = None, status: str | None = None
@@ -164,7 +170,7 @@ class Members:
             InsufficientPermissionsError: ``by`` may not manage members, or lacks a permission that the person has
                 now or would get.
         """
-        manufacturer_id = id_of(manufacturer)
+        manufacturer_id = manufacturer_id_of(manufacturer)
         name = None if role is None else self._role(manufacturer, role)
         await self._require_manager(manufacturer_id, by, name)
         present = await self._store.get_account(account_id)
@@ -186,7 +192,7 @@ class Members:
 
         For calls that touch another person's sessions or factors, by a permission other than ``members:manage``.
         """
-        manufacturer_id = id_of(manufacturer)
+        manufacturer_id = manufacturer_id_of(manufacturer)
         target, actor = await self._store.get_account(account_id), await self._store.get_account(by)
         if target is None or actor is None or {target.manufacturer_id, actor.manufacturer_id} != {manufacturer_id}:
             raise InsufficientPermissionsError("This person is not a member of your company.")
@@ -198,7 +204,7 @@ class Members:
 
     def _covers(self, account: StoredAccount, role: str) -> bool:
         """Whether an account's role has every permission of ``role``."""
-        compiled, staff = self._standings.compiled, account.manufacturer_id == PLATFORM_TENANT
+        compiled, staff = self._entitlements.compiled, account.manufacturer_id == PLATFORM_TENANT
         return not compiled.member_mask(role, staff=staff) & ~compiled.member_mask(account.role, staff=staff)
 
     async def _require_manager(self, manufacturer_id: str, by: str | None, role: str | None = None) -> None:
@@ -218,21 +224,21 @@ class Members:
         account = await self._store.get_account(by)
         if account is None or account.manufacturer_id != manufacturer_id or account.status != "active":
             return False
-        compiled = self._standings.compiled
+        compiled = self._entitlements.compiled
         own = compiled.member_mask(account.role, staff=manufacturer_id == PLATFORM_TENANT)
         return bool(own & compiled.bits[MANAGE]) and (role is None or self._covers(account, role))
 
     def _role(self, manufacturer: Any, role: Any) -> str:
-        staff, name = id_of(manufacturer) == PLATFORM_TENANT, role_name(plain(role))
-        known = [n for n, r in self._standings.compiled.roles.items() if r.platform == staff]
+        staff, name = manufacturer_id_of(manufacturer) == PLATFORM_TENANT, role_name(plain(role))
+        known = [n for n, r in self._entitlements.compiled.roles.items() if r.platform == staff]
         if name not in known:
             raise ValidationError(f"No role is called {name!r}; use {', '.join(known)}.", code="UNKNOWN_ROLE")
         return name
 
     async def _member(self, account: StoredAccount) -> Member:
-        standing = await self._standings.of(account.manufacturer_id)
-        compiled = self._standings.compiled
-        mask = standing.mask(compiled, None) & (standing.members or {}).get(account.account_id, 0)
+        entitled = await self._entitlements.of(account.manufacturer_id)
+        compiled = self._entitlements.compiled
+        mask = entitled.mask(compiled, None) & (entitled.members or {}).get(account.account_id, 0)
         return Member(
             account_id=account.account_id,
             manufacturer_id=account.manufacturer_id,

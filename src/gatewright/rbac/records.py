@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from gatewright.records import Record
+from gatewright.references import plain
 
 
 class ManufacturerRole(StrEnum):
@@ -32,12 +33,6 @@ class ManufacturerPermission(StrEnum):
 
 _OLD_TIERS = {"paid": "professional"}
 _OLD_ROLES = {"manufacturer_paid": "manufacturer_professional"}
-
-
-def plain(name: Any) -> str:
-    """The string that a name stands for: itself, or the ``.value`` of any enum. Anything else is the empty string."""
-    value = getattr(name, "value", name)
-    return value if isinstance(value, str) else ""
 
 
 def tier_name(name: Any) -> str:

@@ -57,7 +57,7 @@ class Throttle(Protocol):
 
 def decide(tat: float | None, now: float, rate: Rate, cost: int) -> tuple[ThrottleResult, float]:
     """The decision for a stored TAT, and the TAT to store (unchanged when refused or only looked at)."""
-    interval = rate.interval
+    interval = rate.period / rate.limit
     current = max(tat if tat is not None else now, now)
     following = current + interval * max(cost, 0)
     allowed = following - now <= rate.period + 1e-9 if cost else current + interval - now <= rate.period + 1e-9

@@ -84,13 +84,13 @@ class UsageStore(Protocol):
 
 
 SHARE = 2
-"""A slice is one part in so many of what is left, at the most; so slices shrink towards the limit."""
+"""A lease is at most one part in so many of the remaining units, so that leases shrink towards the limit."""
 SMALLEST = 16
-"""Units of a slice at the least, while there are as many: near the limit every slice is a write of the store."""
+"""Smallest lease, as long as there are as many units: near the limit, every lease is a write."""
 
 
 class Numbers(Protocol):
-    """Whole numbers by position."""
+    """Integers by position."""
 
     def __getitem__(self, slot: int, /) -> int: ...
 
@@ -98,12 +98,12 @@ class Numbers(Protocol):
 
 
 class LeasedUnits:
-    """Units in the hand of one process.
+    """Units leased by one process.
 
     Args:
-        lease_id: the store's name for it.
-        take: whose ``amount`` is all of the slice, and where it was counted.
-        spent: what is spent of it is kept in ``spent[slot]``.
+        lease_id: the id of the lease in the store.
+        take: where the units were counted. Its ``amount`` is the size of the lease.
+        spent: the spent units are recorded in ``spent[slot]``.
     """
 
     __slots__ = ("_spent", "lease_id", "left", "manufacturer_id", "slot", "take")
@@ -117,7 +117,7 @@ class LeasedUnits:
         self.slot = slot
 
     def spend(self, amount: int) -> bool:
-        """Take ``amount`` units, all or none."""
+        """Spend ``amount`` units, all or none."""
         left = self.left - amount
         if left < 0:
             return False
@@ -126,21 +126,21 @@ class LeasedUnits:
         return True
 
     def freeze(self) -> None:
-        """Nothing more may be spent: the slice is about to be given back."""
+        """Refuse further spending, as the lease is about to be returned."""
         self.left = 0
 
 
 class Leased(Record, frozen=True, kw_only=True):
-    """What is used now, the slice included; ``piece`` is None where there was not enough, or no way to lease;
-    ``elsewhere`` counts the units of slices that other processes hold."""
+    """The usage after a lease, including its ``units``, which are None if there were not enough, or leases are not
+    possible. ``elsewhere`` counts unspent units of other processes."""
 
     used: int
-    piece: LeasedUnits | None = None
+    units: LeasedUnits | None = None
     elsewhere: int = 0
 
 
 class LeaseStore(Protocol):
-    """Slices of quotas."""
+    """Leases of quota units."""
 
     async def lease_usage(
         self,
@@ -152,9 +152,9 @@ class LeaseStore(Protocol):
         until: datetime,
         former: LeasedUnits | None,
     ) -> Leased:
-        """Count up to ``most`` units as used, ``take.amount`` at the least, and hand them out until then.
+        """Lease at least ``take.amount`` and up to ``most`` units until ``until``, and count them as used.
 
-        ``former`` (frozen) is given back in the same step.
+        ``former`` (frozen) is returned in the same step.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from gatewright.controls import Controls
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.inspection_policy import WatchPolicy
-from gatewright.threats.executor import Offload, size_of
-from gatewright.threats.learning.telemetry import DetectionWatch
+from gatewright.threats.executor import INLINE_CHARACTERS, Offload, size_of
+from gatewright.threats.learning.telemetry import DetectionWatch, Drifted
 from gatewright.threats.results import Inspection, ThreatDetectionResult
 from gatewright.threats.types import neighbours, threat_type_of
 
@@ -56,33 +57,33 @@ class Detection:
         self._offload = offload
         self._load_arguments = load_arguments
         self._correction: bytes | None = None
-        self._engine: DetectionEngine | None = None
+        self.current: DetectionEngine | None = None
         self.watch = DetectionWatch(bounds)
 
     @property
     def engine(self) -> DetectionEngine:
         """The engine in use; raises ConfigurationError before there is one."""
-        if self._engine is None:
+        if self.current is None:
             raise ConfigurationError(
                 "The validator is not ready.", code="NOT_INITIALIZED", recommended_action="Await initialize() first."
             )
-        return self._engine
+        return self.current
 
     @property
     def loaded(self) -> bool:
         """Whether there is an engine."""
-        return self._engine is not None
+        return self.current is not None
 
     def use(self, engine: DetectionEngine, correction: bytes | None = None) -> None:
         """Inspect with ``engine`` from now on; ``correction`` is what was added to its base model, as kept."""
-        self._engine = engine
+        self.current = engine
         self._correction = correction
         self._offload.end_processes()  # theirs is the former one
         self.watch.begin_anew(engine.evidence)
 
     def stop(self) -> None:
         """Inspect no more."""
-        self._engine = None
+        self.current = None
 
     def adopt(self, level: int, bounds: WatchPolicy) -> None:
         """Go by another policy's level and bounds from now on."""
@@ -100,11 +101,17 @@ class Detection:
         manufacturer_id: str | None = None,
         route: str | None = None,
         types: frozenset[str] | None = None,
+        level: int | None = None,
     ) -> Inspection:
         """Inspect one value, for ``types`` only where given."""
-        engine, level = self.engine, self.level_for(manufacturer_id, route)
-        inspection = await self._offload.run(lambda: engine.inspect(data, level=level, types=types), size=size_of(data))
-        self._count(data, inspection)
+        engine = self.current or self.engine
+        level = self.level_for(manufacturer_id, route) if level is None else max(self._level, level)
+        if size_of(data) <= INLINE_CHARACTERS:
+            inspection = engine.inspect(data, level=level, types=types)
+        else:
+            inspection = await self._offload.in_thread(partial(engine.inspect, data, level=level, types=types))
+        if drifts := self.watch.saw(data, inspection):
+            self._report(drifts)
         return inspection
 
     async def inspect_many(
@@ -120,7 +127,8 @@ class Detection:
         recipe = None if self._load_arguments is None else (self._load_arguments, self._correction)
         results = await self._offload.inspect_many(batch, level, lambda item: engine.inspect(item, level=level), recipe)
         for number, (item, inspection) in enumerate(zip(batch, results, strict=True), 1):
-            self._count(item, inspection)
+            if drifts := self.watch.saw(item, inspection):
+                self._report(drifts)
             if number % COUNTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return results
@@ -139,8 +147,8 @@ class Detection:
             found = replace(nearest, threat_type=wanted, metadata={**nearest.metadata, "found_as": nearest.threat_type})
         return found or ThreatDetectionResult(threat_detected=False, threat_type=wanted)
 
-    def _count(self, data: Any, inspection: Inspection) -> None:
-        for drift in self.watch.saw(data, inspection):
+    def _report(self, drifts: list[Drifted]) -> None:
+        for drift in drifts:
             self._sink.emit(event(event_kinds.THREATS_TRAFFIC_DRIFTED, severity=Severity.NOTICE, **drift._asdict()))
 
 

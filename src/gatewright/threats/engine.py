@@ -182,7 +182,8 @@ class DetectionEngine:
                 pending, waiting = [], 0
                 if len(findings) >= MAX_FINDINGS:
                     break
-        findings += self._judged(pending, number, types)
+        if pending:
+            findings += self._judged(pending, number, types)
         if not findings:
             return Inspection(threat_detected=False, truncated=True) if walk.truncated else CLEAN
         findings.sort(key=lambda f: (-f.risk_score, -f.confidence, f.threat_type))
@@ -250,8 +251,6 @@ class DetectionEngine:
 
     def _judged(self, seen: list[Seen], level: int, types: frozenset[str] | None) -> list[ThreatDetectionResult]:
         """The findings in some texts; those without any are remembered as harmless."""
-        if not seen:
-            return []
         model, scores = self._model, self._scores(seen, self._model)
         thresholds, harmless = self._thresholds[level], self._harmless[level]
         findings: list[ThreatDetectionResult] = []

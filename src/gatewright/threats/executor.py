@@ -122,7 +122,9 @@ def size_of(value: Any, enough: int = INLINE_CHARACTERS + 1) -> int:
         if isinstance(item, _TEXTS):
             total += len(item)
         elif isinstance(item, _MAPPINGS):
-            total += sum([len(key) for key in item if isinstance(key, str)])
+            for key in item:
+                if isinstance(key, str):
+                    total += len(key)
             waiting.extend(item.values())
         elif isinstance(item, _LISTS):
             waiting.extend(item)

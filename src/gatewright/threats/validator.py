@@ -177,7 +177,7 @@ class ManufacturerSecurityValidator:
         Raises:
             ConfigurationError: not initialised, or closed.
         """
-        return self._detection.engine
+        return self._detection.current or self._detection.engine
 
     # --- inspection -------------------------------------------------------------------------------------------------
 
@@ -188,15 +188,19 @@ class ManufacturerSecurityValidator:
         manufacturer_id: str | None = None,
         route: str | None = None,
         types: frozenset[str] | None = None,
+        level: int | None = None,
     ) -> Inspection:
-        """Look for every type of attack in any JSON-like value, keys and values, in one pass.
+        """Look for every type of attack in any JSON-like value, in keys and values, in one pass.
 
         Args:
             data: the value.
-            manufacturer_id: whose it is, and ``route``, where it goes: measures may raise the level for either.
+            manufacturer_id, route: measures may raise the detection level for either.
             types: look for these threat types only.
+            level: the least detection level, 1 to 4, if the measures for this request were read already.
         """
-        return await self._detection.inspect(data, manufacturer_id=manufacturer_id, route=route, types=types)
+        return await self._detection.inspect(
+            data, manufacturer_id=manufacturer_id, route=route, types=types, level=level
+        )
 
     async def inspect_many(
         self, items: Iterable[Any], *, manufacturer_id: str | None = None, route: str | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
-from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
+
+from gatewright.caching import BoundedCache
 
 MAX_DEPTH = 40
 MAX_TEXTS = 20_000
@@ -85,7 +86,7 @@ def _members(value: Mapping[Any, Any], path: str, depth: int, room: int) -> list
     below: list[_Waiting] = []
     for key, member in islice(value.items(), room):
         if isinstance(key, str):
-            step = _step(key)
+            step = _STEPS.get(key) or _step(key)
             if step[0] == "[" or key[:2] == "__":
                 odd.append((key, path, depth, key, True))
         else:
@@ -117,11 +118,14 @@ def _read(value: Any) -> str:
     return str(value.value if isinstance(value, Enum) else value)
 
 
+_STEPS: BoundedCache[str, str] = BoundedCache(8_192)
+"""The path segments of keys. The names of fields recur, so that nearly every key is found here."""
+
+
 def _step(key: str) -> str:
-    """What a key adds to a path. Field names come again and again; odd ones do not."""
-    return _known_step(key) if len(key) <= 64 else f"[{key[:64]!r}]"
-
-
-@lru_cache(maxsize=8_192)
-def _known_step(key: str) -> str:
-    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{key!r}]"
+    """The path segment of a key."""
+    if len(key) > 64:
+        return f"[{key[:64]!r}]"
+    step = f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{key!r}]"
+    _STEPS.put(key, step)
+    return step

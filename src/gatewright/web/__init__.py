@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from gatewright.inspection_policy import Exclusion
     from gatewright.web.access import EXTENSION, declarations, document
     from gatewright.web.authenticate import Authenticator
-    from gatewright.web.body import plain_body, read_body, replay, understand
+    from gatewright.web.body import decode_body, parse_body, read_body, replay
     from gatewright.web.body.content_coding import MAX_MEMBERS, MAX_RATIO, RATIO_FREE, decompress
     from gatewright.web.body.forms import MAX_FIELDS, collect
+    from gatewright.web.body.media_type import media_type
     from gatewright.web.body.timeout import receive_within
     from gatewright.web.demo import DemoFoundation, create_admin, read_credentials, seed_demo
     from gatewright.web.dependencies import open_to_all, requires
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gatewright.web.trusted_proxies import ClientReader, TrustedProxies
 
 _NAMES = {
+    "gatewright.web.body.media_type": ("media_type",),
     "gatewright.web.request": ("RequestState",),
     "gatewright.web.authenticate": ("Authenticator",),
     "gatewright.inspection_policy": ("Exclusion",),
@@ -38,10 +40,10 @@ _NAMES = {
         "document",
     ),
     "gatewright.web.body": (
-        "plain_body",
+        "decode_body",
+        "parse_body",
         "read_body",
         "replay",
-        "understand",
     ),
     "gatewright.web.body.content_coding": (
         "MAX_MEMBERS",
@@ -131,11 +133,13 @@ __all__ = [
     "create_admin",
     "create_app",
     "declarations",
+    "decode_body",
     "decompress",
     "document",
     "install",
+    "media_type",
     "open_to_all",
-    "plain_body",
+    "parse_body",
     "read_body",
     "read_credentials",
     "receive_within",
@@ -144,7 +148,6 @@ __all__ = [
     "requires",
     "seed_demo",
     "take_out",
-    "understand",
     "without",
 ]
 

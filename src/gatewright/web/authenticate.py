@@ -36,18 +36,17 @@ class Authenticator:
             AuthenticationError: no credentials where some are required (code ``TOKEN_MISSING``), two at
                 once, or bad ones. A bad credential is refused even where none is needed.
         """
-        credential = state.header(b"authorization")
-        key = state.header(b"x-api-key")
+        credential, key = state.fields.get(b"authorization"), state.fields.get(b"x-api-key")
         if credential is not None and key is not None:
-            raise InvalidTokenError("Two credentials came at once and are invalid together; send one.")
+            raise InvalidTokenError("Two credentials are invalid. Send either Authorization or X-API-Key, not both.")
         if key is not None:
-            await self._by_key(key, state)
+            await self._by_key(key.decode("latin-1"), state)
         elif credential is not None:
-            await self._by_authorization(credential, state)
+            await self._by_authorization(credential.decode("latin-1"), state)
         elif (cookie := session_cookie(state)) is not None:
             await self._by_cookie(cookie, state)
         if state.caller is None and required:
-            raise AuthenticationError("This call needs a bearer token, an API key or a session.", code="TOKEN_MISSING")
+            raise AuthenticationError("Requires a bearer token, an API key or a session.", code="TOKEN_MISSING")
 
     async def _by_authorization(self, value: str, state: RequestState) -> None:
         scheme, _, credential = value.partition(" ")

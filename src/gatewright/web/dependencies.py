@@ -22,7 +22,7 @@ class Requires:
         self.rule = rule
 
     async def __call__(self, request: Request) -> ManufacturerContext:
-        state = state_of(request)
+        state: RequestState = request.scope.get(KEY) or state_of(request)
         if state.caller is None:
             raise AuthenticationError("This call needs a signed-in caller.", code="TOKEN_MISSING")
         if state.rule is not self.rule and (state.rule is None or not covers(state.rule, self.rule)):

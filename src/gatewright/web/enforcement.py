@@ -10,7 +10,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 from gatewright import event_kinds
 from gatewright.clock import Clock
@@ -25,6 +25,7 @@ from gatewright.inspection_policy import (
     method_and_path,
     steps_of,
 )
+from gatewright.policy import Policy
 from gatewright.threats import Inspection, ThreatDetectionResult
 from gatewright.threats.walk import Walk
 from gatewright.web.paths import LONGEST_REMEMBERED, is_for, method_of, path_pattern, route_path
@@ -95,12 +96,19 @@ class Treatment(NamedTuple):
         yield rest, refused
 
 
+class HasPolicy(Protocol):
+    """Something with the policy in force."""
+
+    @property
+    def policy(self) -> Policy: ...
+
+
 class Treatments:
     """Finds the treatment of a request.
 
     Args:
-        mode: what the installation does where neither route nor policy says anything.
-        policy: the inspection policy in force; another one is noticed at the next request.
+        mode: the mode of routes that set none, or None for the one in the policy.
+        holder: has the policy in force; a new one is noticed at the next request.
         clock: ends exclusions.
         sink: is told of exclusions that ended.
         declared: exclusions that stand in code are added here when their route is first used.
@@ -108,20 +116,20 @@ class Treatments:
 
     def __init__(
         self,
-        mode: Callable[[], str],
-        policy: Callable[[], InspectionPolicy],
+        mode: str | None,
+        holder: HasPolicy,
         clock: Clock,
         sink: EventSink,
         declared: list[Exclusion],
     ) -> None:
         self._mode = mode
-        self._policy = policy
+        self._holder = holder
         self._clock = clock
         self._sink = sink
         self._declared = declared
         self._plain = {name: Treatment(name) for name in ("off", "shadow", "block")}
         self._told: set[str] = set()
-        self._read(policy())
+        self._read(holder.policy.inspection)
 
     def _read(self, inspection: InspectionPolicy) -> None:
         self._read_from = inspection
@@ -131,10 +139,10 @@ class Treatments:
 
     def of(self, rule: RouteRule, scope: Scope) -> Treatment:
         """The treatment of a request under the rule of its route."""
-        inspection = self._policy()
-        if inspection is not self._read_from:
-            self._read(inspection)
-        mode = rule.inspection or self._mode()
+        policy = self._holder.policy
+        if policy.inspection is not self._read_from:
+            self._read(policy.inspection)
+        mode = rule.inspection or self._mode or policy.detection.mode
         if not (self._routes or self._exclusions or rule.threats or rule.exclusions):
             return self._plain[mode]
         key = (method_of(scope), route_path(scope))

@@ -10,10 +10,10 @@ inspection is one look-up in a table.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gatewright.caching import BoundedCache
 from gatewright.web.authenticate import SESSION_COOKIE
 from gatewright.web.body.forms import collect
 from gatewright.web.problems import Problem
@@ -191,7 +191,7 @@ class HeaderReader:
     """Picks what is to be inspected of a request's headers, without what was found harmless before."""
 
     def __init__(self) -> None:
-        self._harmless: dict[int, OrderedDict[Key, None]] = {}
+        self._harmless: dict[int, BoundedCache[Key, None]] = {}
 
     def read(self, headers: Iterable[tuple[bytes, bytes]], level: int) -> tuple[dict[str, Any], list[Key]]:
         """The values to inspect by header, and what to :meth:`remember` when they are harmless.
@@ -203,7 +203,8 @@ class HeaderReader:
         known: Mapping[Key, None] = self._harmless.get(level, {})
         found: dict[str, Any] = {}
         new: list[Key] = []
-        for name, raw in _one_of_each(headers):
+        headers = headers if isinstance(headers, list) else list(headers)
+        for name, raw in headers if len(dict(headers)) == len(headers) else _joined(headers):
             if name == b"cookie":
                 self._read_cookies(raw, known, found, new)
             elif name in _FROM_A_PAGE:
@@ -213,7 +214,7 @@ class HeaderReader:
                         found[name.decode("latin-1")] = text
             elif raw in known or not raw.translate(None, _WORD) or name in TARGETS_ASKED_ABOUT:
                 continue
-            elif not (name in OPAQUE and _is_token(raw)):
+            elif name not in OPAQUE or raw.translate(None, _TOKENS) or b".." in raw:
                 new.append(raw)
                 found[name.decode("latin-1")] = raw.decode("latin-1")
         return found, new
@@ -241,12 +242,10 @@ class HeaderReader:
 
     def remember(self, keys: Iterable[Key], level: int) -> None:
         """Keep values that were inspected and found harmless."""
-        known = self._harmless.setdefault(level, OrderedDict())
+        known = self._harmless.setdefault(level, BoundedCache(MEMORY))
         for key in keys:
             if len(key if isinstance(key, bytes) else b"".join(key)) <= MAX_REMEMBERED:
-                known[key] = None
-        while len(known) > MEMORY:
-            known.popitem(last=False)
+                known.put(key, None)
 
     def forget(self) -> None:
         """Drop the memory: the detector, or its level, is another."""
@@ -258,13 +257,10 @@ def is_secret(path: str) -> bool:
     return path.startswith(_SECRET_PATHS)
 
 
-def _one_of_each(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
-    """Headers with the lines of one name joined (RFC 9110 §5.3), so that no attack is split between harmless lines."""
-    listed = list(headers)
-    if len({name for name, _ in listed}) == len(listed):
-        return listed
+def _joined(headers: list[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """Headers with repeated fields joined (RFC 9110 §5.3), so that no attack is split between harmless lines."""
     joined: dict[bytes, bytes] = {}
-    for name, raw in listed:
+    for name, raw in headers:
         separator = b"; " if name == b"cookie" else b", "
         joined[name] = joined[name] + separator + raw if name in joined else raw
     return joined.items()

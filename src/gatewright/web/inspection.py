@@ -63,7 +63,7 @@ class Inspector:
                 The message names no rule; the event has the evidence.
         """
         treatment = self._treatments.of(rule, scope)
-        if not treatment.looks:
+        if treatment.mode == "off" and not treatment.looks:
             return
         detector = self._validator.detector
         if detector is not self._judged_by:
@@ -74,13 +74,9 @@ class Inspector:
         value, headers = self._gather(scope, body, rule, level)
         if not value:
             return
-        found = await self._validator.inspect(
-            value,
-            manufacturer_id=owner,
-            route=rule.name,
-        )
+        found = await self._validator.inspect(value, manufacturer_id=owner, route=rule.name, level=level)
         if not found.threat_detected and not found.truncated:
-            if self._validator.detector is detector:
+            if headers and self._validator.detector is detector:
                 self._headers.remember(headers, level)
             return
         refused = treatment.refuses(found)
@@ -109,13 +105,15 @@ class Inspector:
 
     def _gather(self, scope: Scope, body: Any, rule: RouteRule, level: int) -> tuple[dict[str, Any], list[Key]]:
         """What is inspected, and the headers to remember when it is harmless."""
-        paths, pairs = [scope["path"]], _query(scope.get("query_string") or b"")
+        query = scope.get("query_string")
+        paths, pairs = [scope["path"]], _query(query) if query else []
         if b"%25" in (scope.get("raw_path") or b""):
             paths.append(unquote(paths[0]))
-        for target in [raw for name, raw in scope["headers"] if name in TARGETS_ASKED_ABOUT]:
-            path, _, query = target.partition(b"?")
-            paths.append(unquote(path))
-            pairs += _query(quote(query, safe=b"%&=+").encode())
+        for name, target in scope["headers"]:
+            if name in TARGETS_ASKED_ABOUT:
+                path, _, query = target.partition(b"?")
+                paths.append(unquote(path))
+                pairs += _query(quote(query, safe=b"%&=+").encode())
         value: dict[str, Any] = {"path": paths[0] if len(paths) == 1 else paths}
         if pairs:
             value["query"] = collect(pairs)
@@ -123,7 +121,8 @@ class Inspector:
         if headers:
             value["headers"] = headers
         if body is not None:
-            value["body"] = without(body, rule.exclude)
+            has_excluded = type(body) is dict and not rule.exclude.isdisjoint(body)
+            value["body"] = without(body, rule.exclude) if has_excluded else body
         return value, new
 
     def forget(self, _: str = "") -> None:

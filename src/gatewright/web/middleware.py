@@ -20,11 +20,11 @@ from gatewright.errors import (
     StoreUnavailableError,
 )
 from gatewright.events import Severity, event
-from gatewright.logs import bind_request, get_logger
+from gatewright.logs import REQUEST_ID, get_logger
 from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
-from gatewright.web.body import declared_once, headers_for, plain_body, read_body, replay, understand
+from gatewright.web.body import decode_body, headers_for, read_body, replay
 from gatewright.web.body.timeout import receive_within
 from gatewright.web.enforcement import Treatments
 from gatewright.web.headers import HeaderBounds
@@ -81,17 +81,19 @@ class GatewrightMiddleware:
                 " rules=PathRules([...]), or rules=PathRules(default=RouteRule()) to inspect every route and open it."
             )
         self._rules = rules
+        self._rbac = foundation.rbac
+        self._pipeline = foundation.monitor.pipeline
         settings = foundation.settings
         self._max_body = settings.max_body_bytes
         self._clients = ClientReader(settings.trusted_proxies, header=settings.client_ip_header)
         self._authenticator = Authenticator(foundation.auth)
         self._limiter = Limiter(foundation)
-        self._network = NetworkLimit(foundation, self._limiter.anonymous_rate)
+        self._network = NetworkLimit(foundation, self._authenticator, self._limiter.anonymous_rate)
         self._headers = HeaderBounds(max_count=settings.max_header_count, max_bytes=settings.max_header_bytes)
         self._body_timeout = settings.body_timeout_seconds
         treatments = Treatments(
-            lambda: foundation.inspection_mode,
-            lambda: foundation.rbac.policy.inspection,
+            foundation.given_inspection_mode,
+            foundation.rbac,
             foundation.clock,
             foundation.sink,
             foundation.declared_exclusions,
@@ -108,7 +110,8 @@ class GatewrightMiddleware:
         fields = first_fields(scope)
         state = RequestState(request_id=request_id(fields), client=self._clients.read(scope, fields), fields=fields)
         scope[KEY] = state
-        with bind_request(state.request_id):
+        token = REQUEST_ID.set(state.request_id)
+        try:
             try:
                 self._headers.check(scope, fields)
                 check_path(scope)
@@ -120,12 +123,16 @@ class GatewrightMiddleware:
                 return
             if admitted is not None:
                 await self._run(scope, admitted, send, state, started)
+        finally:
+            REQUEST_ID.reset(token)
 
     async def _admit(self, scope: Scope, receive: Receive, state: RequestState, rule: RouteRule) -> Receive | None:
         """Every step before the application; the ``receive`` to hand it, or None when the client has gone."""
-        if not self._foundation.monitor.accepting and rule.name != "probe":
+        if not self._pipeline.accepting and rule.name != "probe":
             raise StoreUnavailableError("Events cannot be kept at the moment.", code="AUDIT_UNAVAILABLE", retry_after=5)
-        await self._network.identify(state, rule, self._authenticate)
+        await self._network.identify(state, rule)
+        if state.caller is not None:
+            state.entitled = await self._rbac.resolve(state.caller)
         await self._limiter.check(state, rule)
         if rule is UNDECLARED:
             raise Problem(
@@ -137,12 +144,16 @@ class GatewrightMiddleware:
         await self._authorize(state, rule)
         body: Any = None
         if scope["type"] == "http":
+            limit = rule.max_body or self._max_body
             timed = receive_within(self._body_timeout, scope, receive)
-            raw = await read_body(timed, state.header(b"content-length"), rule.max_body or self._max_body)
+            raw = await read_body(timed, state.fields.get(b"content-length"), limit)
             if raw is None:
                 return None
             if raw:
-                raw, body = await self._understand(scope, raw, state, rule)
+                plain, body = await decode_body(raw, scope["headers"], limit)
+                if plain is not raw:
+                    raw, scope["headers"] = plain, headers_for(scope["headers"], plain)
+                    state.fields = first_fields(scope)
             receive = replay(raw, receive)
         await self._inspector.inspect(scope, body, rule, state)
         if self._repeats is not None:
@@ -154,19 +165,6 @@ class GatewrightMiddleware:
             await self._take(state, rule)
         state.rule = rule
         return receive
-
-    async def _authenticate(self, state: RequestState, rule: RouteRule) -> None:
-        await self._authenticator.authenticate(state, required=rule.auth == "required")
-
-    async def _understand(self, scope: Scope, raw: bytes, state: RequestState, rule: RouteRule) -> tuple[bytes, Any]:
-        """The body to hand on, which may be another than was sent, and the value to inspect."""
-        declared_once(scope["headers"])
-        content_type, encoding = state.header(b"content-type"), state.header(b"content-encoding")
-        plain = await plain_body(raw, content_type, encoding, rule.max_body or self._max_body)
-        if plain is not raw:
-            scope["headers"] = headers_for(scope["headers"], plain)
-            state.fields = first_fields(scope)
-        return plain, understand(plain, content_type)
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
         """Credential kind, role and permission first: nobody is asked to step up for what they may not do anyway."""
@@ -185,7 +183,7 @@ class GatewrightMiddleware:
 
     async def _require_platform_role(self, caller: ManufacturerContext, role: str) -> None:
         """The role of staff as the store has it now; what a token says of roles is as old as the token."""
-        if caller.manufacturer_id == PLATFORM_TENANT and await self._foundation.rbac.role_of(caller) == role:
+        if caller.manufacturer_id == PLATFORM_TENANT and await self._rbac.role_of(caller) == role:
             return
         raise InsufficientPermissionsError(
             f"Requires the platform role {role}.",
@@ -204,7 +202,7 @@ class GatewrightMiddleware:
                     "operation_context": rule.name or "",
                 },
             )
-        await self._foundation.rbac.enforce_permission(caller, permission, operation_context=rule.name or "")
+        await self._rbac.enforce_permission(state.entitled or caller, permission, rule.name or "")
         state.granted.add(permission)
 
     async def _require_recent_mfa(self, state: RequestState) -> None:
@@ -222,16 +220,14 @@ class GatewrightMiddleware:
         if caller is None or not rule.consumes:
             return
         state.taken_at = self._foundation.clock.now()
-        await self._foundation.rbac.enforce_usage_limits(caller, dict(rule.consumes), operation_context=rule.name or "")
+        await self._rbac.enforce_usage_limits(state.entitled or caller, dict(rule.consumes), rule.name or "")
         state.taken = list(rule.consumes)
 
     async def _give_back(self, state: RequestState) -> None:
         taken, state.taken = state.taken, []
         if state.caller is not None:
             for resource, amount in taken:
-                await self._foundation.rbac.refund_usage(
-                    state.caller.manufacturer_id, resource, amount, taken_at=state.taken_at
-                )
+                await self._rbac.refund_usage(state.caller.manufacturer_id, resource, amount, taken_at=state.taken_at)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send, state: RequestState, started: float) -> None:
         status = 0

@@ -12,19 +12,19 @@ keys, cookies and tokens that this process has never accepted wait until the att
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatewright import event_kinds
 from gatewright._async import Turns
+from gatewright.caching import BoundedCache
 from gatewright.clock import Clock
 from gatewright.controls import Controls, networks_of
 from gatewright.errors import AuthenticationError, RateLimitExceededError, SecurityError
 from gatewright.events import EventSink, Severity, event
 from gatewright.storage.attempts import Rate, Throttle, ThrottleResult
-from gatewright.web.authenticate import session_cookie
+from gatewright.web.authenticate import Authenticator, session_cookie
 from gatewright.web.request import RequestState
 from gatewright.web.rules import RouteRule
 
@@ -61,16 +61,17 @@ class NetworkLimit:
         rate: the allowance of one network now.
     """
 
-    def __init__(self, foundation: SecurityFoundation, rate: Callable[[], Rate]) -> None:
+    def __init__(self, foundation: SecurityFoundation, authenticator: Authenticator, rate: Callable[[], Rate]) -> None:
+        self._authenticator = authenticator
         self._throttle: Throttle = foundation.cache
         self._controls: Controls = foundation.controls
         self._sink: EventSink = foundation.sink
         self._clock: Clock = foundation.clock
         self._rate = rate
-        self._exhausted: OrderedDict[str, _Exhausted] = OrderedDict()
-        self._accepted: OrderedDict[int, None] = OrderedDict()
-        self._refused: OrderedDict[int, None] = OrderedDict()
-        self._signing_headers: OrderedDict[str, None] = OrderedDict()
+        self._exhausted: BoundedCache[str, _Exhausted] = BoundedCache(_NETWORKS)
+        self._accepted: BoundedCache[int, None] = BoundedCache(_CREDENTIALS)
+        self._refused: BoundedCache[int, None] = BoundedCache(_CREDENTIALS)
+        self._signing_headers: BoundedCache[str, None] = BoundedCache(_SIGNING_HEADERS)
         self._turns = Turns(
             AT_ONCE,
             WAITING,
@@ -78,45 +79,40 @@ class NetworkLimit:
             "wait 1 s and try again.",
         )
 
-    async def identify(
-        self, state: RequestState, rule: RouteRule, authenticate: Callable[[RequestState, RouteRule], Awaitable[None]]
-    ) -> None:
-        """Charge the network for what costs us, and find out who is calling.
+    async def identify(self, state: RequestState, rule: RouteRule) -> None:
+        """Charge the network for work it causes, and authenticate the caller.
 
         Raises:
-            RateLimitExceededError: the network's allowance is used up.
-            AuthenticationError: as ``authenticate`` raises it.
+            RateLimitExceededError: the allowance of the network is exhausted.
+            AuthenticationError: the credentials are missing or invalid.
         """
         if rule.name == "probe" and rule.auth == "none":
             return
-        credential = None if rule.auth == "none" else _credential(state)
+        credential: bytes | str | None = None
+        if rule.auth != "none":
+            fields = state.fields
+            credential = fields.get(b"authorization") or fields.get(b"x-api-key") or session_cookie(state)
         if credential is None:
             await self.charge(state)
             if rule.auth != "none":
-                await authenticate(state, rule)
+                await self._authenticator.authenticate(state, required=rule.auth == "required")
             return
-        known = hash(credential)
-        if known in self._accepted:
-            await self._verify(state, rule, authenticate, credential)
+        if hash(credential) in self._accepted:
+            await self._verify(state, rule, credential)
             return
         async with self._turns.turn(_networks(state)[0]):
             self._refuse_when_exhausted(state, credential)
-            await self._verify(state, rule, authenticate, credential)
+            await self._verify(state, rule, credential)
 
-    async def _verify(
-        self,
-        state: RequestState,
-        rule: RouteRule,
-        authenticate: Callable[[RequestState, RouteRule], Awaitable[None]],
-        credential: str,
-    ) -> None:
+    async def _verify(self, state: RequestState, rule: RouteRule, credential: bytes | str) -> None:
         try:
-            await authenticate(state, rule)
+            await self._authenticator.authenticate(state, required=rule.auth == "required")
         except AuthenticationError as error:
             self._remember(credential, accepted=False)
             raise await self.charged(state, error) from None
-        self._remember(credential, accepted=state.caller is not None)
-        if state.caller is None:  # an old cookie: the request goes on as an anonymous one
+        if state.caller is None or hash(credential) not in self._accepted:
+            self._remember(credential, accepted=state.caller is not None)
+        if state.caller is None:  # an expired cookie: the request continues as anonymous
             await self.charge(state)
 
     async def charged(self, state: RequestState, error: SecurityError) -> SecurityError:
@@ -156,7 +152,7 @@ class NetworkLimit:
         limit = rate.limit if factor >= 1.0 else max(1, int(rate.limit * factor))
         return Rate(limit=limit * (SITE_SHARE if number else 1), period=rate.period)
 
-    def _refuse_when_exhausted(self, state: RequestState, credential: str) -> None:
+    def _refuse_when_exhausted(self, state: RequestState, credential: bytes | str) -> None:
         known = hash(credential)
         if known in self._accepted:
             return
@@ -187,24 +183,19 @@ class NetworkLimit:
         raise exceeded(self._sink, state, LIMIT, found.rate, result)
 
     def _remember_exhausted(self, network: str, rate: Rate, result: ThrottleResult) -> None:
-        self._exhausted[network] = _Exhausted(self._clock.monotonic() + result.retry_after, rate, result)
-        self._exhausted.move_to_end(network)
-        _trim(self._exhausted, _NETWORKS)
+        self._exhausted.put(network, _Exhausted(self._clock.monotonic() + result.retry_after, rate, result))
 
-    def _remember(self, credential: str, *, accepted: bool) -> None:
+    def _remember(self, credential: bytes | str, *, accepted: bool) -> None:
         known = hash(credential)  # keyed by the process: no credential can be made to look like another
         if not accepted:
             self._accepted.pop(known, None)
-            self._refused[known] = None
-            _trim(self._refused, _CREDENTIALS)
+            self._refused.put(known, None)
         elif known not in self._accepted:
             self._refused.pop(known, None)
-            self._accepted[known] = None
-            _trim(self._accepted, _CREDENTIALS)
+            self._accepted.put(known, None)
             header = _token_header(credential)
             if header is not None and len(header) <= 512:
-                self._signing_headers[header] = None
-                _trim(self._signing_headers, _SIGNING_HEADERS)
+                self._signing_headers.put(header, None)
 
 
 def exceeded(
@@ -243,19 +234,9 @@ def _networks(state: RequestState) -> tuple[str, ...]:
     return (_networks_of(address) if address else ()) or ("unknown",)
 
 
-def _credential(state: RequestState) -> str | None:
-    """What the request shows to say who is calling; None for nothing."""
-    given = state.header(b"authorization") or state.header(b"x-api-key")
-    return given if given is not None else session_cookie(state)
-
-
-def _token_header(credential: str) -> str | None:
-    """The first part of a JWT in an Authorization header; None for other credentials."""
-    scheme, _, token = credential.partition(" ")
+def _token_header(credential: bytes | str) -> str | None:
+    """The header of a JWT in an Authorization field, or None for other credentials."""
+    text = credential if isinstance(credential, str) else credential.decode("latin-1")
+    scheme, _, token = text.partition(" ")
     header, dot, _ = token.strip().partition(".")
     return header if dot and scheme.lower() == "bearer" else None
-
-
-def _trim(entries: OrderedDict[Any, Any], size: int) -> None:
-    while len(entries) > size:
-        entries.popitem(last=False)

@@ -53,13 +53,19 @@ class Limiter:
         owner = None if caller is None else caller.manufacturer_id
         if rule.name == "probe":
             return
-        await self._refuse_blocked(state, rule)
+        block = self._controls.blocked_by(state.client.ip_address, manufacturer_id=owner)
+        if block is not None and not await self._may_lift(state, rule):
+            wait = MINUTE if block.until is None else (block.until - self._clock.now()).total_seconds()
+            raise RateLimitExceededError(
+                "Requests from your network are temporarily blocked.", code="BLOCKED", retry_after=max(1.0, wait)
+            )
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         if caller is None:
             return  # the network was charged before
         # The stored tier, which permissions go by as well: that of the token is as old as the token.
-        rate = self._tiers.get(await self._rbac.tier_of(caller), self._default)
+        tier = state.entitled.tier if state.entitled is not None else await self._rbac.tier_of(caller)
+        rate = self._tiers.get(tier, self._default)
         await self._count(state, "requests", f"http:manufacturer:{owner}", rate, owner)
         if rule.action is not None:
             rate = self._actions.get(rule.action) or self._actions["default"]
@@ -70,17 +76,6 @@ class Limiter:
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         return self._actions.get(LIMIT, self._default)
-
-    async def _refuse_blocked(self, state: RequestState, rule: RouteRule) -> None:
-        """Refuse who is blocked by a measure, all but staff who may lift it."""
-        owner = None if state.caller is None else state.caller.manufacturer_id
-        block = self._controls.blocked_by(state.client.ip_address, manufacturer_id=owner)
-        if block is None or await self._may_lift(state, rule):
-            return
-        wait = MINUTE if block.until is None else (block.until - self._clock.now()).total_seconds()
-        raise RateLimitExceededError(
-            "Requests from your network are temporarily blocked.", code="BLOCKED", retry_after=max(1.0, wait)
-        )
 
     async def _may_lift(self, state: RequestState, rule: RouteRule) -> bool:
         """Whether this is a call of the staff with a second factor that is not old: an admin who was blocked with the

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gatewright.auth import ApiKeyIdentity, ClientInfo
 from gatewright.events import getrandbits
-from gatewright.rbac import ManufacturerContext
+from gatewright.rbac import Caller, ManufacturerContext
 from gatewright.storage.attempts import OneTimeSecret
 from gatewright.web.rules import RouteRule, Scope
 
@@ -42,6 +42,7 @@ class RequestState:
     client: ClientInfo
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
     caller: ManufacturerContext | None = None
+    entitled: Caller | None = None
     claims: dict[str, Any] = field(default_factory=dict)
     session_id: str | None = None
     permissions: frozenset[str] | None = None

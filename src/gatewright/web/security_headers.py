@@ -26,5 +26,7 @@ def missing_from(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
             is_json = kind == b"application/json" or kind.endswith(b"+json")
     added = [] if _NOSNIFF[0] in names else [_NOSNIFF]
     if is_json:
-        added += [header for header in _FOR_JSON if header[0] not in names]
+        for header in _FOR_JSON:
+            if header[0] not in names:
+                added.append(header)
     return added

@@ -379,16 +379,16 @@ async def test_more_revocations_than_memory(clock: ManualClock) -> None:
 
     async with SqliteStore() as store:
         revocations = Revocations(store, store.changes, clock, window=30, capacity=2)
-        assert not revocations.fresh
+        assert not revocations.is_fresh(clock.monotonic())
         await revocations.refresh()
-        assert revocations.fresh and revocations.complete
+        assert revocations.is_fresh(clock.monotonic()) and revocations.complete
         for number in range(4):
             await revocations.revoke_token(f"t{number}", clock.now() + timedelta(hours=1))
         assert not revocations.complete
         assert not revocations.is_revoked("t0") and await revocations.is_revoked_in_store("t0")
         assert revocations.is_revoked("t3") and not await revocations.is_revoked_in_store("t9")
         store.changes.publish_all()
-        assert not revocations.fresh
+        assert not revocations.is_fresh(clock.monotonic())
         await revocations.refresh()
         clock.advance(hours=2)
         assert await revocations.delete_expired() == 4

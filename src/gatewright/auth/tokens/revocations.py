@@ -97,10 +97,9 @@ class Revocations:
         """Stop listening."""
         self._stop()
 
-    @property
-    def fresh(self) -> bool:
-        """Whether what is held may be relied on without another look."""
-        return self._clock.monotonic() - self._looked <= self._window
+    def is_fresh(self, monotonic: float) -> bool:
+        """Whether the revocations in memory can be relied on without asking the store."""
+        return monotonic - self._looked <= self._window
 
     @property
     def complete(self) -> bool:

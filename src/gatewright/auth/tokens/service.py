@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -132,7 +133,7 @@ class TokenService:
         Raises:
             TokenExpiredError: it has expired meanwhile.
         """
-        key = token_hash(as_bytes(token))
+        key = sha256(as_bytes(token)).digest()  # as token_hash, inline on the hot path
         entry = self._memory.entries.get(key)
         if entry is None:
             return None
@@ -140,17 +141,17 @@ class TokenService:
         if now >= entry.expires_at:
             self._memory.forget(key)
             raise expired()
-        revocations = self._revocations
+        revocations, monotonic = self._revocations, self._clock.monotonic()
         if (
-            not revocations.fresh
+            not revocations.is_fresh(monotonic)
             or revocations.is_revoked(entry.jti)
-            or not self._tenants.is_known_active(entry.manufacturer_id, entry.account_id)
+            or not self._tenants.is_known_active(entry.manufacturer_id, entry.account_id, monotonic)
         ):
             return None
         if entry.sid is None:
             if revocations.is_cut_off(entry.manufacturer_id, entry.account_id, entry.issued_ms):
                 return None
-        elif not self._sessions.is_known_alive(entry.sid, now):
+        elif not self._sessions.is_known_alive(entry.sid, now, monotonic):
             return None
         return {**entry.claims, "roles": entry.roles.copy()}
 
@@ -264,7 +265,7 @@ class TokenService:
     async def _refuse_ended(self, entry: Remembered) -> None:
         await self._tenants.require_active_for_token(entry.manufacturer_id, entry.account_id)
         revocations = self._revocations
-        if not revocations.fresh:
+        if not revocations.is_fresh(self._clock.monotonic()):
             await revocations.refresh()
         if revocations.is_revoked(entry.jti):
             raise _revoked()

@@ -13,13 +13,14 @@ import msgspec
 from gatewright import event_kinds
 from gatewright.clock import Clock, to_utc
 from gatewright.errors import ValidationError
-from gatewright.events import EventSink, Severity, event
-from gatewright.rbac.entitlements import EntitlementCache, id_of
+from gatewright.rbac.adjustments import Adjustments
+from gatewright.rbac.entitlements import EntitlementCache
 from gatewright.rbac.insights.analytics import DAY, HISTORY_DAYS, UsageAnalytics, analyse, daily_series
 from gatewright.rbac.insights.tiers import REFUSAL_DAYS, Refusals, TierSuggestion, day_number, judge
 from gatewright.rbac.permissions import Permissions
 from gatewright.rbac.quotas import Quotas
 from gatewright.records import Record
+from gatewright.references import manufacturer_id_of
 from gatewright.storage.protocol import Store
 from gatewright.storage.usage import StoredAdjustment
 
@@ -47,25 +48,24 @@ class Suggestions:
     def __init__(
         self,
         store: Store,
-        standings: EntitlementCache,
+        entitlements: EntitlementCache,
         permissions: Permissions,
         quotas: Quotas,
-        sink: EventSink,
+        adjustments: Adjustments,
         clock: Clock,
     ) -> None:
         self._store = store
-        self._standings = standings
+        self._entitlements = entitlements
         self._permissions = permissions
         self._quotas = quotas
-        self._sink = sink
+        self._adjustments = adjustments
         self._clock = clock
-        standings.on_due = self.end_if_due
 
     async def analytics(self, manufacturer: Any) -> UsageAnalytics:
         """What recorded usage tells."""
-        manufacturer_id, now = id_of(manufacturer), self._clock.now()
+        manufacturer_id, now = manufacturer_id_of(manufacturer), self._clock.now()
         quotas = await self._quotas.overview(manufacturer)
-        tier = quotas[0].tier if quotas else (await self._standings.admitted(manufacturer))[1]
+        tier = quotas[0].tier if quotas else (await self._entitlements.admitted(manufacturer))[1]
         since = (day_number(now) - HISTORY_DAYS) * DAY
         usage = await self._store.usage_history(manufacturer_id, since=since)
         series = daily_series(usage, now)
@@ -76,7 +76,7 @@ class Suggestions:
         """The tier that suits what was used and refused."""
         seen = await self.analytics(manufacturer)
         refused = await self._refusals(seen.manufacturer_id)
-        found = judge(self._standings.compiled.policy, seen, refused)
+        found = judge(self._entitlements.compiled.policy, seen, refused)
         if found.suggested == found.current:
             return found
         proposed = await self._propose(seen.manufacturer_id, "tier", found.suggested)
@@ -96,7 +96,7 @@ class Suggestions:
 
     async def permissions(self, manufacturer: Any) -> list[PermissionSuggestion]:
         """Permissions denied repeatedly, and those unused for long."""
-        _, manufacturer_id = await self._standings.reader(manufacturer)
+        _, manufacturer_id = await self._entitlements.readable(manufacturer)
         wanted = await self._denied(manufacturer_id, set(await self._permissions.names(manufacturer_id)))
         return wanted + await self._unused(manufacturer_id)
 
@@ -107,7 +107,7 @@ class Suggestions:
         for violation in await self._store.violations_of(manufacturer_id, since=since):
             times[violation.permission] += 1
             days.setdefault(violation.permission, set()).add(day_number(violation.timestamp))
-        compiled, found = self._standings.compiled, []
+        compiled, found = self._entitlements.compiled, []
         for name, count in times.most_common():
             if name in held or name not in compiled.policy.permissions:
                 continue
@@ -143,7 +143,7 @@ class Suggestions:
             action=action,
             reason=reason,
             evidence=evidence,
-            required_tier=self._standings.compiled.policy.required_tier(name),
+            required_tier=self._entitlements.compiled.policy.required_tier(name),
         )
 
     async def _propose(self, manufacturer_id: str, kind: str, subject: str) -> StoredAdjustment:
@@ -172,20 +172,20 @@ class Suggestions:
         if found.status == "applied":
             raise ValidationError("This suggestion is in force already.", code="SUGGESTION_APPLIED")
         self._within_bounds(found)
-        bounds, now = self._standings.compiled.policy.adjustments, self._clock.now()
+        bounds, now = self._entitlements.compiled.policy.adjustments, self._clock.now()
         days = bounds.trial_days if found.kind == "tier" else bounds.permission_days
-        former = (await self._standings.of(found.manufacturer_id)).stored_tier if found.kind == "tier" else None
+        former = (await self._entitlements.of(found.manufacturer_id)).stored_tier if found.kind == "tier" else None
         applied = msgspec.structs.replace(
             found, status="applied", former=former, until=now + timedelta(days=days), author=author, changed_at=now
         )
         if not await self._store.change_adjustment(applied, expected=found.status):
             raise ValidationError("Somebody else applied this suggestion just now.", code="SUGGESTION_APPLIED")
         applied = await self._put_in_force(applied, found.status)
-        self._tell(event_kinds.RBAC_SUGGESTION_APPLIED, applied, author)
+        self._adjustments.emit(event_kinds.RBAC_SUGGESTION_APPLIED, applied, author)
         return applied
 
     def _within_bounds(self, found: StoredAdjustment) -> None:
-        policy = self._standings.compiled.policy
+        policy = self._entitlements.compiled.policy
         if found.kind == "tier":
             ranked = policy.tiers_by_rank()
             highest = policy.adjustments.highest_tier
@@ -225,33 +225,9 @@ class Suggestions:
             ValidationError: it is unknown or not in force.
         """
         found = await self._get(suggestion_id)
-        ended = await self._end(found, "rolled_back", author)
+        ended = await self._adjustments.end(found, "rolled_back", author, revoke=self._permissions.revoke)
         if ended is None:
             raise ValidationError("This suggestion is not in force.", code="SUGGESTION_NOT_APPLIED")
-        return ended
-
-    async def end_if_due(self, manufacturer_id: str) -> float | None:
-        """End what is over; when the next one ends, in seconds since the epoch."""
-        following: float | None = None
-        for found in await self._store.list_adjustments(manufacturer_id, status="applied"):
-            if found.kind != "tier" or found.until is None:
-                continue  # grants and restrictions end by themselves
-            if found.until <= self._clock.now():
-                await self._end(found, "expired", None)
-            else:
-                ends = found.until.timestamp()
-                following = ends if following is None else min(following, ends)
-        return following
-
-    async def _end(self, found: StoredAdjustment, status: str, author: str | None) -> StoredAdjustment | None:
-        ended = msgspec.structs.replace(found, status=status, changed_at=self._clock.now())
-        if not await self._store.change_adjustment(ended, expected="applied"):
-            return None
-        if found.kind == "tier":
-            await self._store.replace_tier(found.manufacturer_id, expected=found.subject, tier=found.former)
-        elif found.grant_id is not None:
-            await self._permissions.revoke(found.grant_id, None, author=author)
-        self._tell(f"rbac:suggestion:{status}", ended, author)
         return ended
 
     async def _get(self, suggestion_id: str) -> StoredAdjustment:
@@ -266,19 +242,3 @@ class Suggestions:
         if since is None:
             raise ValidationError("since must fall between the years 1 and 9999 in UTC.", code="INVALID_TIME")
         return [a for a in await self._store.list_adjustments() if a.changed_at >= since]
-
-    def _tell(self, kind: str, adjustment: StoredAdjustment, author: str | None) -> None:
-        self._sink.emit(
-            event(
-                kind,
-                severity=Severity.NOTICE,
-                timestamp=self._clock.now(),
-                manufacturer_id=adjustment.manufacturer_id,
-                actor=author,
-                suggestion_id=adjustment.suggestion_id,
-                change=adjustment.kind,
-                before=adjustment.former,
-                after=adjustment.subject,
-                until=None if adjustment.until is None else adjustment.until.isoformat(),
-            )
-        )

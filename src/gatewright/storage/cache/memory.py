@@ -57,11 +57,12 @@ class MemoryCache:
         return total
 
     async def throttle(self, key: str, rate: Rate, *, cost: int = 1) -> ThrottleResult:
-        result, tat = decide(self._arrival.get(key), self._clock.monotonic(), rate, cost)
+        now = self._clock.monotonic()
+        result, tat = decide(self._arrival.get(key), now, rate, cost)
         if cost and result.allowed:
             self._arrival[key] = tat
             self._arrival.move_to_end(key)
-            self._trim_throttles()
+            self._trim_throttles(now)
         return result
 
     async def clear_throttle(self, key: str) -> None:
@@ -82,9 +83,8 @@ class MemoryCache:
         while len(self._values) > self._size:
             self._values.popitem(last=False)
 
-    def _trim_throttles(self) -> None:
-        """Drop the oldest keys over the bound, those whose bucket is empty again before any other."""
-        now = self._clock.monotonic()
+    def _trim_throttles(self, now: float) -> None:
+        """Drop keys whose bucket is empty again, and the oldest keys beyond the capacity."""
         while self._arrival:
             key, tat = next(iter(self._arrival.items()))
             if tat > now and len(self._arrival) <= self._size:

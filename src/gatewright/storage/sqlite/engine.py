@@ -23,6 +23,10 @@ from gatewright.errors import StorageError, StoreUnavailableError
 
 T = TypeVar("T")
 
+_Write = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
+"""A function that waits for the writer, the future of its caller, and the event loop of that."""
+_Done = tuple[_Write, Any, BaseException | None]
+
 GROUP_LIMIT = 256
 """Writes in one transaction at the most, so that the first of them does not wait for ever."""
 
@@ -44,7 +48,7 @@ class SqliteEngine:
         self.path = str(path)
         self._busy_timeout = busy_timeout
         self._durable = durable
-        self._queue: queue.SimpleQueue[_Write | _LoopWrite | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._writer_failure: BaseException | None = None
         self._readers: ThreadPoolExecutor | None = None
@@ -116,28 +120,24 @@ class SqliteEngine:
         self._reader_connections.clear()
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in a write transaction and return its result once that is committed.
+        """Run ``work`` in a write transaction and return its result once it is committed.
 
         Raises:
             StoreUnavailableError: another process held the file too long, or the store is closed.
             StorageError: the disk is full (``STORAGE_FULL``, 507) or the file is damaged.
         """
-        loop = asyncio.get_running_loop()
+        return await self.start_write(work, asyncio.get_running_loop())
+
+    def start_write(
+        self, work: Callable[[sqlite3.Connection], T], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Future[T]:
+        """As :meth:`write`, without waiting. The future resolves after the commit."""
         future: asyncio.Future[T] = loop.create_future()
-        self._enqueue(_LoopWrite(work, future, loop))
-        return await future
-
-    def submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """As :meth:`write`, from any thread; the future resolves after the commit."""
-        future: Future[T] = Future()
-        self._enqueue(_Write(work, future))
-        return future
-
-    def _enqueue(self, write: _Write | _LoopWrite) -> None:
         with self._closing:
             if not self._open:
-                raise StoreUnavailableError("The store is closed; call initialize() first.", code="STORE_CLOSED")
-            self._queue.put(write)
+                raise StoreUnavailableError("The store is closed. Call initialize() first.", code="STORE_CLOSED")
+            self._queue.put((work, future, loop))
+        return future
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` on a reader; it sees all that was committed before."""
@@ -178,7 +178,7 @@ class SqliteEngine:
                 break
         connection.close()
 
-    def _gather(self, first: _Write | _LoopWrite) -> tuple[list[_Write | _LoopWrite], bool]:
+    def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
         group = [first]
         while len(group) < GROUP_LIMIT:
             try:
@@ -190,7 +190,7 @@ class SqliteEngine:
             group.append(following)
         return group, False
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Write | _LoopWrite]) -> None:
+    def _commit(self, connection: sqlite3.Connection, group: list[_Write]) -> None:
         done: list[_Done] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -204,11 +204,11 @@ class SqliteEngine:
             done = [(write, None, failure) for write in group]
         _answer(done)
 
-    def _attempt(self, connection: sqlite3.Connection, write: _Write | _LoopWrite) -> tuple[Any, BaseException | None]:
+    def _attempt(self, connection: sqlite3.Connection, write: _Write) -> tuple[Any, BaseException | None]:
         """Run one write in a savepoint. A fault of the whole transaction (disk full) is raised, not returned."""
         connection.execute("SAVEPOINT one")
         try:
-            result = write.work(connection)
+            result = write[0](connection)
         except sqlite3.Error as error:
             if not connection.in_transaction or _ends_transaction(error):
                 raise
@@ -223,62 +223,24 @@ class SqliteEngine:
         return result, None
 
 
-class _Write:
-    """One function that waits for the writer, and the future it answers."""
-
-    __slots__ = ("future", "work")
-
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], future: Future[Any]) -> None:
-        self.work = work
-        self.future = future
-
-    def answer(self, result: Any, problem: BaseException | None) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return  # the caller went away; what was committed stays committed
-        if problem is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(problem)
-
-
-class _LoopWrite:
-    """One function that waits for the writer on behalf of a coroutine."""
-
-    __slots__ = ("future", "loop", "work")
-
-    def __init__(
-        self, work: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.work = work
-        self.future = future
-        self.loop = loop
-
-
-_Done = tuple["_Write | _LoopWrite", Any, BaseException | None]
-
-
 def _answer(done: list[_Done]) -> None:
-    """Answer every write of a group; each event loop is woken once, however many of its coroutines wait."""
+    """Resolve the writes of a group. Each event loop is woken once, however many of its coroutines wait."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Done]] = {}
     for one in done:
-        write, result, problem = one
-        if isinstance(write, _LoopWrite):
-            by_loop.setdefault(write.loop, []).append(one)
-        else:
-            write.answer(result, problem)
-    for loop, ours in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits any more
-            loop.call_soon_threadsafe(_settle, ours)
+        by_loop.setdefault(one[0][2], []).append(one)
+    for loop, own in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits anymore
+            loop.call_soon_threadsafe(_resolve, own)
 
 
-def _settle(done: list[_Done]) -> None:
-    for write, result, problem in done:
-        if write.future.done():
-            continue  # the caller went away; what was committed stays committed
+def _resolve(done: list[_Done]) -> None:
+    for (_, future, _), result, problem in done:
+        if future.done():
+            continue  # the caller was cancelled; what was committed stays committed
         if problem is None:
-            write.future.set_result(result)
+            future.set_result(result)
         else:
-            write.future.set_exception(problem)
+            future.set_exception(problem)
 
 
 def _ends_transaction(error: sqlite3.Error) -> bool:

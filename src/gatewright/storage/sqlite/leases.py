@@ -124,7 +124,7 @@ class SqliteLeases(SqliteBase):
         row = (*key, take.bucket, take.since, amount, ledger.name, slot, until.timestamp())
         lease_id = connection.execute(_INSERT, row).lastrowid or 0
         whole = msgspec.structs.replace(take, amount=amount)
-        return Leased(used=used + amount, piece=LeasedUnits(lease_id, manufacturer_id, whole, ledger.spent, slot))
+        return Leased(used=used + amount, units=LeasedUnits(lease_id, manufacturer_id, whole, ledger.spent, slot))
 
     def _open_ledger(self) -> Ledger | None:
         """This process's ledger; None where the disk does not take it, and the store alone decides."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections import deque
 from collections.abc import Collection
-from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
 
 from gatewright.errors import StoreUnavailableError
 from gatewright.storage.sqlite.counting import USED, Order, decide_all, give_back
 from gatewright.storage.sqlite.leases import SqliteLeases
 from gatewright.storage.usage import OverageAttempt, StoredUsage, TakeOutcome, UsageTake
 
-TOGETHER = 512
-"""Takes in one step at the most, so that other writes are not held up."""
+BATCH = 512
+"""Takes decided in one transaction, so that other writes are not held up."""
 
 _OUT = (
     "min(used, (SELECT COALESCE(SUM(amount), 0) FROM leases WHERE leases.manufacturer_id = usage.manufacturer_id"
@@ -99,15 +100,16 @@ _Waiting = tuple[Order, "asyncio.Future[TakeOutcome]"]
 
 
 class _TakeQueue:
-    """Collects the takes of one event loop while a step is under way, and runs them as the next step."""
+    """Collects the takes of one event loop while a batch is being decided, and decides them as the next batch."""
 
     def __init__(self, store: SqliteLeases, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._store = store
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._busy = False
 
     def put(self, order: Order) -> asyncio.Future[TakeOutcome]:
+        """Queue a take. The future resolves after the commit."""
         future: asyncio.Future[TakeOutcome] = self.loop.create_future()
         self._waiting.append((order, future))
         if not self._busy:
@@ -116,47 +118,45 @@ class _TakeQueue:
         return future
 
     def _start(self) -> None:
-        wanted = [one for one in self._waiting if not one[1].done()]  # the callers of the others were cancelled
-        batch, self._waiting = wanted[:TOGETHER], wanted[TOGETHER:]
-        orders = [order for order, _ in batch]
+        batch: list[_Waiting] = []
+        orders: list[Order] = []
+        while self._waiting and len(batch) < BATCH:
+            order, future = self._waiting.popleft()
+            if not future.done():  # else its caller was cancelled
+                batch.append((order, future))
+                orders.append(order)
         try:
-            done = self._store.engine.submit(lambda connection: decide_all(connection, orders, self._store.reclaim))
-        except Exception as error:  # the store is closed: each caller is told
-            self._finish(batch, None, error)
-            return
-        done.add_done_callback(lambda future: self._answer(batch, future))
+            decided = self._store.engine.start_write(
+                lambda connection: decide_all(connection, orders, self._store.reclaim), self.loop
+            )
+        except StoreUnavailableError as error:  # the store is closed
+            decided = self.loop.create_future()
+            decided.set_exception(error)
+        decided.add_done_callback(partial(self._finish, batch))
 
-    def _answer(self, batch: list[_Waiting], done: Future[list[TakeOutcome]]) -> None:
-        """On the writer's thread: hand all results to the loop in one go."""
-        problem = done.exception()
-        outcomes = done.result() if problem is None else None
-        try:
-            self.loop.call_soon_threadsafe(self._finish, batch, outcomes, problem)
-        except RuntimeError:
-            return  # the loop has ended; nobody waits any more
-
-    def _finish(self, batch: list[_Waiting], outcomes: list[TakeOutcome] | None, problem: BaseException | None) -> None:
+    def _finish(self, batch: list[_Waiting], decided: asyncio.Future[list[TakeOutcome]]) -> None:
         self._busy = bool(self._waiting)
         if self._busy:
             self.loop.call_soon(self._start)
+        problem = decided.exception()
         for number, (order, future) in enumerate(batch):
-            if future.done():
-                if outcomes is not None and outcomes[number].granted:
-                    self._undo(order)
-            elif outcomes is not None:
-                future.set_result(outcomes[number])
-            elif problem is not None:
-                future.set_exception(problem)
+            if problem is not None:
+                if not future.done():
+                    future.set_exception(problem)
+            elif not future.done():
+                future.set_result(decided.result()[number])
+            elif decided.result()[number].granted:
+                self._undo(order)
 
     def _undo(self, order: Order) -> None:
-        """Give back what was taken for a caller that was cancelled meanwhile."""
+        """Return what was taken for a caller that was cancelled meanwhile."""
 
         def work(connection: sqlite3.Connection) -> None:
             for take in order.takes:
                 give_back(connection, order.manufacturer_id, take)
 
-        with contextlib.suppress(StoreUnavailableError):  # closed: the caller is gone as well
-            self._store.engine.submit(work)
+        with contextlib.suppress(StoreUnavailableError):  # closed
+            self._store.engine.start_write(work, self.loop)
 
 
 def _read(connection: sqlite3.Connection, manufacturer_id: str, takes: tuple[UsageTake, ...]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from gatewright.web.body.charsets import looks_like_text, read_text, refuse_othe
 from gatewright.web.body.content_coding import MAX_RATIO, RATIO_FREE, body_too_large, decompress, is_compressed
 from gatewright.web.body.forms import MAX_FIELDS, collect, parse_form, parse_multipart
 from gatewright.web.body.json import UTF8_BOM, is_json, parse_json, refuse_other_encodings
-from gatewright.web.body.media_type import is_text, media_type
+from gatewright.web.body.media_type import MediaType, is_text, media_type
 from gatewright.web.problems import Problem
 
 __all__ = [
@@ -39,7 +39,7 @@ INLINE = 1_048_576
 """Bytes that are decompressed on the event loop, in a few milliseconds; more go to a thread."""
 
 
-async def read_body(receive: Receive, content_length: str | None, limit: int) -> bytes | None:
+async def read_body(receive: Receive, content_length: bytes | None, limit: int) -> bytes | None:
     """The whole body, or None when the client went away before its end.
 
     Raises:
@@ -77,34 +77,48 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def declared_once(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse a body whose form is declared twice: the application may go by the other one (RFC 9110 §5.3).
+async def decode_body(raw: bytes, headers: Iterable[tuple[bytes, bytes]], limit: int) -> tuple[bytes, Any]:
+    """The body as it is passed on, and the value to inspect.
+
+    The body is passed on decompressed, and JSON without a byte order mark: some JSON parsers refuse the mark and some
+    skip it, but without it they all read the same. The value is None if there is no text in the body.
+
+    Args:
+        raw: the body as received, not empty.
+        headers: the headers of the request.
+        limit: size limit in bytes, also when decompressed.
 
     Raises:
-        Problem: 400.
+        Problem: 400 for a body that is not what its headers say, or headers that say it twice (the application may
+            use the other one, RFC 9110 §5.3); 413 or 415 as :func:`~gatewright.web.body.content_coding.decompress`.
     """
-    names = [name for name, _ in headers if name in _DECLARATIONS]
-    if len(set(names)) < len(names):
-        raise Problem(400, "REPEATED_HEADER", "Send Content-Type and Content-Encoding once each.")
-
-
-async def plain_body(raw: bytes, content_type: str | None, content_encoding: str | None, limit: int) -> bytes:
-    """The body as it is inspected and handed on: decompressed, and JSON without a byte order mark.
-
-    Many JSON parsers refuse the mark, some skip it; without it they all read the same.
-
-    Raises:
-        Problem: 400, 413 or 415, as :func:`~gatewright.web.body.content_coding.decompress`.
-    """
-    body = raw
-    if content_encoding is not None and is_compressed(content_encoding):
-        if min(limit, max(RATIO_FREE, len(raw) * MAX_RATIO)) > INLINE:
-            body = await asyncio.to_thread(decompress, raw, content_encoding, limit)
-        else:
-            body = decompress(raw, content_encoding, limit)
-    if body.startswith(UTF8_BOM) and is_json(media_type(content_type).kind):
+    content_type = content_encoding = None
+    for name, value in headers:
+        if name == b"content-type":
+            if content_type is not None:
+                raise _repeated_header()
+            content_type = value.decode("latin-1")
+        elif name == b"content-encoding":
+            if content_encoding is not None:
+                raise _repeated_header()
+            content_encoding = value.decode("latin-1")
+    body = raw if content_encoding is None else await _decompressed(raw, content_encoding, limit)
+    declared = media_type(content_type)
+    if body.startswith(UTF8_BOM) and is_json(declared.kind):
         body = body[len(UTF8_BOM) :]
-    return body
+    return body, parse_body(body, declared, content_type) if body else None
+
+
+def _repeated_header() -> Problem:
+    return Problem(400, "REPEATED_HEADER", "Send Content-Type and Content-Encoding once each.")
+
+
+async def _decompressed(raw: bytes, content_encoding: str, limit: int) -> bytes:
+    if not is_compressed(content_encoding):
+        return raw
+    if min(limit, max(RATIO_FREE, len(raw) * MAX_RATIO)) > INLINE:
+        return await asyncio.to_thread(decompress, raw, content_encoding, limit)
+    return decompress(raw, content_encoding, limit)
 
 
 def headers_for(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Headers:
@@ -113,18 +127,15 @@ def headers_for(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Headers:
     return [*kept, (b"content-length", str(len(body)).encode())]
 
 
-def understand(body: bytes, content_type: str | None) -> Any:
-    """A plain body as a value to inspect; None where there is nothing that text can be found in.
+def parse_body(body: bytes, declared: MediaType, content_type: str | None) -> Any:
+    """The value in a decoded body, or None if there is no text in it.
 
     Raises:
-        Problem: 400 for a body that is not what it says it is.
+        Problem: 400 for a body that is not what it says.
     """
-    if not body:
-        return None
-    declared = media_type(content_type)
     kind = declared.kind
-    if is_json(kind):
-        if declared.charset is not None:
+    if kind == "application/json" or kind.endswith("+json"):
+        if declared.parameters and declared.charset is not None:
             refuse_other_charset("JSON", declared.charset, body)
         return parse_json(body)
     if kind == "application/x-www-form-urlencoded":

@@ -65,7 +65,7 @@ def back_test(*, rounds: int = 200, seed: int = 1) -> list[Coverage]:
     """For each shape, forecast the rest of a cycle of random length for ``rounds`` tenants, and compare."""
     results = []
     for shape in SHAPES:
-        chance, inside, errors = random.Random(f"{shape}{seed}"), 0, []  # noqa: S311 - generated tenants, no secrets
+        chance, inside, errors = random.Random(f"{shape}{seed}"), 0, []
         for _ in range(rounds):
             days = chance.randint(3, 28)
             known_days = chance.randint(70, HISTORY_DAYS)

@@ -12,9 +12,9 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from bench._forecast import SHAPES
 from gatewright.policy import Policy
 from gatewright.rbac.insights.analytics import analyse
-from gatewright.rbac.insights.backtest import SHAPES
 from gatewright.rbac.insights.tiers import REFUSAL_DAYS, Refusals, judge
 from gatewright.rbac.records import UsageResult
 from gatewright.records import Record
@@ -149,7 +149,7 @@ def overall(kinds: Sequence[Precision]) -> Precision:
 
 
 def _of_kind(policy: Policy, kind: str, rounds: int, seed: int) -> Precision:
-    chance = random.Random(f"{kind}{seed}")  # noqa: S311 - generated tenants, no secrets
+    chance = random.Random(f"{kind}{seed}")
     suggested = right = needed = found = 0
     for _ in range(rounds):
         tier = chance.choice(["free", "professional"])
