@@ -97,7 +97,7 @@ async def test_nothing_is_left_under_the_old_keys_and_everything_still_works(tmp
         await auth.request_registration(
             {"email": "late@example.com", "password": PASSWORD, "company_name": "Late Works", "country": "DE"}
         )
-        await auth.access.outbox.drain()
+        await auth.services.mailer.drain()
         token = notifier.messages[-1].data["token"]
         assert signed_in.access_token and signed_in.refresh_token and api_key.key
 

@@ -229,7 +229,7 @@ async def test_an_invitation_tells_whether_an_address_has_an_account(world: Worl
     assert (answers[0].status_code, answers[0].json()) == (answers[1].status_code, answers[1].json())
     listed = (await world.call("owner", "GET", "/v1/members/invitations")).json()["items"]
     assert {known, fresh} <= {one["email"] for one in listed}
-    await world.foundation.auth.access.outbox.drain()
+    await world.foundation.auth.services.mailer.drain()
     notifier: Any = world.foundation.notifier
     assert "token" not in notifier.last(known, kind="invitation").data
     assert "token" in notifier.last(fresh, kind="invitation").data

@@ -59,7 +59,7 @@ async def sign_in(world: World, email: str, phone: Phone | None = None) -> dict[
 
 
 async def mailed(world: World, email: str, kind: str) -> Any:
-    await world.foundation.auth.access.outbox.drain()
+    await world.foundation.auth.services.mailer.drain()
     notifier = world.foundation.notifier
     assert isinstance(notifier, MemoryNotifier)
     return notifier.last(email, kind=kind).data

@@ -73,7 +73,7 @@ async def world(
         sink=sink,
         clock=clock,
         options=AuthOptions(access=options or AccessOptions(argon2=CHEAP)),
-        partners=AuthDependencies(**{"notifier": mailbox, "controls": controls, **(partners or {})}),
+        dependencies=AuthDependencies(**{"notifier": mailbox, "controls": controls, **(partners or {})}),
         **kwargs,
     )
     async with auth:

@@ -55,4 +55,4 @@ async def known_account(auth: ManufacturerAuthManager, name: str = "acme") -> tu
 async def sign_in(auth: ManufacturerAuthManager, name: str = "acme", client: ClientInfo | None = HOME) -> AuthResult:
     """A finished sign-in of a new manufacturer's owner, by the function in which every one of them ends."""
     account, manufacturer = await known_account(auth, name)
-    return await auth.issuer.issue(account, manufacturer, client, factors=frozenset({Factor.PASSWORD.value}))
+    return await auth.services.issuer.issue(account, manufacturer, client, factors=frozenset({Factor.PASSWORD.value}))

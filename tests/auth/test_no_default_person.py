@@ -90,8 +90,8 @@ async def _finish_passkey(scene: Scene, manufacturer_id: str, who: dict[str, Any
 
 
 async def _confirm_factor(scene: Scene, manufacturer_id: str, who: dict[str, Any]) -> Any:
-    owner = scene.alder.account_id or (await scene.auth.access.people.of("mfr_alder")).account_id
-    token = await scene.auth.access.challenges.create("factor-confirmation", owner, lifetime=timedelta(minutes=5))
+    owner = scene.alder.account_id or (await scene.auth.services.directory.of("mfr_alder")).account_id
+    token = await scene.auth.services.challenges.create("factor-confirmation", owner, lifetime=timedelta(minutes=5))
     return await scene.auth.confirm_factor(manufacturer_id, token, **who)
 
 

@@ -150,7 +150,7 @@ async def test_a_lost_second_factor_is_reset_told_and_audited(
     path = f"/v1/admin/manufacturers/{owner['manufacturer_id']}/accounts/{owner['account_id']}/mfa/reset"
     assert (await http.post(path, json={"reason": "phone lost, identity shown"}, headers=admin)).status_code == 204
     assert (await http.get("/v1/me", headers=owner["headers"])).status_code == 401
-    await foundation.auth.access.outbox.drain()
+    await foundation.auth.services.mailer.drain()
     assert isinstance(foundation.notifier, MemoryNotifier) and foundation.notifier.last(owner["email"])
     events = (await http.get("/v1/admin/events?kind=admin:mfa:reset", headers=admin)).json()["items"]
     assert len(events) == 1 and "phone lost" in str(events[0])

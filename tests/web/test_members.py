@@ -15,7 +15,7 @@ async def test_an_invited_person_joins_with_a_role_that_cuts(
     owner = await join(tier="professional", recent_mfa=True)
     invite = {"email": "viewer@example.com", "role": "viewer"}
     assert (await http.post("/v1/members/invitations", json=invite, headers=owner["headers"])).status_code == 202
-    await foundation.auth.access.outbox.drain()
+    await foundation.auth.services.mailer.drain()
     assert isinstance(foundation.notifier, MemoryNotifier)
     token = foundation.notifier.last("viewer@example.com", kind="invitation").data["token"]
     weak = await http.post("/v1/members/join", json={"token": token, "password": "password"})
@@ -51,7 +51,7 @@ async def test_the_password_is_not_made_of_the_address(
     owner = await join(recent_mfa=True)
     invite = {"email": "marguerite@example.com", "role": "viewer"}
     await http.post("/v1/members/invitations", json=invite, headers=owner["headers"])
-    await foundation.auth.access.outbox.drain()
+    await foundation.auth.services.mailer.drain()
     assert isinstance(foundation.notifier, MemoryNotifier)
     message = foundation.notifier.last("marguerite@example.com")
     assert "POST http://127.0.0.1:8000/v1/members/join" in message.body and "link" not in message.data

@@ -42,7 +42,7 @@ async def test_a_manufacturer_registers_verifies_and_signs_in(
 
 
 async def _mail(foundation: SecurityFoundation, to: str) -> dict[str, Any]:
-    await foundation.auth.access.outbox.drain()
+    await foundation.auth.services.mailer.drain()
     assert isinstance(foundation.notifier, MemoryNotifier)
     return dict(foundation.notifier.last(to).data)
 

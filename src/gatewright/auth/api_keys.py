@@ -89,7 +89,7 @@ class ApiKeys:
         *,
         permissions: KeyPermissions,
         strict: bool = False,
-        events: EventSink | None = None,
+        sink: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._store = store
@@ -97,7 +97,7 @@ class ApiKeys:
         self._keyed = keyed
         self._permissions = permissions
         self._strict = strict
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
         self._verified: OrderedDict[str, tuple[_Known, float]] = OrderedDict()
         self._notices = 0
@@ -318,7 +318,7 @@ class ApiKeys:
         client: ClientInfo | None = None,
         **data: Any,
     ) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

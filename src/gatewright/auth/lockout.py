@@ -65,14 +65,14 @@ class AttemptLimiter:
         store: AttemptStore,
         *,
         policy: AttemptPolicy | None = None,
-        events: EventSink | None = None,
+        sink: EventSink | None = None,
         clock: Clock | None = None,
         on_lock: LockListener | None = None,
     ) -> None:
         self.policy = policy or AttemptPolicy()
         self.on_lock = on_lock
         self._store = store
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
         self._turns = Turns(AT_ONCE, WAITING, "Too many attempts at once.")
 
@@ -130,7 +130,7 @@ class AttemptLimiter:
     def _emit(
         self, kind: str, severity: Severity, door: str, visitor: AttemptSubject, decision: AttemptDecision
     ) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

@@ -23,11 +23,9 @@ class Mailer:
         notifier: delivers; None: nothing is sent.
     """
 
-    def __init__(
-        self, notifier: Notifier | None, *, events: EventSink | None = None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, notifier: Notifier | None, *, sink: EventSink | None = None, clock: Clock | None = None) -> None:
         self._notifier = notifier
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -62,7 +60,7 @@ class Mailer:
             self._failed(message.kind, type(error).__name__)
 
     def _failed(self, kind: str, code: str) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 event_kinds.AUTH_MAIL_FAILED,
                 severity=Severity.WARNING,

@@ -8,26 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 from gatewright import event_kinds
-from gatewright.auth.account_directory import AccountDirectory, Person
+from gatewright.auth.account_directory import Person
+from gatewright.auth.account_parts import AccountParts
 from gatewright.auth.bounds import bounded_text
 from gatewright.auth.lockout import AttemptSubject
-from gatewright.auth.mailer import Mailer
-from gatewright.auth.mfa.challenges import Challenges
-from gatewright.auth.mfa.devices import TrustedDevices
-from gatewright.auth.mfa.enrollment import SessionEnder
-from gatewright.auth.mfa.verifier import SecondFactors
-from gatewright.auth.passwords import MAX_PASSWORD_LENGTH, PasswordHashing, PasswordPolicy
-from gatewright.auth.passwords.attempts import PasswordAttempts
+from gatewright.auth.passwords import MAX_PASSWORD_LENGTH, PasswordPolicy
 from gatewright.auth.records import ClientInfo
-from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.sessions.issuer import SessionTerminator
 from gatewright.auth.sign_in import CHALLENGE, MAX_ADDRESS_LENGTH
-from gatewright.auth.sign_in_limits import SignInThrottle
 from gatewright.business import canonical_email
-from gatewright.clock import Clock, SystemClock
 from gatewright.errors import InvalidCredentialsError, InvalidTokenError, MFARequiredError, ValidationError
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import Severity, event
 from gatewright.notify import Directions
-from gatewright.storage.tenants import TenantStore
 
 RESET = "password-reset"
 LIFETIME = timedelta(minutes=30)
@@ -45,38 +37,27 @@ class Passwords:
 
     def __init__(
         self,
+        parts: AccountParts,
         *,
-        store: TenantStore,
-        people: AccountDirectory,
-        hashing: PasswordHashing,
         policy: PasswordPolicy,
-        doors: PasswordAttempts,
-        throttle: SignInThrottle,
-        factors: SecondFactors,
-        devices: TrustedDevices,
-        challenges: Challenges,
-        keyed: KeyedHash,
-        sessions: SessionEnder,
-        outbox: Mailer,
+        sessions: SessionTerminator,
         directions: Directions | None = None,
-        events: EventSink | None = None,
-        clock: Clock | None = None,
     ) -> None:
-        self._store = store
-        self._people = people
-        self._hashing = hashing
+        self._store = parts.store
+        self._people = parts.directory
+        self._hashing = parts.hashing
         self._policy = policy
-        self._doors = doors
-        self._throttle = throttle
-        self._factors = factors
-        self._devices = devices
-        self._challenges = challenges
-        self._keyed = keyed
+        self._doors = parts.attempts
+        self._throttle = parts.throttle
+        self._factors = parts.factors
+        self._devices = parts.devices
+        self._challenges = parts.challenges
+        self._keyed = parts.keyed
         self._sessions = sessions
-        self._outbox = outbox
+        self._outbox = parts.mailer
         self._directions = directions or Directions()
-        self._events = events or NullSink()
-        self._clock = clock or SystemClock()
+        self._sink = parts.sink
+        self._clock = parts.clock
 
     async def request_reset(self, email: object, *, client: ClientInfo | None = None) -> None:
         """Mail a token for a new password, if the address is known; nothing tells whether it is.
@@ -222,7 +203,7 @@ class Passwords:
     def _emit(
         self, kind: str, severity: Severity, person: Person | None, client: ClientInfo | None, **data: Any
     ) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

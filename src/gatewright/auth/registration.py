@@ -14,20 +14,16 @@ from typing import Any, Protocol
 import msgspec
 
 from gatewright import event_kinds
-from gatewright.auth.mailer import Mailer
-from gatewright.auth.mfa.challenges import Challenges
-from gatewright.auth.passwords import PasswordHashing, PasswordPolicy
+from gatewright.auth.account_parts import AccountParts
+from gatewright.auth.passwords import PasswordPolicy
 from gatewright.auth.records import ClientInfo, ManufacturerAccount, describe
-from gatewright.auth.root_secret import KeyedHash
-from gatewright.auth.sign_in_limits import SignInThrottle
 from gatewright.business import canonical_email, validate_business_data
-from gatewright.clock import Clock, SystemClock
 from gatewright.encryption.secretbox import SecretBox
 from gatewright.errors import DuplicateAccountError, FieldError, InvalidTokenError, ValidationError
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import Severity, event
 from gatewright.notify import Directions
 from gatewright.records import Record
-from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredManufacturer, TenantStore
+from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredManufacturer
 
 VERIFY = "verify-email"
 LIFETIME = timedelta(hours=24)
@@ -110,38 +106,31 @@ class Registration:
 
     def __init__(
         self,
+        parts: AccountParts,
         *,
-        store: TenantStore,
-        hashing: PasswordHashing,
         policy: PasswordPolicy,
         profiles: ProfileSealer,
-        challenges: Challenges,
-        throttle: SignInThrottle,
-        keyed: KeyedHash,
         box: SecretBox,
-        outbox: Mailer,
         tiers: tuple[str, ...] = ("free", "professional", "enterprise"),
         default_tier: str = "free",
         validator: BusinessValidator = check_business,
         directions: Directions | None = None,
-        events: EventSink | None = None,
-        clock: Clock | None = None,
     ) -> None:
-        self._store = store
-        self._hashing = hashing
+        self._store = parts.store
+        self._hashing = parts.hashing
         self._policy = policy
         self._profiles = profiles
-        self._challenges = challenges
-        self._throttle = throttle
-        self._keyed = keyed
+        self._challenges = parts.challenges
+        self._throttle = parts.throttle
+        self._keyed = parts.keyed
         self._box = box
-        self._outbox = outbox
+        self._outbox = parts.mailer
         self._tiers = tiers
         self._default_tier = default_tier
         self._validator = validator
         self._directions = directions or Directions()
-        self._events = events or NullSink()
-        self._clock = clock or SystemClock()
+        self._sink = parts.sink
+        self._clock = parts.clock
 
     async def register(self, data: Mapping[str, Any]) -> ManufacturerAccount:
         """Make a manufacturer at once, for library callers, who may set its tier and id.
@@ -276,7 +265,7 @@ class Registration:
             await self._store.add_account(owner)
         else:
             await self._store.create_manufacturer(manufacturer, owner)
-        self._events.emit(
+        self._sink.emit(
             event(
                 event_kinds.AUTH_MANUFACTURER_REGISTERED,
                 severity=Severity.NOTICE,
@@ -320,7 +309,7 @@ class Registration:
 
     def _emit(self, kind: str, client: ClientInfo | None, **data: Any) -> None:
         address = client.ip_address if client else None
-        self._events.emit(event(kind, timestamp=self._clock.now(), ip_address=address, **data))
+        self._sink.emit(event(kind, timestamp=self._clock.now(), ip_address=address, **data))
 
 
 def _check_id(manufacturer_id: Any, errors: list[FieldError]) -> None:

@@ -1,32 +1,45 @@
-"""Access: the services of passwords, second factors, registration and API keys, made of one store and one root."""
+"""The services of identity, built in order of their dependencies from one store and one root secret."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 from gatewright.access import EVERYTHING, KEY_ACCESS
 from gatewright.auth.account_directory import AccountDirectory
+from gatewright.auth.account_parts import AccountParts
 from gatewright.auth.api_key_rules import KeyPermissions, PermissionCeiling
 from gatewright.auth.api_keys import ApiKeys
+from gatewright.auth.client_signals import PlaceLookup
 from gatewright.auth.lockout import AttemptLimiter, AttemptSubject
 from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa import Enrollment, SecondFactors
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.mfa.devices import TrustedDevices
-from gatewright.auth.mfa.enrollment import SessionEnder
 from gatewright.auth.mfa.passkeys import Passkeys
 from gatewright.auth.mfa.relying_party import RelyingParty
 from gatewright.auth.mfa.vouching import FactorVouching
-from gatewright.auth.options import AccessOptions
+from gatewright.auth.options import AuthOptions
 from gatewright.auth.password_reset import Passwords
 from gatewright.auth.passwords import PasswordHashing, PasswordPolicy, minimum_length
 from gatewright.auth.passwords.attempts import PasswordAttempts, network_policy
 from gatewright.auth.passwords.policy import BreachedPasswords
 from gatewright.auth.registration import BoxedProfiles, BusinessValidator, ProfileSealer, Registration, check_business
 from gatewright.auth.root_secret import KeyedHash
-from gatewright.auth.sign_in import Issuer, SignIn
+from gatewright.auth.sessions.issuer import SessionIssuer, SessionTerminator
+from gatewright.auth.sessions.refresh import RefreshService
+from gatewright.auth.sessions.risk import RiskAssessor
+from gatewright.auth.sessions.service import SessionService
+from gatewright.auth.sign_in import SignIn
 from gatewright.auth.sign_in_limits import SignInThrottle
+from gatewright.auth.status_cache import SessionCache, TenantStatusCache
+from gatewright.auth.tokens.external_issuers import ExternalIssuer
+from gatewright.auth.tokens.revocations import Revocations
+from gatewright.auth.tokens.service import TokenService, TokenTerms
+from gatewright.auth.tokens.signing_keys import SigningKeyRing
 from gatewright.clock import Clock
 from gatewright.controls import Controls
 from gatewright.encryption.secretbox import SecretBox, derive_key
@@ -38,215 +51,283 @@ from gatewright.storage.cache.memory import MemoryCache
 from gatewright.storage.protocol import Store
 
 LOCK_MAIL_DELAY = 0.05
-"""Seconds from a lock to the mail that tells of it."""
+"""Seconds from a lockout to the email about it."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class AuthDependencies:
-    """What other parts of a foundation do for identity; each has a default for a manager that is built alone.
+    """What other packages do for identity. Each has a default, for a manager built alone.
 
-    Args:
-        notifier: delivers mail; None: none is sent.
+    Attributes:
+        notifier: delivers email. None: no email is sent.
         controls: the measures in force.
-        throttle: counts sign-ins; the store where it is shared by processes, else memory.
+        throttle: counts sign-ins. Defaults to the store if several processes share it, or else to memory.
         profiles: encrypts business data.
         validator: checks business data.
-        ceiling: what a manufacturer may do; None: the policy's permissions of its tier.
+        ceiling: the permissions that an API key may have. Defaults to those of the tier in the policy.
         policy: tiers and permissions.
+        places: offline location data of networks.
     """
 
-    def __init__(
-        self,
-        *,
-        notifier: Notifier | None = None,
-        controls: Controls | None = None,
-        throttle: Throttle | None = None,
-        profiles: ProfileSealer | None = None,
-        validator: BusinessValidator = check_business,
-        ceiling: PermissionCeiling | None = None,
-        policy: Policy | None = None,
-    ) -> None:
-        self.notifier = notifier
-        self.controls = controls
-        self.throttle = throttle
-        self.profiles = profiles
-        self.validator = validator
-        self.ceiling = ceiling
-        self.policy = policy
+    notifier: Notifier | None = None
+    controls: Controls | None = None
+    throttle: Throttle | None = None
+    profiles: ProfileSealer | None = None
+    validator: BusinessValidator = check_business
+    ceiling: PermissionCeiling | None = None
+    policy: Policy | None = None
+    places: PlaceLookup | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthConfiguration:
+    """The configuration of a manager.
+
+    Attributes:
+        root: the root secret.
+        derived_keys: whether signing keys are derived from the root rather than stored.
+        token_lifetime: default lifetime of tokens.
+        strict: refuse manufacturers and accounts that are not stored.
+    """
+
+    root: bytes
+    algorithm: str
+    derived_keys: bool
+    token_lifetime: timedelta
+    strict: bool
+    options: AuthOptions
+    external_issuers: Sequence[ExternalIssuer] = ()
 
 
 class AuthServices:
-    """The services, ready to be called. ``warm()`` after the store is open, ``close()`` at the end."""
+    """The services, ready to use. Call ``open()`` once the store is open, and ``close()`` at the end."""
 
     def __init__(
         self,
-        *,
         store: Store,
-        root: bytes,
-        sessions: SessionEnder,
-        issuer: Issuer,
-        options: AccessOptions,
-        partners: AuthDependencies,
-        strict: bool,
+        configuration: AuthConfiguration,
+        dependencies: AuthDependencies,
+        *,
         sink: EventSink,
         clock: Clock,
     ) -> None:
-        self._store, self._root, self._sink, self._clock = store, root, sink, clock
-        self._options, self._partners = options, partners
-        self._policy = partners.policy or load_policy()
-        controls = partners.controls or Controls(clock=clock)
-        self.people = AccountDirectory(store, strict=strict, clock=clock)
+        self._store, self._configuration, self._dependencies = store, configuration, dependencies
+        self._sink, self._clock = sink, clock
+        self._options = configuration.options.access
+        self._policy = dependencies.policy or load_policy()
+        self._controls = dependencies.controls or Controls(clock=clock)
+        self._build_accounts()
+        self._build_factors()
+        self._build_tokens()
+        self._build_sessions()
+        self._build_flows()
+
+    async def open(self) -> None:
+        """Open the key ring, load revocations, and warm up what would slow down the first sign-in."""
+        await self.keys.open()
+        await self.revocations.refresh()
+        await asyncio.to_thread(self.hashing.warm)
+
+    async def close(self) -> None:
+        """Send pending email, and stop everything."""
+        await self.mailer.drain()
+        self.api_keys.close()
+        self.hashing.close()
+        if self._breached is not None:
+            self._breached.close()
+        await self.sessions.close()
+        self._unsubscribe()
+        for listener in (self.keys, self.revocations, self._session_cache, self.tenants):
+            listener.close()
+
+    # --- construction -------------------------------------------------------------------------------------------
+
+    def _build_accounts(self) -> None:
+        store, sink, clock, options = self._store, self._sink, self._clock, self._options
+        strict = self._configuration.strict
+        self.directory = AccountDirectory(store, strict=strict, clock=clock)
         self.hashing = PasswordHashing(
             options.argon2, threads=options.hashing_threads, queue_limit=options.hashing_queue_limit
         )
-        self.outbox = Mailer(partners.notifier, events=sink, clock=clock)
+        self.mailer = Mailer(self._dependencies.notifier, sink=sink, clock=clock)
         self.challenges = Challenges(store, self._keyed("challenges"), clock=clock)
-        self.devices = TrustedDevices(
-            store, self._keyed("devices"), lifetime=options.trusted_device_lifetime, events=sink, clock=clock
-        )
         self.throttle = SignInThrottle(
-            partners.throttle or (store if store.durable else MemoryCache(clock=clock)),
+            self._dependencies.throttle or (store if store.durable else MemoryCache(clock=clock)),
             store,
             limits=options.limits,
-            controls=controls,
-            events=sink,
+            controls=self._controls,
+            sink=sink,
             clock=clock,
         )
         self.directions = Directions(
             api_url=options.public_url if strict else None, pages_url=options.account_pages_url
         )
+        self._attempts = PasswordAttempts(
+            self._limiter(options.password_attempts),
+            self._limiter(network_policy(options.password_attempts)),
+            store,
+            self._keyed("doors"),
+            clock=clock,
+        )
+
+    def _build_factors(self) -> None:
+        store, sink, clock, options = self._store, self._sink, self._clock, self._options
+        self._codes = self._keyed("codes")
+        self.devices = TrustedDevices(
+            store, self._keyed("devices"), lifetime=options.trusted_device_lifetime, sink=sink, clock=clock
+        )
         self.vouching = FactorVouching(
             store,
             self.challenges,
             self.throttle,
-            self.outbox,
+            self.mailer,
             self.directions,
             recent=options.recent_mfa,
             sink=sink,
             clock=clock,
         )
-        self._password_doors = PasswordAttempts(
-            self._doors(options.password_attempts),
-            self._doors(network_policy(options.password_attempts)),
-            store,
-            self._keyed("doors"),
-            clock=clock,
-        )
-        self._second_factors(controls, sessions)
-        self._ways_in(issuer)
-        self._accounts(sessions, strict)
-        self._machines(strict)
-
-    def warm(self) -> None:
-        """Do now what would make the first sign-in slower than the next."""
-        self.hashing.warm()
-
-    async def close(self) -> None:
-        """Send what waits to be sent, and stop the pools."""
-        await self.outbox.drain()
-        self.api_keys.close()
-        self.hashing.close()
-        if self._breached is not None:
-            self._breached.close()
-
-    # ------------------------------------------------------------------------------------------------------------
-
-    def _second_factors(self, controls: Controls, sessions: SessionEnder) -> None:
-        store, sink, clock, options = self._store, self._sink, self._clock, self._options
-        codes = self._keyed("codes")
         self.passkeys = Passkeys(
             store,
             self.challenges,
             self._keyed("passkeys"),
             RelyingParty.at(options.public_url, name=options.mfa_issuer, rp_id=options.passkey_rp_id),
-            events=sink,
+            sink=sink,
             clock=clock,
         )
         self.factors = SecondFactors(
             store,
             self._box("totp"),
-            codes,
-            self._doors(options.code_attempts),
+            self._codes,
+            self._limiter(options.code_attempts),
             self.devices,
-            required=options.mfa_required,
-            controls=controls,
+            required=lambda manufacturer_id: options.mfa_required or self._controls.mfa_required(manufacturer_id),
             passkeys=self.passkeys,
-            events=sink,
-            clock=clock,
-        )
-        self.enrolment = Enrollment(
-            store,
-            self.factors,
-            codes,
-            self.devices,
-            issuer=options.mfa_issuer,
-            sessions=sessions,
-            outbox=self.outbox,
-            events=sink,
+            sink=sink,
             clock=clock,
         )
 
-    def _ways_in(self, issuer: Issuer) -> None:
-        self.sign_in = SignIn(
-            store=self._store,
-            people=self.people,
+    def _build_tokens(self) -> None:
+        store, clock, configuration, options = (
+            self._store,
+            self._clock,
+            self._configuration,
+            self._configuration.options,
+        )
+        lifetime, window = configuration.token_lifetime, options.revocation_window
+        self.keys = SigningKeyRing(
+            store=store,
+            changes=store.changes,
+            root=configuration.root,
+            algorithm=configuration.algorithm,
+            derived=configuration.derived_keys,
+            token_lifetime=max(lifetime, options.access_lifetime or lifetime),
+            clock=clock,
+            sink=self._sink,
+            rotation=options.key_rotation,
+        )
+        self.revocations = Revocations(store, store.changes, clock, window=window)
+        self._session_cache = SessionCache(store, store.changes, clock, window=window)
+        self.tenants = TenantStatusCache(store, store.changes, clock, strict=configuration.strict, window=window)
+        self.tokens = TokenService(
+            ring=self.keys,
+            revocations=self.revocations,
+            sessions=self._session_cache,
+            tenants=self.tenants,
+            clock=clock,
+            sink=self._sink,
+            terms=TokenTerms(options.issuer, options.audience, lifetime),
+            external=configuration.external_issuers,
+        )
+        self._unsubscribe = store.changes.subscribe("signing_keys", self.tokens.forget_all)
+
+    def _build_sessions(self) -> None:
+        store, clock, sink, options = self._store, self._clock, self._sink, self._configuration.options
+        places = self._dependencies.places
+        access_lifetime = options.access_lifetime or self._configuration.token_lifetime
+        self.sessions = SessionService(
+            store=store,
+            states=self._session_cache,
+            cookies=self._keyed("cookies"),
+            clock=clock,
+            sink=sink,
+            rules=options.sessions,
+            admits=self.tenants.is_active,
+            places=places,
+        )
+        self.terminator = SessionTerminator(store, self.sessions, self.tokens)
+        self.risk = RiskAssessor(
+            sessions=self.sessions,
+            clock=clock,
+            sink=sink,
+            policy=options.risk,
+            places=places,
+            recognize_device=self.devices.recognise,
+        )
+        self.refresh = RefreshService(
+            store=store,
+            tokens=self.tokens,
+            hashes=self._keyed("refresh tokens"),
+            clock=clock,
+            sink=sink,
+            lifetime=options.refresh_lifetime,
+            access_lifetime=access_lifetime,
+            grace=options.refresh_grace,
+            risk=self.risk,
+        )
+        self.issuer = SessionIssuer(
+            sessions=self.sessions,
+            tokens=self.tokens,
+            refresh=self.refresh,
+            sink=sink,
+            clock=clock,
+            lifetime=options.refresh_lifetime,
+            access_lifetime=access_lifetime,
+            must_show_second_factor=self.factors.must_show_second_factor,
+        )
+
+    def _build_flows(self) -> None:
+        store, sink, clock, options = self._store, self._sink, self._clock, self._options
+        strict, url = self._configuration.strict, options.breached_passwords_url
+        parts = AccountParts(
+            store=store,
+            directory=self.directory,
             hashing=self.hashing,
-            doors=self._password_doors,
+            attempts=self._attempts,
             throttle=self.throttle,
             factors=self.factors,
             devices=self.devices,
-            passkeys=self.passkeys,
             challenges=self.challenges,
-            vouching=self.vouching,
             keyed=self._keyed("accounts"),
-            issuer=issuer,
-            outbox=self.outbox,
-            events=self._sink,
-            clock=self._clock,
+            mailer=self.mailer,
+            sink=sink,
+            clock=clock,
         )
-
-    def _accounts(self, sessions: SessionEnder, strict: bool) -> None:
-        store, sink, clock, options, partners = self._store, self._sink, self._clock, self._options, self._partners
-        url = options.breached_passwords_url
-        self._breached = BreachedPasswords(url, events=sink, clock=clock) if url else None
+        self._breached = BreachedPasswords(url, sink=sink, clock=clock) if url else None
         length = minimum_length(options.password_min_length, mfa_required=options.mfa_required, alone=not strict)
         policy = PasswordPolicy(self.hashing, min_length=length, breached=self._breached)
-        self.passwords = Passwords(
-            store=store,
-            people=self.people,
-            hashing=self.hashing,
-            policy=policy,
-            doors=self._password_doors,
-            throttle=self.throttle,
-            factors=self.factors,
-            devices=self.devices,
-            challenges=self.challenges,
-            keyed=self._keyed("accounts"),
-            sessions=sessions,
-            outbox=self.outbox,
-            directions=self.directions,
-            events=sink,
-            clock=clock,
-        )
+        self.sign_in = SignIn(parts, passkeys=self.passkeys, vouching=self.vouching, issuer=self.issuer)
+        self.passwords = Passwords(parts, policy=policy, sessions=self.terminator, directions=self.directions)
         self.registration = Registration(
-            store=store,
-            hashing=self.hashing,
+            parts,
             policy=policy,
-            profiles=partners.profiles or BoxedProfiles(self._box("profiles")),
-            challenges=self.challenges,
-            throttle=self.throttle,
-            keyed=self._keyed("accounts"),
+            profiles=self._dependencies.profiles or BoxedProfiles(self._box("profiles")),
             box=self._box("registrations"),
-            outbox=self.outbox,
             tiers=tuple(self._policy.tiers),
             default_tier=self._policy.default_tier,
-            validator=partners.validator,
+            validator=self._dependencies.validator,
             directions=self.directions,
-            events=sink,
+        )
+        self.enrollment = Enrollment(
+            store,
+            self.factors,
+            self._codes,
+            self.devices,
+            issuer=options.mfa_issuer,
+            sessions=self.terminator,
+            outbox=self.mailer,
+            sink=sink,
             clock=clock,
         )
-
-    def _machines(self, strict: bool) -> None:
-        store = self._store
         self.api_keys = ApiKeys(
             store,
             store,
@@ -254,48 +335,48 @@ class AuthServices:
             store.changes,
             permissions=KeyPermissions(
                 frozenset(self._policy.permissions) | KEY_ACCESS,
-                self._partners.ceiling or TierCeiling(store, self._policy),
+                self._dependencies.ceiling or TierCeiling(store, self._policy),
                 strict=strict,
             ),
             strict=strict,
-            events=self._sink,
-            clock=self._clock,
+            sink=sink,
+            clock=clock,
         )
 
-    def _doors(self, policy: AttemptPolicy) -> AttemptLimiter:
+    def _limiter(self, policy: AttemptPolicy) -> AttemptLimiter:
         return AttemptLimiter(
-            self._store, policy=policy, events=self._sink, clock=self._clock, on_lock=self._tell_owner
+            self._store, policy=policy, sink=self._sink, clock=self._clock, on_lock=self._notify_owner
         )
 
-    async def _tell_owner(self, visitor: AttemptSubject, seconds: float) -> None:
-        """See to a mail a little later: the attempt that locks takes as long for an address nobody has."""
-        self.outbox.spawn(self._mail_owner(visitor, seconds))
+    async def _notify_owner(self, subject: AttemptSubject, seconds: float) -> None:
+        """Email the owner later, so that the locking attempt takes as long for an unknown address."""
+        self.mailer.spawn(self._email_owner(subject, seconds))
 
-    async def _mail_owner(self, visitor: AttemptSubject, seconds: float) -> None:
-        """Mail the owner that somebody fails at the account; not more than a few an hour."""
+    async def _email_owner(self, subject: AttemptSubject, seconds: float) -> None:
+        """Email the owner about failed attempts, at most a few times an hour."""
         await asyncio.sleep(LOCK_MAIL_DELAY)
-        if visitor.email is None or visitor.account_id is None:
+        if subject.email is None or subject.account_id is None:
             return
-        if await self.throttle.admit_mail("locked", visitor.account_id):
+        if await self.throttle.admit_mail("locked", subject.account_id):
             minutes = math.ceil(seconds / 60)
-            await self.outbox.post(
-                visitor.email,
-                "Sign-in to your account is locked for a while",
-                f"There were too many failed attempts to sign in. Sign-in from where they came opens again in {minutes}"
-                " minutes. Your trusted devices, and other networks that you have signed in from before, are not"
-                " affected. If it was not you, choose a new password and turn on a second factor.",
+            await self.mailer.post(
+                subject.email,
+                "Sign-in to your account is temporarily locked",
+                f"There were too many failed attempts to sign in. Sign-in from that network is possible again in"
+                f" {minutes} minutes. Your trusted devices, and networks from which you have signed in before, are not"
+                " affected. If this was not you, change your password and turn on a second factor.",
                 kind="account_locked",
             )
 
     def _keyed(self, purpose: str) -> KeyedHash:
-        return KeyedHash(derive_key(self._root, "gatewright auth", "hash", purpose))
+        return KeyedHash(derive_key(self._configuration.root, "gatewright auth", "hash", purpose))
 
     def _box(self, purpose: str) -> SecretBox:
-        return SecretBox(derive_key(self._root, "gatewright auth", "box", purpose))
+        return SecretBox(derive_key(self._configuration.root, "gatewright auth", "box", purpose))
 
 
 class TierCeiling:
-    """The ceiling of API keys by stored tier and the maker's role; an unknown manufacturer has none."""
+    """The permissions that API keys may have, by the stored tier and the role of their creator."""
 
     def __init__(self, store: Store, policy: Policy) -> None:
         self._store = store

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any
 
 from gatewright import event_kinds
-from gatewright.auth.account_directory import AccountDirectory, Person
+from gatewright.auth.account_directory import Person
+from gatewright.auth.account_parts import AccountParts
 from gatewright.auth.bounds import bounded_text
 from gatewright.auth.lockout import AttemptSubject
-from gatewright.auth.mailer import Mailer
-from gatewright.auth.mfa.challenges import Challenges
-from gatewright.auth.mfa.devices import TrustedDevices
 from gatewright.auth.mfa.passkeys import PasskeyChallenge, Passkeys
-from gatewright.auth.mfa.verifier import SecondFactors, new_code
+from gatewright.auth.mfa.verifier import new_code
 from gatewright.auth.mfa.vouching import FactorVouching
-from gatewright.auth.passwords.attempts import PasswordAttempts, WayIn
-from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing
+from gatewright.auth.passwords.attempts import WayIn
+from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, Factor
-from gatewright.auth.root_secret import KeyedHash
-from gatewright.auth.sign_in_limits import SignInThrottle
+from gatewright.auth.sessions.issuer import SessionIssuer
 from gatewright.business import canonical_email
-from gatewright.clock import Clock, SystemClock
 from gatewright.errors import (
     AccountLockedError,
     InvalidCredentialsError,
@@ -30,30 +26,14 @@ from gatewright.errors import (
     RateLimitExceededError,
     StoreUnavailableError,
 )
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import Severity, event
 from gatewright.storage.attempts import OneTimeSecret
 from gatewright.storage.credentials import StoredDevice
-from gatewright.storage.tenants import PLATFORM_TENANT, StoredAccount, StoredManufacturer, TenantStore
+from gatewright.storage.tenants import PLATFORM_TENANT
 
 CHALLENGE = "mfa"
 CHALLENGE_LIFETIME = timedelta(minutes=10)
 MAX_ADDRESS_LENGTH = 320
-
-
-class Issuer(Protocol):
-    """The one function that issues sessions."""
-
-    async def issue(
-        self,
-        account: StoredAccount,
-        manufacturer: StoredManufacturer,
-        client: ClientInfo | None,
-        *,
-        factors: frozenset[str],
-        mfa_at: datetime | None = None,
-        device_id: str | None = None,
-        device_token: str | None = None,
-    ) -> AuthResult: ...
 
 
 class SignIn:
@@ -65,38 +45,27 @@ class SignIn:
 
     def __init__(
         self,
+        parts: AccountParts,
         *,
-        store: TenantStore,
-        people: AccountDirectory,
-        hashing: PasswordHashing,
-        doors: PasswordAttempts,
-        throttle: SignInThrottle,
-        factors: SecondFactors,
-        devices: TrustedDevices,
         passkeys: Passkeys,
-        challenges: Challenges,
         vouching: FactorVouching,
-        keyed: KeyedHash,
-        issuer: Issuer,
-        outbox: Mailer,
-        events: EventSink | None = None,
-        clock: Clock | None = None,
+        issuer: SessionIssuer,
     ) -> None:
-        self._store = store
-        self._people = people
-        self._hashing = hashing
-        self._doors = doors
-        self._throttle = throttle
-        self._factors = factors
-        self._devices = devices
+        self._store = parts.store
+        self._people = parts.directory
+        self._hashing = parts.hashing
+        self._doors = parts.attempts
+        self._throttle = parts.throttle
+        self._factors = parts.factors
+        self._devices = parts.devices
         self._passkeys = passkeys
-        self._challenges = challenges
+        self._challenges = parts.challenges
         self._vouching = vouching
-        self._keyed = keyed
+        self._keyed = parts.keyed
         self._issuer = issuer
-        self._outbox = outbox
-        self._events = events or NullSink()
-        self._clock = clock or SystemClock()
+        self._outbox = parts.mailer
+        self._sink = parts.sink
+        self._clock = parts.clock
 
     async def authenticate(
         self, email: object, password: object, mfa_code: object = None, *, client: ClientInfo | None = None
@@ -318,7 +287,7 @@ class SignIn:
     def _emit(
         self, kind: str, severity: Severity, person: Person | None, client: ClientInfo | None, **data: Any
     ) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

@@ -58,7 +58,7 @@ class SignInThrottle:
         *,
         limits: SignInLimits | None = None,
         controls: Controls | None = None,
-        events: EventSink | None = None,
+        sink: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.limits = limits or SignInLimits()
@@ -66,7 +66,7 @@ class SignInThrottle:
         self._sightings = sightings
         self._clock = clock or SystemClock()
         self._controls = controls or Controls(clock=self._clock)
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._noticed: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def admit(self, client: ClientInfo | None, *, device_id: str | None = None) -> None:
@@ -150,7 +150,7 @@ class SignInThrottle:
         window = self.limits.stuffing_window
         seen = await self._sightings.count_distinct(topic, member, now=self._clock.now(), window=window)
         if seen == threshold or (seen > threshold and seen % (threshold * 10) == 0):
-            self._events.emit(
+            self._sink.emit(
                 event(
                     event_kinds.AUTH_STUFFING_DETECTED,
                     severity=Severity.HIGH,
@@ -167,7 +167,7 @@ class SignInThrottle:
         result = await self._throttle.throttle(key, self._tightened(rate))
         if result.allowed:
             return
-        self._events.emit(
+        self._sink.emit(
             event(
                 event_kinds.AUTH_LOGIN_THROTTLED,
                 severity=Severity.WARNING,

@@ -159,8 +159,7 @@ def auth(
         clock=shared.clock,
         options=AuthOptions.from_settings(settings, shared.policy),
         strict_tenants=True,
-        places=places,
-        partners=AuthDependencies(
+        dependencies=AuthDependencies(
             notifier=notifier,
             controls=shared.controls,
             throttle=shared.shared_cache,
@@ -168,5 +167,6 @@ def auth(
             validator=rules,
             ceiling=Ceiling(rbac),
             policy=shared.policy,
+            places=places,
         ),
     )

@@ -59,7 +59,7 @@ class Memberships:
                 f"You have been invited to join as {made.role}. To accept, {how}\n\nThe invitation can be used once, "
                 f"until {made.expires_at:%Y-%m-%d %H:%M} UTC. If you did not expect it, ignore this email."
             )
-        await self._auth.access.outbox.post(made.email, "You have been invited", body, kind="invitation", data=data)
+        await self._auth.services.mailer.post(made.email, "You have been invited", body, kind="invitation", data=data)
 
     async def accept(self, token: str, password: str) -> Joined:
         """Join with the token of an invitation and a new password.

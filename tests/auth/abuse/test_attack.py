@@ -43,7 +43,7 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
         await here.enrolled()
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
         owner = on(device.device_token, agent=CHROME)
-        checked = count_checks(here.auth.access.hashing)
+        checked = count_checks(here.auth.services.hashing)
         outcomes: list[str] = []
         for begin in range(0, ATTEMPTS, AT_ONCE):
             outcomes += await asyncio.gather(*(guess(here, begin + n) for n in range(AT_ONCE)))
@@ -59,7 +59,7 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
         assert caught.value.retry_after > 0
         at_home = await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)
         assert at_home.status == "mfa_required", "a network that the account has used keeps a door of its own"
-        await here.auth.access.outbox.drain()
+        await here.auth.services.mailer.drain()
         assert [m.kind for m in here.mailbox.messages].count("account_locked") == 1
 
 

@@ -39,7 +39,7 @@ async def lock_for_strangers(here: World, email: str = EMAIL) -> None:
 async def test_a_stranger_with_one_network_never_locks_the_account() -> None:
     """Ten requests, again and again for a day: the network that fails is refused, nobody else."""
     async with world() as here:
-        checked = count_checks(here.auth.access.hashing)
+        checked = count_checks(here.auth.services.hashing)
         for _ in range(24 * 12):
             for _ in range(10):
                 await outcome(here, EMAIL, ELSEWHERE)
@@ -83,7 +83,7 @@ async def test_a_network_stays_known_for_ninety_days(days: int, expected: str) -
 
 async def test_strangers_get_ten_guesses_at_an_account_however_many_networks_they_have() -> None:
     async with world() as here:
-        checked = count_checks(here.auth.access.hashing)
+        checked = count_checks(here.auth.services.hashing)
         await asyncio.gather(*(outcome(here, EMAIL, stranger(number % 250)) for number in range(500)))
         for number in range(250):
             await outcome(here, EMAIL, stranger(number))
@@ -98,7 +98,7 @@ async def test_an_attacker_in_a_known_network_locks_that_network_only() -> None:
         assert await outcome(here, EMAIL, HOME, PASSWORD) == "authenticated"
         assert await outcome(here, EMAIL, ELSEWHERE, PASSWORD) == "authenticated"
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
-        checked = count_checks(here.auth.access.hashing)
+        checked = count_checks(here.auth.services.hashing)
         for _ in range(30):
             await outcome(here, EMAIL, NEIGHBOUR)
         assert len(checked) <= 10
@@ -140,7 +140,7 @@ async def test_a_reset_password_opens_the_door_of_the_owners_network() -> None:
         for _ in range(20):
             await outcome(here, EMAIL, HOME)
         await here.auth.request_password_reset(EMAIL, client=NEIGHBOUR)
-        await here.auth.access.outbox.drain()
+        await here.auth.services.mailer.drain()
         token = next(m.data["token"] for m in here.mailbox.messages if m.kind == "reset_password")
         await here.auth.reset_password(str(token), "marmalade-otter-violin", client=HOME)
         assert await outcome(here, EMAIL, HOME, "marmalade-otter-violin") == "authenticated"

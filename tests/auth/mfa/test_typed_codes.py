@@ -48,7 +48,7 @@ async def step_up(here: World, code: str) -> None:
 
 async def reset(here: World, code: str) -> None:
     await here.auth.request_password_reset(EMAIL)
-    await here.auth.access.outbox.drain()
+    await here.auth.services.mailer.drain()
     mail: Message = next(m for m in here.mailbox.messages if m.kind == "reset_password")
     await here.auth.reset_password(str(mail.data["token"]), NEW_PASSWORD, mfa_code=code)
 

@@ -45,7 +45,7 @@ async def test_a_notifier_with_nothing_to_wait_for_is_done_at_once() -> None:
 async def test_a_notifier_that_fails_makes_an_event_and_no_error() -> None:
     for error, code in ((NotificationError("no"), "NOTIFICATION_FAILED"), (RuntimeError("secret"), "RuntimeError")):
         sink = ListSink()
-        outbox = Mailer(Broken(error), events=sink)
+        outbox = Mailer(Broken(error), sink=sink)
         await post(outbox)
         await outbox.drain()
         (failed,) = sink.events
@@ -60,7 +60,7 @@ async def test_without_a_notifier_nothing_is_sent() -> None:
 
 async def test_what_waits_is_bounded_and_drained() -> None:
     slow, sink = Slow(), ListSink()
-    outbox = Mailer(slow, events=sink)
+    outbox = Mailer(slow, sink=sink)
     for _ in range(WAITING + 3):
         await post(outbox)
     assert [e.data["code"] for e in sink.events] == ["OUTBOX_FULL"] * 3
@@ -73,5 +73,5 @@ async def test_sign_in_does_not_depend_on_the_mail_server() -> None:
     async with world(partners={"notifier": Broken(NotificationError("down"))}) as here:
         await here.auth.request_password_reset(EMAIL)
         await here.enrolled()
-        await here.auth.access.outbox.drain()
+        await here.auth.services.mailer.drain()
         assert "auth:mail:failed" in here.sink.kinds()

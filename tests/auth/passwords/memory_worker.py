@@ -31,7 +31,7 @@ async def main() -> None:
             seen.append(await code_of(here.auth.change_password("mfr_acme", PASSWORD, "marmalade-otter-violin")))
         await store.update_account(account.account_id, password_hash=account.password_hash)
         # The hash is to be renewed at a cost that finds no memory: the password is right all the same.
-        here.auth.access.hashing._hasher = PasswordHashing(Argon2Parameters(memory_kib=16_777_216))._hasher
+        here.auth.services.hashing._hasher = PasswordHashing(Argon2Parameters(memory_kib=16_777_216))._hasher
         after = await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)
         rows = await store.engine.read(lambda c: c.execute("SELECT * FROM doors").fetchall())
         policy = AttemptPolicy()

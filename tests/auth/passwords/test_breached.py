@@ -60,7 +60,7 @@ async def test_a_known_password_is_found_and_only_five_digits_leave(url: str) ->
 
 async def test_a_service_that_is_away_hinders_nobody() -> None:
     sink = ListSink()
-    check = BreachedPasswords("http://127.0.0.1:9/range", timeout=0.2, events=sink)
+    check = BreachedPasswords("http://127.0.0.1:9/range", timeout=0.2, sink=sink)
     assert not await check(LEAKED)
     assert sink.kinds() == ["auth:breached_passwords:unavailable"]
     check.close()

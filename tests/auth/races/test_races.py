@@ -140,7 +140,7 @@ async def prepare(database: Path) -> list[tuple[str, list[dict[str, Any]]]]:
     store = SqliteStore(database, durable=False)
     auth = manager(store)
     mail = MemoryNotifier()
-    auth.access.outbox._notifier = AuthDependencies(notifier=mail).notifier
+    auth.services.mailer._notifier = AuthDependencies(notifier=mail).notifier
     await store.initialize()
     async with auth:
         for number in range(ROUNDS):

@@ -279,16 +279,15 @@ async def test_refreshing_across_processes_and_restarts(tmp_path: Path) -> None:
 async def test_the_last_gate_asks_for_the_second_factor(auth: ManufacturerAuthManager, sink: ListSink) -> None:
     """Whatever path led there: no session without a factor that the account must show."""
 
-    class Always:
-        async def must_show_second_factor(self, account: object) -> bool:
-            return True
+    async def always(account: object) -> bool:
+        return True
 
     account, manufacturer = await known_account(auth)
-    auth.issuer.rule = Always()
+    auth.services.issuer._must_show_second_factor = always
     with pytest.raises(MFARequiredError):
-        await auth.issuer.issue(account, manufacturer, HOME, factors=frozenset({"pwd"}))
+        await auth.services.issuer.issue(account, manufacturer, HOME, factors=frozenset({"pwd"}))
     assert "auth:mfa:bypass_refused" in sink.kinds() and await auth.list_sessions("mfr_acme") == []
-    result = await auth.issuer.issue(
+    result = await auth.services.issuer.issue(
         account, manufacturer, HOME, factors=frozenset({"pwd", "otp"}), mfa_at=auth.sessions._clock.now()
     )
     await auth.require_recent_mfa(result.session_id or "")

@@ -46,7 +46,7 @@ async def test_business_fields_are_checked_and_stored_encrypted() -> None:
         stored = await here.auth.store.get_manufacturer("mfr_acme")
         assert stored is not None and stored.profile is not None
         assert "3456789" not in stored.profile and "teal" not in stored.profile
-        opened = here.auth.access.registration._profiles.open_profile("mfr_acme", stored.profile)  # type: ignore[attr-defined] # built alone
+        opened = here.auth.services.registration._profiles.open_profile("mfr_acme", stored.profile)  # type: ignore[attr-defined] # built alone
         assert opened["favourite"] == {"colour": "teal"} and "3456789" in opened["tax_id"]
 
 

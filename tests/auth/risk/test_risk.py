@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from gatewright.auth import (
+    AuthDependencies,
     AuthOptions,
     ClientInfo,
     GeoIP2FastPlaces,
@@ -71,7 +72,7 @@ async def auth(clock: ManualClock, sink: ListSink) -> AsyncIterator[Manufacturer
 
 @pytest.fixture
 async def located(clock: ManualClock) -> AsyncIterator[ManufacturerAuthManager]:
-    async with ManufacturerAuthManager(SECRET, clock=clock, places=Atlas()) as manager:
+    async with ManufacturerAuthManager(SECRET, clock=clock, dependencies=AuthDependencies(places=Atlas())) as manager:
         yield manager
 
 
@@ -198,7 +199,7 @@ async def test_a_session_bound_to_a_device(auth: ManufacturerAuthManager) -> Non
 
     account, manufacturer = await known_account(auth)
     device = await auth.register_trusted_device("mfr_acme", client=HOME)
-    result = await auth.issuer.issue(
+    result = await auth.services.issuer.issue(
         account, manufacturer, HOME, factors=frozenset({"pwd", "device"}), device_id=device.device_id
     )
     session_id = result.session_id or ""
@@ -247,7 +248,7 @@ def test_offline_data_of_networks() -> None:
 async def test_impossible_travel_by_country_alone(clock: ManualClock) -> None:
     """Providers of two continents within the hour."""
     places = GeoIP2FastPlaces()
-    async with ManufacturerAuthManager(SECRET, clock=clock, places=places) as auth:
+    async with ManufacturerAuthManager(SECRET, clock=clock, dependencies=AuthDependencies(places=places)) as auth:
         session = await auth.create_session({**BOUND, "ip_address": "91.198.174.192"})
         clock.advance(minutes=30)
         risk = await auth.assess_session_risk(session.session_id, ClientInfo("1.1.1.1", CHROME))

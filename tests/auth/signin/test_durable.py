@@ -95,4 +95,4 @@ async def test_another_secret_key_opens_nothing(tmp_path: Path) -> None:
         assert not await stranger.verify_backup_code("mfr_acme", codes[0])
         with pytest.raises(InvalidCredentialsError):
             await stranger.verify_api_key(key.key or "")
-        await stranger.access.close()
+        await stranger.services.close()

@@ -44,7 +44,7 @@ def test_only_one_function_begins_a_session_with_tokens() -> None:
         "sign_in.finish_passkey:self",
     ]
     creating = [c for c in calls_of("create") if c.endswith("sessions")]
-    assert creating == ["issuer.issue:self._sessions", "sessions.create_session:self.sessions"]
+    assert creating == ["issuer.issue:self._sessions", "manager.create_session:self.sessions"]
 
 
 async def by_password(here: World) -> AuthResult:
@@ -142,9 +142,9 @@ async def test_each_path_has_its_factors_its_event_and_its_refresh_family(name: 
 async def test_the_last_gate_lets_nobody_without_a_second_factor_pass(factors: Any) -> None:
     async with world() as here:
         await here.enrolled()
-        person = await here.auth.access.people.of("mfr_acme")
+        person = await here.auth.services.directory.of("mfr_acme")
         with pytest.raises(MFARequiredError):
-            await here.auth.issuer.issue(person.account, person.manufacturer, HOME, factors=factors)
+            await here.auth.services.issuer.issue(person.account, person.manufacturer, HOME, factors=factors)
         assert "auth:mfa:bypass_refused" in here.sink.kinds()
 
 

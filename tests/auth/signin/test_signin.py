@@ -103,7 +103,7 @@ async def test_disabled_accounts_and_manufacturers_answer_like_wrong_passwords()
 async def test_the_hash_moves_to_new_parameters_at_sign_in() -> None:
     async with world() as here:
         newer = Argon2Parameters(time_cost=2, memory_kib=16)
-        here.auth.access.hashing._hasher = here.auth.access.hashing.__class__(newer)._hasher
+        here.auth.services.hashing._hasher = here.auth.services.hashing.__class__(newer)._hasher
         before = await here.auth.store.find_account(EMAIL)
         await here.auth.authenticate_manufacturer(EMAIL, PASSWORD)
         after = await here.auth.store.find_account(EMAIL)

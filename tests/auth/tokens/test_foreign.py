@@ -46,7 +46,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def auth(clock: ManualClock) -> AsyncIterator[ManufacturerAuthManager]:
     partner = ExternalIssuer("https://partner.example", "marketplace", jwks(), manufacturers=["mfr_acme"], leeway=60)
-    async with ManufacturerAuthManager(SECRET, clock=clock, foreign_issuers=[partner]) as manager:
+    async with ManufacturerAuthManager(SECRET, clock=clock, external_issuers=[partner]) as manager:
         yield manager
 
 

@@ -42,13 +42,13 @@ class TrustedDevices:
         keyed: KeyedHash,
         *,
         lifetime: timedelta = LIFETIME,
-        events: EventSink | None = None,
+        sink: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._store = store
         self._keyed = keyed
         self._lifetime = lifetime
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
 
     async def remember(self, person: Person, client: ClientInfo | None, *, name: str | None = None) -> TrustedDevice:
@@ -129,7 +129,7 @@ class TrustedDevices:
         return self._keyed.of("device-kind", account_id, _kind(client))
 
     def _emit(self, kind: str, severity: Severity, person: Person, device_id: str, client: ClientInfo | None) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
@@ -21,18 +21,11 @@ from gatewright.auth.mfa.totp import (
 from gatewright.auth.mfa.verifier import SecondFactors, hash_code, new_backup_codes
 from gatewright.auth.records import ClientInfo, MFAEnrolment
 from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.sessions.issuer import SessionTerminator
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import AuthorizationError, InvalidCredentialsError
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.credentials import FactorStore, StoredTotp
-
-
-class SessionEnder(Protocol):
-    """Ends the sessions of one person."""
-
-    async def end_all(
-        self, manufacturer_id: str, *, reason: str, account_id: str | None = None, except_session: str | None = None
-    ) -> int: ...
 
 
 class Enrollment:
@@ -52,9 +45,9 @@ class Enrollment:
         devices: TrustedDevices,
         *,
         issuer: str = "Gatewright",
-        sessions: SessionEnder | None = None,
+        sessions: SessionTerminator | None = None,
         outbox: Mailer | None = None,
-        events: EventSink | None = None,
+        sink: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._store = store
@@ -64,7 +57,7 @@ class Enrollment:
         self._issuer = issuer
         self._sessions = sessions
         self._outbox = outbox
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
 
     async def begin(self, person: Person) -> MFAEnrolment:
@@ -208,7 +201,7 @@ class Enrollment:
         actor: str | None = None,
         **data: Any,
     ) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

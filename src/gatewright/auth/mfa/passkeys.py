@@ -54,14 +54,14 @@ class Passkeys:
         keyed: KeyedHash,
         party: RelyingParty,
         *,
-        events: EventSink | None = None,
+        sink: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._store = store
         self._challenges = challenges
         self._keyed = keyed
         self._party = party
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
 
     # --- registration -------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ class Passkeys:
     def _emit(
         self, kind: str, severity: Severity, passkey: StoredPasskey, manufacturer_id: str | None = None, **data: Any
     ) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
 from gatewright.auth.lockout import AttemptLimiter, AttemptSubject
 from gatewright.auth.mfa.devices import TrustedDevices
+from gatewright.auth.mfa.passkeys import Passkeys
 from gatewright.auth.mfa.totp import DASHES, match_totp, normalize_totp
 from gatewright.auth.records import ClientInfo, Factor
 from gatewright.auth.root_secret import KeyedHash
 from gatewright.clock import Clock, SystemClock
-from gatewright.controls import Controls
 from gatewright.encryption.secretbox import SecretBox
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.attempts import OneTimeSecret, Outcome
@@ -64,16 +64,6 @@ Verdict = Literal["accepted", "replayed", "wrong"]
 _OUTCOMES: dict[Verdict, Outcome] = {"accepted": "right", "replayed": "neither", "wrong": "wrong"}
 
 
-class PasskeyProof(Protocol):
-    """Checks a passkey assertion that answers a challenge; the account must own the key."""
-
-    async def check(self, account_id: str, assertion: Mapping[str, Any], challenge: bytes) -> bool: ...
-
-    async def use_challenge(self, challenge_id: object) -> bytes | None:
-        """Use up a challenge of its own and give what must have been signed."""
-        ...
-
-
 class SecondFactors:
     """What an account has, and whether what is shown is it.
 
@@ -93,10 +83,9 @@ class SecondFactors:
         doors: AttemptLimiter,
         devices: TrustedDevices,
         *,
-        required: bool = False,
-        controls: Controls | None = None,
-        passkeys: PasskeyProof | None = None,
-        events: EventSink | None = None,
+        required: Callable[[str], bool],
+        passkeys: Passkeys | None = None,
+        sink: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._store = store
@@ -106,9 +95,8 @@ class SecondFactors:
         self._devices = devices
         self._required = required
         self._clock = clock or SystemClock()
-        self._controls = controls or Controls(clock=self._clock)
         self.passkeys = passkeys
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
 
     # --- what an account has ------------------------------------------------------------------------------------
 
@@ -133,7 +121,7 @@ class SecondFactors:
 
     def demanded(self, manufacturer_id: str) -> bool:
         """Whether a setting or measure asks everyone there for one, enrolled or not; of the platform's staff always."""
-        return self._required or manufacturer_id == PLATFORM_TENANT or self._controls.mfa_required(manufacturer_id)
+        return manufacturer_id == PLATFORM_TENANT or self._required(manufacturer_id)
 
     async def must_show_second_factor(self, account: StoredAccount) -> bool:
         """Whether no session may be issued without one."""
@@ -292,7 +280,7 @@ class SecondFactors:
         self._emit(kind, severity, person, client, factor=factor.value)
 
     def _emit(self, kind: str, severity: Severity, person: Person, client: ClientInfo | None, **data: Any) -> None:
-        self._events.emit(
+        self._sink.emit(
             event(
                 kind,
                 severity=severity,

@@ -71,7 +71,7 @@ class BreachedPasswords:
     """
 
     def __init__(
-        self, url: str, *, timeout: float = 2.0, events: EventSink | None = None, clock: Clock | None = None
+        self, url: str, *, timeout: float = 2.0, sink: EventSink | None = None, clock: Clock | None = None
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
@@ -82,7 +82,7 @@ class BreachedPasswords:
             )
         self._url = url.rstrip("/") + "/"
         self._timeout = timeout
-        self._events = events or NullSink()
+        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="gatewright-breached")
 
@@ -92,7 +92,7 @@ class BreachedPasswords:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, digest[:5])
         except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
-            self._events.emit(
+            self._sink.emit(
                 event(
                     event_kinds.AUTH_BREACHED_PASSWORDS_UNAVAILABLE,
                     severity=Severity.WARNING,

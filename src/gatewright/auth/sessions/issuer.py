@@ -7,8 +7,8 @@ event.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from gatewright import event_kinds
 from gatewright.auth.records import SECOND_FACTORS, AuthResult, AuthStatus, ClientInfo, account_roles, describe
@@ -21,19 +21,13 @@ from gatewright.events import EventSink, Severity, event
 from gatewright.storage.tenants import StoredAccount, StoredManufacturer, TenantStore
 
 
-class SecondFactorRule(Protocol):
-    """Whether an account must show a second factor, as its enrolment and the measures in force have it."""
-
-    async def must_show_second_factor(self, account: StoredAccount) -> bool: ...
-
-
 class SessionIssuer:
     """Makes the session, the access token and the refresh family of a finished sign-in.
 
     Args:
         sessions, tokens, refresh: the services that keep them.
-        rule: asked again here, as the last gate: an account that must show a second factor gets no session
-            without one, whatever path led here.
+        must_show_second_factor: the last gate: an account that must show a second factor gets no session without
+            one, whichever path led here.
         lifetime: of the session, unless it is refreshed; that of the refresh token.
         access_lifetime: of the access token.
     """
@@ -48,7 +42,7 @@ class SessionIssuer:
         clock: Clock,
         lifetime: timedelta,
         access_lifetime: timedelta,
-        rule: SecondFactorRule | None = None,
+        must_show_second_factor: Callable[[StoredAccount], Awaitable[bool]],
     ) -> None:
         self._sessions = sessions
         self._tokens = tokens
@@ -57,7 +51,7 @@ class SessionIssuer:
         self._clock = clock
         self._lifetime = lifetime
         self._access_lifetime = access_lifetime
-        self.rule = rule
+        self._must_show_second_factor = must_show_second_factor
 
     async def issue(
         self,
@@ -123,9 +117,9 @@ class SessionIssuer:
         )
 
     async def _refuse_without_second_factor(self, account: StoredAccount, factors: frozenset[str]) -> None:
-        if factors & SECOND_FACTORS or self.rule is None:
+        if factors & SECOND_FACTORS:
             return
-        if await self.rule.must_show_second_factor(account):
+        if await self._must_show_second_factor(account):
             self._sink.emit(
                 event(
                     event_kinds.AUTH_MFA_BYPASS_REFUSED,

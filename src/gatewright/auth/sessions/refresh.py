@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -13,31 +13,20 @@ from gatewright._async import uninterrupted
 from gatewright.auth.client_signals import same_client_key
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, ManufacturerAccount, describe
 from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.sessions.risk import RiskAssessor
 from gatewright.auth.tokens.service import TokenService
 from gatewright.clock import Clock
 from gatewright.encryption.secretbox import SecretBox, derive_key
 from gatewright.errors import InvalidTokenError, RefreshTokenReuseError, TokenExpiredError, TokenRevokedError
 from gatewright.events import EventSink, Severity, event
-from gatewright.storage.sessions import RefreshOutcome, RefreshResult, RefreshRotation, SessionStore, StoredSession
-from gatewright.storage.tenants import TenantStore
+from gatewright.storage.protocol import Store
+from gatewright.storage.sessions import RefreshOutcome, RefreshResult, RefreshRotation, StoredSession
 
 PREFIX = "gwr_"
 """How a refresh token begins, so that secret scanners can find one."""
 
 _FAMILY_BYTES, _FAMILY_LENGTH = 16, 22
 _SECRET_BYTES, _SECRET_LENGTH = 32, 43
-
-
-class RefreshStore(SessionStore, TenantStore, Protocol):
-    """What refreshing needs of the store."""
-
-
-class RiskGate(Protocol):
-    """What policy does about a session that seems to be in other hands."""
-
-    async def enforce(self, session: StoredSession, client: ClientInfo, *, since_refresh: float | None) -> object:
-        """Raise SessionHijackError when the session was ended."""
-        ...
 
 
 class RefreshService:
@@ -54,7 +43,7 @@ class RefreshService:
     def __init__(
         self,
         *,
-        store: RefreshStore,
+        store: Store,
         tokens: TokenService,
         hashes: KeyedHash,
         clock: Clock,
@@ -62,7 +51,7 @@ class RefreshService:
         lifetime: timedelta,
         access_lifetime: timedelta,
         grace: float,
-        risk: RiskGate,
+        risk: RiskAssessor,
     ) -> None:
         self._store = store
         self._tokens = tokens

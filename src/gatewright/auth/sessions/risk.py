@@ -7,6 +7,7 @@ the chance that at least one of them is right. Offline data only; what is not kn
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gatewright import event_kinds
@@ -56,10 +57,7 @@ class KnownDevice(Protocol):
     def device_id(self) -> str: ...
 
 
-class DeviceCheck(Protocol):
-    """Tells which trusted device a client shows the token of."""
-
-    async def recognise(self, client: ClientInfo | None) -> KnownDevice | None: ...
+RecognizeDevice = Callable[[ClientInfo | None], Awaitable[KnownDevice | None]]
 
 
 class RiskAssessor:
@@ -68,7 +66,7 @@ class RiskAssessor:
     Args:
         sessions: ends a session, or makes it show a factor again.
         places: offline data about networks; None: no signals of place.
-        devices: checks device tokens; None: no signal of a device.
+        recognize_device: identifies the trusted device of a client. None: devices are not a signal.
     """
 
     def __init__(
@@ -79,14 +77,14 @@ class RiskAssessor:
         sink: EventSink,
         policy: RiskPolicy | None = None,
         places: PlaceLookup | None = None,
-        devices: DeviceCheck | None = None,
+        recognize_device: RecognizeDevice | None = None,
     ) -> None:
         self._sessions = sessions
         self._clock = clock
         self._sink = sink
         self._policy = policy or RiskPolicy()
         self._places = places
-        self.devices = devices
+        self._recognize_device = recognize_device
 
     def looks_hijacked(self, session: StoredSession, client: ClientInfo) -> bool:
         """Whether network, or family or platform of the user agent, is not what the session was bound to."""
@@ -106,7 +104,7 @@ class RiskAssessor:
             since_refresh: seconds between this refresh and the one before; None when it is not a refresh.
         """
         signals = [*self._network_signals(session, client), *self._agent_signals(session, client)]
-        if session.device_id and self.devices and not await self._is_bound_device(session.device_id, client):
+        if session.device_id and self._recognize_device and not await self._is_bound_device(session.device_id, client):
             signals.append(self._signal("device_token", "The trusted device that it was bound to is not shown."))
         if since_refresh is not None and since_refresh < self._policy.quickest_refresh:
             signals.append(self._signal("refresh_cadence", f"Refreshed again after {since_refresh:.0f} s."))
@@ -167,9 +165,9 @@ class RiskAssessor:
         return signals
 
     async def _is_bound_device(self, device_id: str, client: ClientInfo) -> bool:
-        if self.devices is None or not client.device_token:
+        if self._recognize_device is None or not client.device_token:
             return False
-        device = await self.devices.recognise(client)
+        device = await self._recognize_device(client)
         return device is not None and device.device_id == device_id
 
     def _place(self, ip_address: str | None) -> Place | None:

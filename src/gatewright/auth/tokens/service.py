@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,18 @@ from gatewright.storage.sessions import StoredSession
 _OUR_HEADER = frozenset({"alg", "typ", "kid"})
 
 
+VERIFIED_TOKENS = 20_000
+"""Verified tokens that are cached, about 2 KB each."""
+
+
+class TokenTerms(NamedTuple):
+    """``iss`` and ``aud`` of tokens, and their default lifetime."""
+
+    issuer: str
+    audience: str
+    lifetime: timedelta
+
+
 class TokenService:
     """Access tokens.
 
@@ -64,11 +76,8 @@ class TokenService:
         tenants: TenantStatusCache,
         clock: Clock,
         sink: EventSink,
-        issuer: str,
-        audience: str,
-        lifetime: timedelta,
-        foreign: Sequence[ExternalIssuer] = (),
-        remember: int = 20_000,
+        terms: TokenTerms,
+        external: Sequence[ExternalIssuer] = (),
     ) -> None:
         self._ring = ring
         self._revocations = revocations
@@ -76,12 +85,12 @@ class TokenService:
         self._tenants = tenants
         self._clock = clock
         self._sink = sink
-        self._issuer = issuer
-        self._audience = audience
-        self._lifetime = lifetime
-        self._longest = lifetime
-        self._foreign = {other.issuer: other for other in foreign}
-        self._memory = VerifiedTokenCache(remember)
+        self._issuer = terms.issuer
+        self._audience = terms.audience
+        self._lifetime = terms.lifetime
+        self._longest = terms.lifetime
+        self._external = {other.issuer: other for other in external}
+        self._memory = VerifiedTokenCache(VERIFIED_TOKENS)
 
     def forget_all(self, _: str = "") -> None:
         """Look at every token anew: a signing key was replaced or destroyed, here or in another process."""
@@ -239,8 +248,8 @@ class TokenService:
         kid, typ = parts.header.get("kid"), parts.header.get("typ", "JWT")
         key = await self._ring.find(kid) if isinstance(kid, str) and len(kid) <= 128 else None
         if key is None:
-            if self._foreign:
-                return self._foreign_claims(raw, parts.payload)
+            if self._external:
+                return self._external_claims(raw, parts.payload)
             raise invalid("it names no key of ours")
         if not parts.header.keys() <= _OUR_HEADER or not isinstance(typ, str) or typ.upper() != "JWT":
             raise invalid("its header is not one of ours")
@@ -255,9 +264,9 @@ class TokenService:
         check_claims(claims, issuer=self._issuer, audience=self._audience, now=self._clock.timestamp())
         return claims
 
-    def _foreign_claims(self, raw: bytes, payload: bytes) -> dict[str, Any]:
+    def _external_claims(self, raw: bytes, payload: bytes) -> dict[str, Any]:
         """The claims of a trusted issuer's token; ``iss`` only chooses whose keys must have signed it."""
-        issuer = self._foreign.get(str(read_object(payload).get("iss")))
+        issuer = self._external.get(str(read_object(payload).get("iss")))
         if issuer is None:
             raise invalid("it is of no issuer that is trusted")
         return issuer.verify(raw.decode("ascii"), self._clock.timestamp())

@@ -1,1 +1,0 @@
-"""The calls of ManufacturerAuthManager, one subject a module; each hands on to a service."""
