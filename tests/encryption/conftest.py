@@ -37,11 +37,11 @@ async def manager(
     request: pytest.FixtureRequest, sink: ListSink, clock: ManualClock, tmp_path: Path
 ) -> AsyncIterator[ManufacturerEncryptionManager]:
     if request.param == "derived":
-        async with ManufacturerEncryptionManager(ROOT, events=sink, clock=clock) as made:
+        async with ManufacturerEncryptionManager(ROOT, sink=sink, clock=clock) as made:
             yield made
         return
     async with (
         SqliteStore(tmp_path / "keys.db", durable=False) as store,
-        ManufacturerEncryptionManager(ROOT, store=store, events=sink, clock=clock) as made,
+        ManufacturerEncryptionManager(ROOT, store=store, sink=sink, clock=clock) as made,
     ):
         yield made

@@ -10,8 +10,6 @@ from gatewright.clock import ManualClock
 from gatewright.encryption import (
     ComplianceFinding,
     ComplianceReport,
-    EnvironmentProvider,
-    FileProvider,
     ManufacturerEncryptionManager,
 )
 from gatewright.errors import StorageError
@@ -58,10 +56,9 @@ async def test_each_fault_is_found_with_its_remedy(tmp_path: Path, clock: Manual
         False,
         legacy_fernet_keys=["A" * 43 + "="],
         secret_files=[exposed, tmp_path / "none"],
-        secret_providers=[FileProvider(exposed), EnvironmentProvider(environment={})],
         require_fips=True,
         clock=clock,
-        events=sink,
+        sink=sink,
     )
     await manager.initialize()
     await manager.revoke_key((await manager.list_keys())[0].key_id, reason="test")
@@ -74,7 +71,6 @@ async def test_each_fault_is_found_with_its_remedy(tmp_path: Path, clock: Manual
         "key_rotation",
         "key_age",
         "file_permissions",
-        "secret_provider",
         "fips_mode",
     }
     assert all(finding.remedy for finding in failed)

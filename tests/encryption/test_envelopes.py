@@ -355,9 +355,9 @@ async def test_a_root_is_no_fernet_key_unless_a_setting_says_so(form: Callable[[
 
 async def test_keys_show_themselves_nowhere(manager: Manager) -> None:
     await manager.encrypt_manufacturer_data({"v": 1}, manufacturer_id="a")
-    sealer = await manager.sealer()
+    sealer = await manager.vault.sealer()
     key = await sealer.ring.current("a")
-    shown = repr([manager, sealer, key, key.sealers, new_subkey(ROOT, manager.algorithm, 0, remaining=1)])
+    shown = repr([manager, sealer, key, key.sealers, new_subkey(ROOT, manager.vault.algorithm, 0, remaining=1)])
     assert ROOT.hex() not in shown and key.secret.hex() not in shown and repr(key.secret) not in shown
 
 

@@ -63,7 +63,7 @@ async def test_keys_rotate_by_age_where_that_is_enabled(manager: Manager, clock:
     result = await manager.rotate_if_due()
     assert result is not None and result.reason == "age"
     assert await manager.rotate_if_due() is None
-    manager.key_rotation_enabled = False
+    manager.vault.rotation_enabled = False
     clock.advance(days=91)
     assert await manager.rotate_if_due() is None
     assert (await manager.rotate_encryption_key()).key_version == 3
@@ -186,7 +186,7 @@ async def test_a_process_that_has_not_heard_seals_nothing_under_a_key_that_is_go
         Manager(ROOT, store=there) as two,
     ):
         key_id = (await one.list_keys())[0].key_id
-        ring = (await two.sealer()).ring
+        ring = (await two.vault.sealer()).ring
         await ring.current("a")
         await ring.current("b")
         await one.revoke_key(key_id, reason="test", destroy=True)
@@ -198,7 +198,7 @@ async def test_a_process_that_has_not_heard_seals_nothing_under_a_key_that_is_go
 
 
 async def test_new_data_keys_are_told_once(key_store: SqliteStore, sink: ListSink) -> None:
-    async with Manager(ROOT, store=key_store, events=sink) as manager:
+    async with Manager(ROOT, store=key_store, sink=sink) as manager:
         for _ in range(3):
             await manager.encrypt_manufacturer_data({}, manufacturer_id="a")
             await manager.blind_index("a", "email", "x")
@@ -226,7 +226,7 @@ async def test_many_tasks_of_two_processes_agree_on_one_key(tmp_path: Path) -> N
 
 async def test_the_root_rotates_by_wrapping_only(tmp_path: Path, sink: ListSink) -> None:
     path = tmp_path / "keys.db"
-    async with SqliteStore(path) as store, Manager(ROOT, store=store, events=sink) as manager:
+    async with SqliteStore(path) as store, Manager(ROOT, store=store, sink=sink) as manager:
         envelopes = [await manager.encrypt_manufacturer_data(n, manufacturer_id=f"m{n}") for n in range(20)]
         index = await manager.blind_index("m1", "email", "x")
         result = await manager.rotate_root_key(NEW_ROOT.hex())
@@ -368,7 +368,7 @@ async def test_keys_in_memory_are_bounded(key_store: SqliteStore) -> None:
         manager = Manager(ROOT, store=store, cache_size=5)
         envelopes = [await manager.encrypt_manufacturer_data(n, manufacturer_id=f"m{n}") for n in range(20)]
         assert [await manager.decrypt_manufacturer_data(e) for e in envelopes] == list(range(20))
-        ring = (await manager.sealer()).ring
+        ring = (await manager.vault.sealer()).ring
         assert sum(f"m{n}" in ring.in_use for n in range(20)) <= 5
         await manager.close()
 

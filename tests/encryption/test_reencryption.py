@@ -146,13 +146,13 @@ async def test_an_emergency_waits_for_others_and_takes_what_they_wrote_at_the_la
     async with Manager(ROOT, store=key_store) as ours:
         table = await filled(ours, 3)
         late = await ours.encrypt_manufacturer_data({"n": "late"}, manufacturer_id="m1")
-        revoke = ours.revoke_key
+        revoke = ours.keys.revoke_key
 
         async def just_before(*arguments: Any, **named: Any) -> int:
             table.put("000001", late)
             return await revoke(*arguments, **named)
 
-        ours.revoke_key = just_before  # type: ignore[method-assign]  # the moment that a race needs
+        ours.keys.revoke_key = just_before  # type: ignore[method-assign]  # the moment that a race needs
         report = await ours.emergency_rotation([table], reason="leaked", settle=0.001)
         assert report.complete and report.reencryptions[0].reencrypted == 4
         assert {e["encryption_metadata"]["key_version"] for e in table.all().values()} == {2}

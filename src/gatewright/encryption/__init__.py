@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from gatewright.encryption.manager import ManufacturerEncryptionManager
     from gatewright.encryption.masking import mask, mask_value
     from gatewright.encryption.profiles import Profiles
-    from gatewright.encryption.providers import (
-        DirectoryProvider,
-        EnvironmentProvider,
-        FileProvider,
-        PassphraseProvider,
-        Secret,
-        SecretProvider,
-    )
     from gatewright.encryption.records import (
         ComplianceFinding,
         ComplianceReport,
@@ -96,14 +88,6 @@ _NAMES = {
         "mask_value",
     ),
     "gatewright.encryption.profiles": ("Profiles",),
-    "gatewright.encryption.providers": (
-        "DirectoryProvider",
-        "EnvironmentProvider",
-        "FileProvider",
-        "PassphraseProvider",
-        "Secret",
-        "SecretProvider",
-    ),
     "gatewright.encryption.records": (
         "ComplianceFinding",
         "ComplianceReport",
@@ -135,17 +119,13 @@ __all__ = [
     "Algorithm",
     "ComplianceFinding",
     "ComplianceReport",
-    "DirectoryProvider",
     "EncryptedField",
     "Envelope",
-    "EnvironmentProvider",
     "FieldRule",
     "FieldRules",
-    "FileProvider",
     "KeyRotationResult",
     "ListSource",
     "ManufacturerEncryptionManager",
-    "PassphraseProvider",
     "Profiles",
     "RecordSource",
     "Reencryption",
@@ -154,7 +134,6 @@ __all__ = [
     "RootRotationResult",
     "Secret",
     "SecretBox",
-    "SecretProvider",
     "ShredResult",
     "SourceRecord",
     "Subkey",

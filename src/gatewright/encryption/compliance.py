@@ -18,11 +18,10 @@ from cryptography.hazmat.backends.openssl import backend as openssl
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from gatewright.encryption.core import EncryptionCore
 from gatewright.encryption.envelope import Algorithm, known_subkey, new_subkey
-from gatewright.encryption.providers import SecretProvider
 from gatewright.encryption.records import ComplianceFinding, ComplianceReport
-from gatewright.errors import DecryptionError, KeyUnavailableError
+from gatewright.encryption.vault import KeyVault
+from gatewright.errors import DecryptionError
 from gatewright.storage.keys import GenerationStatus, StoredKeyGeneration
 
 
@@ -56,19 +55,23 @@ _KNOWN_ANSWERS = {
 
 
 class ComplianceChecker:
-    """The checks of one manager.
+    """Runs the checks of one manager.
 
     Args:
-        core: the manager.
+        vault: the keys of the manager.
+        secret_files: files and directories whose permissions are checked.
+        require_fips: whether a library without FIPS mode is a failure.
     """
 
-    def __init__(self, core: EncryptionCore) -> None:
-        self._core = core
+    def __init__(self, vault: KeyVault, *, secret_files: Iterable[Path] = (), require_fips: bool = False) -> None:
+        self._vault = vault
+        self._secret_files = secret_files
+        self._require_fips = require_fips
         self._findings: list[ComplianceFinding] = []
 
     async def run(self) -> ComplianceReport:
         """Make every check."""
-        generations = await (await self._core.sealer()).ring.generations()
+        generations = await (await self._vault.sealer()).ring.generations()
         newest = generations[-1]
         self._algorithm()
         self._commitment()
@@ -76,22 +79,20 @@ class ComplianceChecker:
         self._age(newest)
         self._revoked(generations)
         await self._data_keys()
-        self._files(self._core.secret_files)
-        for provider in self._core.secret_providers:
-            await self._provider(provider)
+        self._files(self._secret_files)
         self._legacy()
         self._library()
         return ComplianceReport(
             compliant=not any(finding.status == "failed" for finding in self._findings),
             findings=self._findings,
-            checked_at=self._core.clock.now(),
-            algorithm=self._core.algorithm.value,
+            checked_at=self._vault.clock.now(),
+            algorithm=self._vault.algorithm.value,
             key_version=newest.version,
         )
 
     def _algorithm(self) -> None:
         """The cipher gives the answer that its standard says, and refuses a changed tag."""
-        algorithm = self._core.algorithm
+        algorithm = self._vault.algorithm
         ciphers: dict[Algorithm, type[AESGCM] | type[ChaCha20Poly1305]] = {
             Algorithm.AES_256_GCM: AESGCM,
             Algorithm.CHACHA20_POLY1305: ChaCha20Poly1305,
@@ -108,9 +109,9 @@ class ComplianceChecker:
 
     def _commitment(self) -> None:
         """A payload of one key is refused under another before its ciphertext is looked at."""
-        prefix = new_subkey(os.urandom(32), self._core.algorithm, 0, remaining=0).prefix
+        prefix = new_subkey(os.urandom(32), self._vault.algorithm, 0, remaining=0).prefix
         try:
-            known_subkey(os.urandom(32), self._core.algorithm, prefix)
+            known_subkey(os.urandom(32), self._vault.algorithm, prefix)
             refused = False
         except DecryptionError:
             refused = True
@@ -123,7 +124,7 @@ class ComplianceChecker:
         )
 
     def _root(self) -> None:
-        made = self._core.key_made_for_process
+        made = self._vault.key_made_for_process
         self._add(
             "root_key",
             not made,
@@ -135,13 +136,13 @@ class ComplianceChecker:
         )
         self._add(
             "key_rotation",
-            self._core.key_rotation_enabled,
-            f"Data keys {'rotate' if self._core.key_rotation_enabled else 'do not rotate'} by themselves.",
+            self._vault.rotation_enabled,
+            f"Data keys {'rotate' if self._vault.rotation_enabled else 'do not rotate'} by themselves.",
             "Build the manager with key_rotation_enabled=True.",
         )
 
     def _age(self, newest: StoredKeyGeneration) -> None:
-        age, limit = self._core.clock.now() - newest.created_at, self._core.rotation_age
+        age, limit = self._vault.clock.now() - newest.created_at, self._vault.rotation_age
         self._add(
             "key_age",
             age < limit,
@@ -160,7 +161,7 @@ class ComplianceChecker:
 
     async def _data_keys(self) -> None:
         """Where keys are kept: what wraps them, and how much they were used."""
-        store = self._core.key_store
+        store = self._vault.key_store
         if store is None:
             self._info(
                 "key_store",
@@ -169,7 +170,7 @@ class ComplianceChecker:
                 "Give the manager a durable key store.",
             )
             return
-        root_ids = self._core.root_ids
+        root_ids = self._vault.root_ids
         foreign = total = most = 0
         after: tuple[str, int] | None = None
         while page := await store.list_data_keys(after=after):
@@ -185,8 +186,8 @@ class ComplianceChecker:
         )
         self._add(
             "nonce_count",
-            most < self._core.max_messages,
-            f"The most messages reserved under one data key are {most}, of at most {self._core.max_messages}.",
+            most < self._vault.max_messages,
+            f"The most messages reserved under one data key are {most}, of at most {self._vault.max_messages}.",
             "Rotate the data keys: `gatewright keys rotate`.",
             severity="high",
         )
@@ -209,26 +210,18 @@ class ComplianceChecker:
                 severity="high",
             )
 
-    async def _provider(self, provider: SecretProvider) -> None:
-        try:
-            await provider.check()
-        except KeyUnavailableError as error:
-            self._add("secret_provider", False, str(error), error.recommended_action, severity="high")
-        else:
-            self._add("secret_provider", True, f"{provider.name} answers.", None)
-
     def _legacy(self) -> None:
-        if self._core.legacy_keys:
+        if self._vault.legacy_keys:
             self._info(
                 "legacy_payloads",
-                f"{self._core.legacy_keys} key(s) of version 1.0 are accepted; such payloads are bound to no owner.",
+                f"{self._vault.legacy_keys} key(s) of version 1.0 are accepted; such payloads are bound to no owner.",
                 "Re-encrypt what is left, then remove GATEWRIGHT_LEGACY_FERNET_KEYS.",
             )
 
     def _library(self) -> None:
         version = openssl.openssl_version_text()
         detail = f"cryptography {cryptography_version} uses {version}; {fips_sentence()}."
-        if self._core.require_fips:
+        if self._require_fips:
             remedy = "Build cryptography against an OpenSSL with a validated FIPS provider, and switch it on."
             self._add("fips_mode", fips_enforced(), detail, remedy, severity="high")
         else:

@@ -1,4 +1,4 @@
-"""The life of keys: rotation, revocation, shredding, re-encryption."""
+"""The life cycle of keys: rotation, revocation, shredding and re-encryption."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 import msgspec
 
 from gatewright import event_kinds
-from gatewright.encryption.context import LEGACY_VERSION, VERSION, owner_of
-from gatewright.encryption.core import EncryptionCore, Key
-from gatewright.encryption.data_key import DataKey
-from gatewright.encryption.envelope import ALGORITHM as LEGACY_ALGORITHM
+from gatewright.encryption.context import owner_of
 from gatewright.encryption.records import (
     EmergencyReport,
     Envelope,
@@ -24,9 +21,8 @@ from gatewright.encryption.records import (
 )
 from gatewright.encryption.reencryption import RecordSource, Reencryption
 from gatewright.encryption.root import root_key
-from gatewright.encryption.sealing import Decrypted
-from gatewright.encryption.secretbox import decryption_failed
-from gatewright.errors import EncryptionError, KeyUnavailableError
+from gatewright.encryption.vault import Key, KeyVault
+from gatewright.errors import KeyUnavailableError
 from gatewright.events import Severity
 from gatewright.storage.keys import GenerationStatus
 
@@ -34,12 +30,15 @@ SETTLE_SECONDS = 1.0
 """After so long every process has heard of a rotation: they look four times a second or more often."""
 
 
-class KeyCalls(EncryptionCore):
+class KeyLifecycle:
     """What operators do with keys."""
+
+    def __init__(self, vault: KeyVault) -> None:
+        self.vault = vault
 
     async def list_keys(self) -> list[KeyInfo]:
         """The generations of data keys, newest first."""
-        sealer = await self.sealer()
+        sealer = await self.vault.sealer()
         return [
             KeyInfo(
                 key_id=generation.key_id,
@@ -58,16 +57,7 @@ class KeyCalls(EncryptionCore):
         Args:
             reason: why, for the event.
         """
-        sealer = await self.sealer()
-        old, new = await sealer.ring.rotate(reason)
-        self._tell(
-            event_kinds.ENCRYPTION_KEY_ROTATED,
-            Severity.NOTICE,
-            old_key_id=old.key_id,
-            new_key_id=new.key_id,
-            key_version=new.version,
-            reason=reason,
-        )
+        old, new = await self.vault.rotate(reason)
         return KeyRotationResult(
             old_key_id=old.key_id,
             new_key_id=new.key_id,
@@ -78,9 +68,9 @@ class KeyCalls(EncryptionCore):
 
     async def rotate_if_due(self) -> KeyRotationResult | None:
         """Rotate if rotation is enabled and the newest keys are older than ``rotation_days``; call it now and then."""
-        sealer = await self.sealer()
+        sealer = await self.vault.sealer()
         newest = (await sealer.ring.generations())[-1]
-        if not self.key_rotation_enabled or self.clock.now() - newest.created_at < self.rotation_age:
+        if not self.vault.rotation_enabled or self.vault.clock.now() - newest.created_at < self.vault.rotation_age:
             return None
         return await self.rotate_encryption_key(reason="age")
 
@@ -94,18 +84,10 @@ class KeyCalls(EncryptionCore):
         Raises:
             KeyUnavailableError: the new key is too short, or a data key is under a root that is not at hand.
         """
-        sealer = await self.sealer()
         root = await asyncio.to_thread(root_key, new) if isinstance(new, str | bytes) else new
-        old_id = self._roots[0].root_id
-        rewrapped = await sealer.ring.rotate_root(root)
-        self._roots = [root, *(known for known in self._roots if known.root_id != root.root_id)]
-        self._tell(
-            event_kinds.ENCRYPTION_ROOT_ROTATED,
-            Severity.WARNING,
-            old_root_id=old_id,
-            new_root_id=root.root_id,
-            rewrapped=rewrapped,
-        )
+        await self.vault.open()
+        old_id = self.vault.root_ids[0]
+        rewrapped = await self.vault.rotate_root(root)
         return RootRotationResult(old_root_id=old_id, new_root_id=root.root_id, rewrapped=rewrapped)
 
     async def revoke_key(self, key_id: str, *, reason: str, destroy: bool = False) -> int:
@@ -122,12 +104,12 @@ class KeyCalls(EncryptionCore):
         Raises:
             KeyUnavailableError: no generation has that id.
         """
-        sealer = await self.sealer()
+        sealer = await self.vault.sealer()
         if (await sealer.ring.generations())[-1].key_id == key_id:
             await self.rotate_encryption_key(reason=f"revocation: {reason}")
         keys = await sealer.ring.revoke(key_id, reason=reason, destroy=destroy)
         kind = event_kinds.ENCRYPTION_KEY_DESTROYED if destroy else event_kinds.ENCRYPTION_KEY_REVOKED
-        self._tell(kind, Severity.HIGH, key_id=key_id, reason=reason, keys=keys)
+        self.vault.emit(kind, Severity.HIGH, key_id=key_id, reason=reason, keys=keys)
         return keys
 
     async def shred(self, manufacturer: Any, *, reason: str = "requested") -> ShredResult:
@@ -139,11 +121,11 @@ class KeyCalls(EncryptionCore):
         owner = owner_of(manufacturer)
         if owner is None:
             raise TypeError("shred needs a manufacturer")
-        sealer = await self.sealer()
+        sealer = await self.vault.sealer()
         keys = await sealer.ring.shred(owner, reason)
-        now = self.clock.now()
-        durable = self.key_store is not None
-        self._tell(
+        now = self.vault.clock.now()
+        durable = self.vault.key_store is not None
+        self.vault.emit(
             event_kinds.ENCRYPTION_KEYS_SHREDDED,
             Severity.HIGH,
             manufacturer_id=owner,
@@ -156,7 +138,7 @@ class KeyCalls(EncryptionCore):
     async def is_shredded(self, manufacturer: Any) -> bool:
         """Whether a manufacturer's keys were destroyed for good."""
         owner = owner_of(manufacturer)
-        return owner is not None and await (await self.sealer()).ring.is_shredded(owner)
+        return owner is not None and await (await self.vault.sealer()).ring.is_shredded(owner)
 
     # --- re-encryption ------------------------------------------------------------------------------------------
 
@@ -168,8 +150,8 @@ class KeyCalls(EncryptionCore):
         Raises:
             DecryptionError: it does not open.
         """
-        sealer = await self.sealer()
-        opened = await self._opened(encrypted, rescue=True)
+        sealer = await self.vault.sealer()
+        opened = await self.vault.decrypt(encrypted, rescue=True)
         stated = {} if opened.legacy else opened.metadata
         labels = (stated.get("classification"), stated.get("field"))
         envelope = sealer.try_seal(opened.data, opened.owner, labels)
@@ -244,7 +226,7 @@ class KeyCalls(EncryptionCore):
         rotation = None
         if compromised is known[0]:
             rotation = await self.rotate_encryption_key(reason=f"emergency: {reason}")
-        if settle > 0 and self.key_store is not None:
+        if settle > 0 and self.vault.key_store is not None:
             await asyncio.sleep(settle)
         reports = await self.reencrypt_all(sources, batch_size=batch_size, progress=progress)
         if all(_whole(report) for report in reports):
@@ -262,37 +244,6 @@ class KeyCalls(EncryptionCore):
             destroyed=status == GenerationStatus.DESTROYED,
             complete=complete,
         )
-
-    # ------------------------------------------------------------------------------------------------------------
-
-    async def _opened(self, encrypted: Any, *, rescue: bool = False) -> Decrypted:
-        """The contents of an envelope of any version."""
-        try:
-            payload, metadata = encrypted["encrypted_payload"], encrypted["encryption_metadata"]
-            version = metadata.get("version", LEGACY_VERSION)
-        except (KeyError, TypeError, AttributeError):
-            raise decryption_failed() from None
-        if version == VERSION:
-            sealer = self._sealer or await self.sealer()
-            return await sealer.open(payload, metadata, rescue=rescue)
-        if version != LEGACY_VERSION or metadata.get("algorithm") != LEGACY_ALGORITHM or type(payload) is not str:
-            raise decryption_failed()
-        data = self._legacy.open(payload)
-        stated = data.get("manufacturer_id") if isinstance(data, dict) else None
-        return Decrypted(data, stated if isinstance(stated, str) and stated else None, metadata)
-
-    async def _on_exhausted(self, key: DataKey) -> None:
-        """Rotate because a key has sealed all it may, unless that was done while we waited."""
-        if not self.key_rotation_enabled:
-            raise EncryptionError(
-                f"The data keys {key.key_id} have sealed the most messages that they may.",
-                code="KEY_EXHAUSTED",
-                recommended_action="Rotate the data keys: `gatewright keys rotate`.",
-            )
-        async with self._rotating:
-            sealer = await self.sealer()
-            if (await sealer.ring.generations())[-1].key_id == key.key_id:
-                await self.rotate_encryption_key(reason="message count")
 
 
 def _whole(report: ReencryptionReport) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hmac
 import unicodedata
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 from gatewright import event_kinds
+from gatewright.clock import Clock
 from gatewright.encryption import masking
 from gatewright.encryption.codec import serialise
 from gatewright.encryption.compliance import ComplianceChecker
@@ -19,17 +21,30 @@ from gatewright.encryption.context import (
     foreign,
     owner_of,
 )
-from gatewright.encryption.key_lifecycle import KeyCalls
-from gatewright.encryption.records import ComplianceReport, Envelope, ExportedRecord
+from gatewright.encryption.envelope import Algorithm
+from gatewright.encryption.key_lifecycle import SETTLE_SECONDS, KeyLifecycle
+from gatewright.encryption.records import (
+    ComplianceReport,
+    EmergencyReport,
+    Envelope,
+    ExportedRecord,
+    KeyInfo,
+    KeyRotationResult,
+    ReencryptionReport,
+    RootRotationResult,
+    ShredResult,
+)
 from gatewright.encryption.reencryption import RecordSource
 from gatewright.encryption.sealing import NOT_READY
 from gatewright.encryption.secretbox import decryption_failed, derive_key
 from gatewright.encryption.stream import open_chunks, read_head, seal_chunks, stream_head
+from gatewright.encryption.vault import MESSAGES_PER_KEY, Key, KeyVault, VaultOptions
 from gatewright.errors import DecryptionError, FieldError, ValidationError
-from gatewright.events import Severity
+from gatewright.events import EventSink, Severity
+from gatewright.storage.keys import KeyStore
 
 
-class ManufacturerEncryptionManager(KeyCalls):
+class ManufacturerEncryptionManager:
     """Encrypts, decrypts, masks, rotates and destroys, with keys of each manufacturer's own.
 
     Args:
@@ -46,11 +61,73 @@ class ManufacturerEncryptionManager(KeyCalls):
         max_messages_per_key: messages under one data key, at most 2^32.
         cache_size: data keys in memory at the most.
         secret_files: files and directories whose permissions the compliance report checks.
-        secret_providers: providers that it asks whether they answer.
         require_fips: whether it counts a library without FIPS mode as a failure.
-        events: where events go.
-        clock: the time.
+        sink: receives events.
+        clock: the source of time.
     """
+
+    def __init__(
+        self,
+        encryption_key: Key | None = None,
+        key_rotation_enabled: bool = True,
+        *,
+        algorithm: str = Algorithm.AES_256_GCM.value,
+        store: KeyStore | None = None,
+        previous_keys: Sequence[Key] = (),
+        legacy_fernet_keys: Sequence[str | bytes] | str | bytes = (),
+        compress: bool = False,
+        rotation_days: float = 90.0,
+        max_messages_per_key: int = MESSAGES_PER_KEY,
+        cache_size: int = 10_000,
+        secret_files: Sequence[Path] = (),
+        require_fips: bool = False,
+        sink: EventSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        legacy = [legacy_fernet_keys] if isinstance(legacy_fernet_keys, str | bytes) else list(legacy_fernet_keys)
+        options = VaultOptions(
+            algorithm=algorithm,
+            rotation_enabled=key_rotation_enabled,
+            rotation_days=rotation_days,
+            max_messages_per_key=max_messages_per_key,
+            compress=compress,
+            cache_size=cache_size,
+        )
+        self.vault = KeyVault(
+            [encryption_key, *previous_keys],
+            options,
+            store=store,
+            legacy_fernet_keys=legacy,
+            sink=sink,
+            clock=clock,
+        )
+        self.keys = KeyLifecycle(self.vault)
+        self._secret_files = tuple(secret_files)
+        self._require_fips = require_fips
+
+    def __repr__(self) -> str:
+        return f"ManufacturerEncryptionManager(algorithm={self.vault.algorithm.value!r})"
+
+    async def initialize(self) -> None:
+        """Load the root key and open the key ring. Calling twice is harmless.
+
+        Raises:
+            KeyUnavailableError: the root key is too short, does not belong to the key store, or was rotated away.
+        """
+        await self.vault.open()
+
+    async def close(self) -> None:
+        """Drop the data keys from memory."""
+        await self.vault.close()
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --- data ---------------------------------------------------------------------------------------------------
 
     async def encrypt_manufacturer_data(
         self,
@@ -76,7 +153,7 @@ class ManufacturerEncryptionManager(KeyCalls):
             ValidationError: the data holds a type that has no serialised form.
             KeyUnavailableError: the manufacturer's keys were shredded, or the key store's root is not at hand.
         """
-        sealer = self._sealer
+        sealer = self.vault.opened
         if sealer is not None and type(manufacturer_id) is str and manufacturer_id and not (classification or field):
             envelope = sealer.try_seal(data, manufacturer_id)
             if envelope is not None:
@@ -88,7 +165,7 @@ class ManufacturerEncryptionManager(KeyCalls):
         owner = owner_of(manufacturer_id)
         if classification is not None or field is not None:
             _check_labels(classification, field)
-        sealer = sealer or await self.sealer()
+        sealer = sealer or await self.vault.sealer()
         labels = (classification, field)
         envelope = sealer.try_seal(data, owner, labels)
         return envelope if envelope is not None else await sealer.seal(data, owner, labels)
@@ -115,12 +192,12 @@ class ManufacturerEncryptionManager(KeyCalls):
             InsufficientPermissionsError: the envelope is genuine, and another manufacturer's.
             DecryptionError: for every other reason, and it says no more than that.
         """
-        sealer = self._sealer
+        sealer = self.vault.opened
         if sealer is not None and authorized_context is None and field is None and not minimum_key_version:
             data = sealer.open_now(encrypted, manufacturer_id)
             if data is not NOT_READY:
                 return data
-        opened = await self._opened(encrypted)
+        opened = await self.vault.decrypt(encrypted)
         if opened.owner is not None or not opened.legacy:
             self._refuse_foreign(manufacturer_id, opened.owner)
             self._refuse_foreign(authorized_context, opened.owner)
@@ -148,7 +225,7 @@ class ManufacturerEncryptionManager(KeyCalls):
             What to write, in order.
         """
         _check_labels(classification, field)
-        sealer = await self.sealer()
+        sealer = await self.vault.sealer()
         metadata, subkey = await sealer.stream_key(owner_of(manufacturer_id), classification, field)
         head, aad = stream_head(metadata, subkey)
         yield head
@@ -167,7 +244,7 @@ class ManufacturerEncryptionManager(KeyCalls):
         """
         pieces = aiter(source)
         metadata, header, rest = await read_head(pieces)
-        sealer = await self.sealer()
+        sealer = await self.vault.sealer()
         subkey = await sealer.stream_opener(metadata, header)
         opened = open_chunks(_with(rest, pieces), subkey, canonical(metadata))
         async for chunk in opened:
@@ -187,7 +264,7 @@ class ManufacturerEncryptionManager(KeyCalls):
             64 hexadecimal digits.
         """
         owner = owner_of(manufacturer_id)
-        sealer = await self.sealer()
+        sealer = await self.vault.sealer()
         key = derive_key(await sealer.ring.index_key(owner or ""), "gatewright blind index", field)
         plain = unicodedata.normalize("NFC", value) if isinstance(value, str) else value
         return hmac.digest(key, serialise(plain), "sha256").hex()
@@ -215,14 +292,16 @@ class ManufacturerEncryptionManager(KeyCalls):
                     if metadata.get("manufacturer_id") == owner:
                         count += 1
                         yield await self._exported(source.name, record.record_id, record.envelope, metadata)
-        self._tell(event_kinds.ENCRYPTION_DATA_EXPORTED, Severity.NOTICE, manufacturer_id=owner, records=count)
+        self.vault.emit(event_kinds.ENCRYPTION_DATA_EXPORTED, Severity.NOTICE, manufacturer_id=owner, records=count)
 
     async def validate_encryption_compliance(self) -> ComplianceReport:
         """Check algorithms, keys, counts, files and the cryptographic library; each finding has its remedy."""
-        report = await ComplianceChecker(self).run()
+        report = await ComplianceChecker(
+            self.vault, secret_files=self._secret_files, require_fips=self._require_fips
+        ).run()
         for finding in report.findings:
             if finding.status == "failed":
-                self._tell(
+                self.vault.emit(
                     event_kinds.ENCRYPTION_COMPLIANCE_FAILED,
                     Severity(finding.severity),
                     check=finding.check,
@@ -230,18 +309,150 @@ class ManufacturerEncryptionManager(KeyCalls):
                 )
         return report
 
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    async def list_keys(self) -> list[KeyInfo]:
+        """The generations of data keys, newest first."""
+        return await self.keys.list_keys()
+
+    async def rotate_encryption_key(self, *, reason: str = "requested") -> KeyRotationResult:
+        """Use data keys of a new, higher version from now on; what was sealed before still opens.
+
+        Args:
+            reason: why, for the event.
+        """
+        return await self.keys.rotate_encryption_key(reason=reason)
+
+    async def rotate_if_due(self) -> KeyRotationResult | None:
+        """Rotate if rotation is enabled and the newest keys are older than ``rotation_days``; call it now and then."""
+        return await self.keys.rotate_if_due()
+
+    async def rotate_root_key(self, new: Key) -> RootRotationResult:
+        """Replace the root key. Data keys are wrapped anew, envelopes stay as they are.
+
+        May be called again after a fault: what was done already is skipped, and nothing is lost on the way.
+        Without a key store there is nothing to wrap: new data keys come from the new root, and those of the old
+        one open in this process, and later where it is given among ``previous_keys``.
+
+        Raises:
+            KeyUnavailableError: the new key is too short, or a data key is under a root that is not at hand.
+        """
+        return await self.keys.rotate_root_key(new)
+
+    async def revoke_key(self, key_id: str, *, reason: str, destroy: bool = False) -> int:
+        """Let a compromised generation open nothing any more, but for re-encryption.
+
+        Args:
+            key_id: as in an envelope's metadata. The active generation is rotated away first.
+            reason: why, for the event and the list of keys.
+            destroy: delete its data keys as well; what is still sealed under them is lost for good.
+
+        Returns:
+            How many data keys the generation has (had).
+
+        Raises:
+            KeyUnavailableError: no generation has that id.
+        """
+        return await self.keys.revoke_key(key_id, reason=reason, destroy=destroy)
+
+    async def shred(self, manufacturer: Any, *, reason: str = "requested") -> ShredResult:
+        """Destroy a manufacturer's keys, so that its data can be read nowhere: crypto-shredding.
+
+        For good: nothing is encrypted for that manufacturer afterwards either. In a backup the data stays
+        readable as far as the key store is in it (``docs/key-management.md``).
+        """
+        return await self.keys.shred(manufacturer, reason=reason)
+
+    async def is_shredded(self, manufacturer: Any) -> bool:
+        """Whether a manufacturer's keys were destroyed for good."""
+        return await self.keys.is_shredded(manufacturer)
+
+    async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope:
+        """The same data under the newest key; what the envelope says of owner, classification and field stays.
+
+        Version 1.0 authenticates no labels, so they are dropped: seal the value again to bind it to a field.
+
+        Raises:
+            DecryptionError: it does not open.
+        """
+        return await self.keys.reencrypt_manufacturer_data(encrypted)
+
+    async def reencrypt_all(
+        self,
+        sources: RecordSource | Sequence[RecordSource],
+        *,
+        batch_size: int = 200,
+        records_per_second: float | None = None,
+        progress: Callable[[ReencryptionReport], None] | None = None,
+    ) -> list[ReencryptionReport]:
+        """Bring all records of the sources under the newest keys, while reads and writes go on.
+
+        Run it as a task. It may be ended at any moment and called again: with a key store it goes on where it
+        was. Writes are compare-and-set, so what someone else wrote meanwhile is never lost.
+
+        Args:
+            sources: where records are.
+            batch_size: records in a page, 1 to 10,000.
+            records_per_second: the most that are read in a second; None for no limit.
+            progress: called after each page.
+        """
+        return await self.keys.reencrypt_all(
+            sources, batch_size=batch_size, records_per_second=records_per_second, progress=progress
+        )
+
+    async def emergency_rotation(
+        self,
+        sources: Sequence[RecordSource],
+        *,
+        reason: str,
+        key_id: str | None = None,
+        batch_size: int = 200,
+        settle: float = SETTLE_SECONDS,
+        destroy: bool = False,
+        progress: Callable[[ReencryptionReport], None] | None = None,
+    ) -> EmergencyReport:
+        """A key is compromised: rotate, re-encrypt everything at full speed, then revoke it, and look once more.
+
+        May be called again after a fault, with the ``key_id`` of the first call: what is done is passed over.
+
+        Args:
+            sources: all sources of records; one that is missing keeps its records under the revoked key.
+            reason: what happened.
+            key_id: the compromised generation; the active one when missing.
+            batch_size: records in a page, 1 to 10,000.
+            settle: seconds to wait until every process has heard of the new generation, so that none writes
+                under the old one behind our back; of no use, and not waited for, without a key store.
+            destroy: delete the data keys of the generation as well, once nothing is left under it.
+            progress: called after each page.
+
+        Returns:
+            The report. The generation is revoked only if no record was left under it.
+
+        Raises:
+            KeyUnavailableError: no generation has that id (``UNKNOWN_KEY``).
+        """
+        return await self.keys.emergency_rotation(
+            sources,
+            reason=reason,
+            key_id=key_id,
+            batch_size=batch_size,
+            settle=settle,
+            destroy=destroy,
+            progress=progress,
+        )
+
     def _refuse_foreign(self, asking: Any, owner: str | None) -> None:
         """Raise when a genuine envelope belongs to someone else than who asks."""
         wanted = owner_of(asking)
         if wanted is not None and wanted != owner:
-            self._tell(event_kinds.ENCRYPTION_DATA_REFUSED, Severity.WARNING, manufacturer_id=wanted)
+            self.vault.emit(event_kinds.ENCRYPTION_DATA_REFUSED, Severity.WARNING, manufacturer_id=wanted)
             raise foreign(owner, wanted)
 
     async def _exported(
         self, source: str, record_id: str, envelope: Envelope, metadata: dict[str, Any]
     ) -> ExportedRecord:
         try:
-            data, readable = (await self._opened(envelope)).data, True
+            data, readable = (await self.vault.decrypt(envelope)).data, True
         except DecryptionError:
             data, readable = None, False
         return ExportedRecord(

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import msgspec
 
 from gatewright import event_kinds
-from gatewright.clock import Clock
 from gatewright.encryption.context import LONGEST_OWNER, VERSION
 from gatewright.encryption.records import Envelope, KeyInfo, ReencryptionReport
+from gatewright.encryption.vault import KeyVault
 from gatewright.errors import DecryptionError, ValidationError
-from gatewright.events import EventSink, Severity, event
+from gatewright.events import Severity
 from gatewright.records import Record
 from gatewright.storage.attempts import OneTimeStore
-from gatewright.storage.keys import KeyStore, StoredReencryption
+from gatewright.storage.keys import StoredReencryption
 
 KEPT_ANSWER = "idempotent answer"
 """The purpose of the one-time secrets that hold one; the envelope is ``sealed`` in their data."""
@@ -101,11 +101,10 @@ class ListSource:
 
 
 class Reencryptor(Protocol):
-    """What re-encryption asks of the manager."""
+    """Re-encrypts single envelopes; the life cycle of keys, which in turn runs re-encryptions."""
 
-    key_store: KeyStore | None
-    clock: Clock
-    events: EventSink
+    @property
+    def vault(self) -> KeyVault: ...
 
     async def list_keys(self) -> list[KeyInfo]: ...
 
@@ -139,6 +138,7 @@ class Reencryption:
         if not 1 <= batch_size <= 10_000 or (records_per_second is not None and not records_per_second > 0):
             raise ValidationError("batch_size must be 1 to 10,000, and records_per_second above 0.")
         self._manager = manager
+        self._vault = manager.vault
         self._source = source
         self._batch_size = batch_size
         self._rate = records_per_second
@@ -167,7 +167,7 @@ class Reencryption:
             if not self._stale and not resumed:
                 finished = True
                 break
-        state = msgspec.structs.replace(state, finished_at=self._manager.clock.now() if finished else None)
+        state = msgspec.structs.replace(state, finished_at=self._vault.clock.now() if finished else None)
         await self._save(state)
         self._tell(
             event_kinds.ENCRYPTION_REENCRYPTION_FINISHED
@@ -179,7 +179,7 @@ class Reencryption:
 
     async def _begin(self, version: int) -> StoredReencryption:
         """Where an interrupted run to the same version was, or the beginning."""
-        store, now = self._manager.key_store, self._manager.clock.now()
+        store, now = self._vault.key_store, self._vault.clock.now()
         known = await store.get_reencryption(self._source.name) if store is not None else None
         if known is not None and known.target_version == version and known.finished_at is None:
             return known
@@ -187,7 +187,7 @@ class Reencryption:
 
     async def _pass(self, state: StoredReencryption) -> StoredReencryption:
         """From the cursor to the end of the source; the cursor is None again afterwards."""
-        begun, looked_at = self._manager.clock.monotonic(), 0
+        begun, looked_at = self._vault.clock.monotonic(), 0
         while page := await self._source.page(state.cursor, self._batch_size):
             changed = sum(await asyncio.gather(*(self._renew(record) for record in page)))
             looked_at += len(page)
@@ -203,7 +203,7 @@ class Reencryption:
             if self._progress is not None:
                 self._progress(self._report(state))
             if self._rate is not None:
-                ahead = looked_at / self._rate - (self._manager.clock.monotonic() - begun)
+                ahead = looked_at / self._rate - (self._vault.clock.monotonic() - begun)
                 await self._pause(max(0.0, ahead))
         return await self._save(msgspec.structs.replace(state, cursor=None))
 
@@ -233,9 +233,9 @@ class Reencryption:
             self._failed.add(record.record_id)
 
     async def _save(self, state: StoredReencryption) -> StoredReencryption:
-        state = msgspec.structs.replace(state, updated_at=self._manager.clock.now())
-        if self._manager.key_store is not None:
-            await self._manager.key_store.save_reencryption(state)
+        state = msgspec.structs.replace(state, updated_at=self._vault.clock.now())
+        if self._vault.key_store is not None:
+            await self._vault.key_store.save_reencryption(state)
         return state
 
     def _report(self, state: StoredReencryption) -> ReencryptionReport:
@@ -256,15 +256,12 @@ class Reencryption:
 
     def _tell(self, kind: str, state: StoredReencryption) -> None:
         severity = Severity.WARNING if kind.endswith("incomplete") or self._failed else Severity.INFO
-        self._manager.events.emit(
-            event(
-                kind,
-                severity=severity,
-                timestamp=self._manager.clock.now(),
-                source=state.source,
-                key_version=state.target_version,
-                scanned=state.scanned,
-                reencrypted=state.reencrypted,
-                failed=len(self._failed),
-            )
+        self._vault.emit(
+            kind,
+            severity=severity,
+            source=state.source,
+            key_version=state.target_version,
+            scanned=state.scanned,
+            reencrypted=state.reencrypted,
+            failed=len(self._failed),
         )

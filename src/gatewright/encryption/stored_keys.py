@@ -37,7 +37,15 @@ class StoredKeyRing:
         cache_size: data keys in memory at the most.
     """
 
-    def __init__(self, wrappers: list[KeyWrapper], store: KeyStore, *, clock: Clock, cache_size: int = 10_000) -> None:
+    def __init__(
+        self,
+        wrappers: list[KeyWrapper],
+        store: KeyStore,
+        *,
+        clock: Clock,
+        cache_size: int = 10_000,
+        on_created: Callable[[StoredDataKey], None] = lambda _: None,
+    ) -> None:
         self._wrapper = wrappers[0]
         self._wrappers = {wrapper.root_id: wrapper for wrapper in reversed(wrappers)}
         self._store = store
@@ -49,7 +57,7 @@ class StoredKeyRing:
         self._shredded: set[str] = set()
         self.epoch = 0
         self.forgotten: Callable[[], None] = _tell_nobody
-        self.created: Callable[[StoredDataKey], None] = _tell_nobody_of
+        self._on_created = on_created
         self._unsubscribe = store.changes.subscribe(KEYS_TOPIC, self._changed)
 
     async def open(self) -> None:
@@ -194,7 +202,7 @@ class StoredKeyRing:
         )
         present = await self._store.add_data_key(made)
         if present.wrapped == wrapped:
-            self.created(present)
+            self._on_created(present)
         return present
 
     async def _unwrapped(self, stored: StoredDataKey) -> bytes:
@@ -281,8 +289,4 @@ def _root_missing(root_id: str) -> KeyUnavailableError:
 
 
 def _tell_nobody() -> None:
-    return None
-
-
-def _tell_nobody_of(_: StoredDataKey) -> None:
     return None

@@ -106,7 +106,7 @@ def encryption(shared: Shared) -> ManufacturerEncryptionManager:
         legacy_fernet_keys=[key.get_secret_value() for key in settings.legacy_fernet_keys],
         rotation_days=shared.policy.rotation.data_key_days,
         secret_files=secret_files(settings) if shared.store.durable else [],
-        events=shared.sink,
+        sink=shared.sink,
         clock=shared.clock,
     )
 
