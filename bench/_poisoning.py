@@ -11,7 +11,8 @@ from gatewright.clock import ManualClock
 from gatewright.errors import ValidationError
 from gatewright.events import NullSink
 from gatewright.storage import SqliteStore
-from gatewright.threats import CORPUS_CATEGORIES, DetectionEngine, Learner, ManufacturerSecurityValidator, Row
+from gatewright.threats import CORPUS_CATEGORIES, DetectionEngine, Learner, ManufacturerSecurityValidator
+from gatewright_training.corpus import Row
 
 LIES = 150
 DAYS = 6

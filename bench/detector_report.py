@@ -20,31 +20,18 @@ from scipy import sparse
 
 from gatewright.threats import (
     DEFAULT_THRESHOLDS,
-    FOLDS,
     DetectionEngine,
     LinearModel,
-    Row,
     RuleSet,
     Walk,
-    Windows,
-    carries_attack,
-    diluted_rows,
-    encode,
-    fit,
-    folds_of,
-    grammar_rows,
-    kind_heads,
-    kind_of,
     load_rules,
     make_matcher,
-    pack,
     probability,
-    screened,
-    seen_without,
-    teaching,
-    weights_of,
 )
-from gatewright.threats.model.corpus import read_corpus
+from gatewright_training.augmentation import diluted_rows
+from gatewright_training.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
+from gatewright_training.cross_validation import FOLDS, folds_of, kind_of, seen_without
+from gatewright_training.training import Windows, encode, fit, kind_heads, pack, screened, teaching
 
 CORPUS = Path("/work/shared/threat-corpus")
 REPORT = Path("docs/detector-report.md")

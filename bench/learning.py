@@ -40,25 +40,16 @@ from gatewright.threats import (
     ManufacturerSecurityValidator,
     Matcher,
     ReferenceRow,
-    Row,
     RuleSet,
-    Windows,
-    carries_attack,
-    diluted_rows,
-    encode,
-    fit,
-    fold_of,
-    grammar_rows,
-    kind_heads,
     load_reference,
     load_rules,
     make_matcher,
-    pack,
-    teaching,
-    weights_of,
 )
 from gatewright.threats.learning import candidate
-from gatewright.threats.model.corpus import read_corpus
+from gatewright_training.augmentation import diluted_rows
+from gatewright_training.corpus import Row, carries_attack, grammar_rows, read_corpus, weights_of
+from gatewright_training.cross_validation import fold_of
+from gatewright_training.training import Windows, encode, fit, kind_heads, pack, teaching
 
 CATEGORIES = ("ssti", "nosqli", "ldap", "crlf", "ssrf", "xxe", "proto", "rce", "cmdi", "jndi")
 REPORT = Path("reports/learning.json")

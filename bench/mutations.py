@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from tests.threats.engine.mutations import ANYWHERE, OF_SQL, Mutation
 
 from bench.detector_report import CORPUS
-from gatewright.threats import DetectionEngine, Row, carries_attack, load_reference
-from gatewright.threats.model.corpus import read_corpus
+from gatewright.threats import DetectionEngine, load_reference
+from gatewright_training.corpus import Row, carries_attack, read_corpus
 
 REPORT = Path("reports/mutations.json")
 LOST_AT_MOST = 0.03

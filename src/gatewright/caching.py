@@ -1,4 +1,4 @@
-"""One bounded in-process cache, for everything that is remembered between requests.
+"""The bounded in-process cache for everything that is remembered between requests.
 
 A cache here is a dictionary with a bound, so that a look-up costs what a dictionary costs. What it lacks otherwise is
 what the three kinds of cache in this package need: eviction of the oldest entry, or of the least recently used one,

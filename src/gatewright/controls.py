@@ -1,4 +1,4 @@
-"""Controls: the measures in force now, read by the domains on every request.
+"""Controls: the measures in force, which domains read on every request.
 
 Monitoring decides on a measure (``posture``), keeps it in the store and applies it here; the domains only
 read. A read costs an attribute look-up or two while nothing is in force, never waits, and may come from any

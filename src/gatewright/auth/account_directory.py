@@ -1,11 +1,11 @@
-"""People: from a manufacturer id, an account id or an address to the person meant."""
+"""Account look-up by manufacturer id, account id or email address."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Protocol
 
-from gatewright.auth.bounds import bounded_text
+from gatewright.auth.root_secret import bounded_text
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import AuthorizationError, FieldError, ValidationError
 from gatewright.records import Record

@@ -1,4 +1,4 @@
-"""What an API key looks like, and the permissions it may be given.
+"""Format of API keys, and the permissions they may have.
 
 The prefix and the checksum let secret scanners find a leaked key, and let us refuse a mistyped one without a
 look at the store.

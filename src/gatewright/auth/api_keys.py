@@ -1,4 +1,4 @@
-"""API keys for machines: made, checked, rotated and ended.
+"""API keys for machines: creation, verification, rotation and revocation.
 
 The store has a keyed hash of a key's secret; the key itself is shown once.
 """
@@ -14,9 +14,8 @@ from typing import Any
 from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
 from gatewright.auth.api_key_rules import ID_LENGTH, KeyPermissions, new_key, no_api_access, split_key
-from gatewright.auth.bounds import bounded_text
 from gatewright.auth.records import ApiKeyInfo, ClientInfo
-from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.root_secret import KeyedHash, bounded_text
 from gatewright.clock import Clock, SystemClock, to_utc
 from gatewright.errors import (
     AuthorizationError,

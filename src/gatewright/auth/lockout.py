@@ -1,4 +1,4 @@
-"""Doors: how wrong passwords and codes slow down, lock, and never lock out a trusted device.
+"""Attempt limits and lockout for wrong passwords and codes, which never lock out a trusted device.
 
 The store counts (see :mod:`gatewright.storage.attempts`); here callers wait for their turn at a door, are
 refused with the time to wait, and the one attempt that locks it makes an event and a message.

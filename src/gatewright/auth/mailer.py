@@ -1,4 +1,4 @@
-"""Outbox: mails go out beside the call that asked for them, so that its time tells nothing."""
+"""The mail sender, which delivers in the background so that response times reveal nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of identity: what settings and policy say about tokens, sessions, factors and lockout."""
+"""Options of identity: tokens, sessions, second factors and lockout."""
 
 from __future__ import annotations
 

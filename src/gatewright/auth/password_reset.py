@@ -1,4 +1,4 @@
-"""Password change and reset. A reset proves the mailbox; it never stands in for the second factor."""
+"""Password change and reset. A reset proves access to the mailbox and never replaces a second factor."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
 from gatewright.auth.account_parts import AccountParts
-from gatewright.auth.bounds import bounded_text
 from gatewright.auth.lockout import AttemptSubject
 from gatewright.auth.passwords import MAX_PASSWORD_LENGTH, PasswordPolicy
 from gatewright.auth.records import ClientInfo
+from gatewright.auth.root_secret import bounded_text
 from gatewright.auth.sessions.issuer import SessionTerminator
 from gatewright.auth.sign_in import CHALLENGE, MAX_ADDRESS_LENGTH
 from gatewright.business import canonical_email

@@ -1,4 +1,4 @@
-"""Records of identity, as callers see them."""
+"""Public records of identity."""
 
 from __future__ import annotations
 

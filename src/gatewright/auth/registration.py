@@ -1,4 +1,4 @@
-"""Registration: a tenant with its owner. Over HTTP it goes on by mail, so that nobody learns who is known."""
+"""Registration of a tenant and its owner. Over HTTP it continues by email and reveals no known address."""
 
 from __future__ import annotations
 

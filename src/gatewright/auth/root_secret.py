@@ -1,4 +1,4 @@
-"""The root secret of identity, and the keyed hashes kept in place of tokens, codes and keys."""
+"""The root secret of identity, keyed hashes of tokens, codes and keys, and bounds of untrusted text."""
 
 from __future__ import annotations
 
@@ -78,3 +78,15 @@ class KeyedHash:
 def new_token() -> str:
     """A random URL-safe token of 256 bits."""
     return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def bounded_text(value: object, limit: int) -> str:
+    """The text, or an empty one for what is no text, is longer than ``limit`` characters, or is no Unicode
+    (a lone surrogate has no bytes)."""
+    if not isinstance(value, str) or len(value) > limit:
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return ""
+    return value

@@ -1,4 +1,4 @@
-"""Sign-in: password, second factor, passkey. Every path ends in the one function that issues sessions."""
+"""Sign-in by password, second factor and passkey. Every path ends in the one session issuer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
 from gatewright.auth.account_parts import AccountParts
-from gatewright.auth.bounds import bounded_text
 from gatewright.auth.lockout import AttemptSubject
 from gatewright.auth.mfa.passkeys import PasskeyChallenge, Passkeys
 from gatewright.auth.mfa.verifier import new_code
@@ -17,6 +16,7 @@ from gatewright.auth.mfa.vouching import FactorVouching
 from gatewright.auth.passwords.attempts import WayIn
 from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, Factor
+from gatewright.auth.root_secret import bounded_text
 from gatewright.auth.sessions.issuer import SessionIssuer
 from gatewright.business import canonical_email
 from gatewright.errors import (

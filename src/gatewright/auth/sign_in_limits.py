@@ -1,4 +1,4 @@
-"""Throttles of sign-in by network, device and overall, and the detection of credential stuffing.
+"""Sign-in limits by network, device and overall, and detection of credential stuffing.
 
 Nothing here sleeps: whoever comes too often is told when to come again. The account's own limit is a *door*
 (see :mod:`gatewright.auth.lockout`).

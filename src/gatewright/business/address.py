@@ -1,4 +1,4 @@
-"""Postal addresses, by Google's data of what each country's addresses consist of."""
+"""Postal addresses, validated with Google's address data by country."""
 
 from __future__ import annotations
 

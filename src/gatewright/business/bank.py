@@ -1,4 +1,4 @@
-"""Bank accounts: IBAN (ISO 13616), BIC (ISO 9362), US routing numbers, and plain account numbers."""
+"""Bank accounts: IBAN (ISO 13616), BIC (ISO 9362), US routing numbers and plain account numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look-alike letters: the skeleton under which names that look the same are the same (after Unicode TS 39)."""
+"""Confusable characters: a skeleton that is equal for names that look the same (Unicode TS 39)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E-mail addresses and phone numbers."""
+"""Email addresses and phone numbers."""
 
 from __future__ import annotations
 

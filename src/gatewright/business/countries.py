@@ -1,4 +1,4 @@
-"""Countries, as people write them."""
+"""Country names and codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of business checks: one field's, and the report over all of them."""
+"""Results of business checks: of one field, and the report over all fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tax numbers of many countries, by their check digits (python-stdnum); nothing is looked up on the network."""
+"""Tax numbers by country, validated by their check digits (python-stdnum) without network access."""
 
 from __future__ import annotations
 

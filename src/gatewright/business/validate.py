@@ -1,4 +1,4 @@
-"""validate_business_data: every field of a business by its own rule."""
+"""Validation of business data, each field by its own rule."""
 
 from __future__ import annotations
 

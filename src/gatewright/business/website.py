@@ -1,4 +1,4 @@
-"""Web addresses of a business."""
+"""Website URLs of a business."""
 
 from __future__ import annotations
 

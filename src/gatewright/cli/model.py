@@ -10,6 +10,7 @@ import typer
 from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table, progress
 from gatewright.cli.posture import operator
+from gatewright.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from gatewright.threats import ModelVersion
@@ -73,8 +74,15 @@ def train(
     """Train a base model. To use it, set GATEWRIGHT_MODEL_FILE to the output file."""
     import hashlib
 
-    from gatewright.threats.model.corpus import read_corpus
-    from gatewright.threats.model.training import train as fit
+    try:
+        from gatewright_training.corpus import read_corpus
+        from gatewright_training.training import train as fit
+    except ImportError:
+        raise ConfigurationError(
+            "gatewright model train: training is not part of the gatewright wheel, because it contains attack samples; "
+            "install it from the repository with `pip install ./training`.",
+            code="TRAINING_NOT_INSTALLED",
+        ) from None
     from gatewright.threats.rules import load_rules
 
     rows = [row for place in corpus for row in read_corpus(place)]

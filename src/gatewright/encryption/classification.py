@@ -1,4 +1,4 @@
-"""Classification of fields by their name and their content: what is sensitive, and how much.
+"""Classification of fields by name and content: what is sensitive, and how much.
 
 Numbers with a checksum are checked (Luhn, ISO 7064 mod 97-10), so an order number is not taken for a card.
 Every pattern is linear, and a text is looked at up to ``LONGEST_TEXT`` characters.

@@ -1,4 +1,4 @@
-"""Serialization of values to bytes and text: types kept, strict Base64.
+"""Serialization of values with their types, and strict Base64.
 
 The wire form is MessagePack. Types that MessagePack lacks are extensions of ours (codes 1 to 11, written down
 in ``docs/encryption-format.md``). Data of plain types, the usual case, is recognised at the price of a look at

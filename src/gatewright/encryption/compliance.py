@@ -1,4 +1,4 @@
-"""Compliance checks of encryption at rest, FIPS mode among them.
+"""Compliance checks of encryption at rest, including FIPS mode.
 
 There is no public call that asks the library for the mode. But in FIPS mode it refuses what FIPS 140-3 does not
 approve, and says so by documented errors; that is what is looked at: MD5 and ChaCha20-Poly1305. Whether the module in

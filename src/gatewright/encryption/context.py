@@ -1,4 +1,4 @@
-"""Encryption context: what an envelope is bound to, as metadata and as AAD."""
+"""Encryption context: what an envelope is bound to, as metadata and AAD."""
 
 from __future__ import annotations
 

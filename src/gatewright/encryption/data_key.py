@@ -1,4 +1,4 @@
-"""A data key in use, and the Protocol of the rings that give it out."""
+"""Data keys, and the protocol of key rings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key ring of a manager without a durable store: data keys are derived from the root."""
+"""The key ring without a durable store: data keys are derived from the root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Survey: one look at a record before it is sealed, for its types and for what is sensitive in it.
+"""Field scan: one pass over a record before it is sealed, for types and sensitive content.
 
 Records of one kind come again and again, so what follows from names and types alone is worked out once and
 remembered as a shape. A record of known shapes costs a comparison of types and one scan of its text; whatever

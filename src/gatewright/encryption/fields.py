@@ -1,4 +1,4 @@
-"""Fields: declare which are sensitive, searchable or masked, and seal a record field by field."""
+"""Field declarations: which fields are sensitive, searchable or masked, and sealing field by field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Key files: one file for each root key, readable by its owner alone."""
+"""Key files: one private file for each root key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life cycle of keys: rotation, revocation, shredding and re-encryption."""
+"""The key life cycle: rotation, revocation, shredding and re-encryption."""
 
 from __future__ import annotations
 

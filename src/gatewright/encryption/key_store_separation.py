@@ -1,4 +1,4 @@
-"""Where data keys are kept: that it is the right place, and how they come from one to another."""
+"""Separation of the key store from the records: its check, and moving keys there."""
 
 from __future__ import annotations
 

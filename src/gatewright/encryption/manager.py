@@ -1,4 +1,4 @@
-"""ManufacturerEncryptionManager: how a manufacturer's data rests."""
+"""ManufacturerEncryptionManager: the public face of encryption at rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gatewright.encryption.context import (
     foreign,
     owner_of,
 )
-from gatewright.encryption.envelope import Algorithm
+from gatewright.encryption.envelope import Algorithm, open_chunks, read_head, seal_chunks, stream_head
 from gatewright.encryption.key_lifecycle import SETTLE_SECONDS, KeyLifecycle
 from gatewright.encryption.records import (
     ComplianceReport,
@@ -37,7 +37,6 @@ from gatewright.encryption.records import (
 from gatewright.encryption.reencryption import RecordSource
 from gatewright.encryption.sealing import NOT_READY
 from gatewright.encryption.secretbox import decryption_failed, derive_key
-from gatewright.encryption.stream import open_chunks, read_head, seal_chunks, stream_head
 from gatewright.encryption.vault import MESSAGES_PER_KEY, Key, KeyVault, VaultOptions
 from gatewright.errors import DecryptionError, FieldError, ValidationError
 from gatewright.events import EventSink, Severity

@@ -1,4 +1,4 @@
-"""Masking: data as logs and pages may show it."""
+"""Masking of sensitive data for logs and pages."""
 
 from __future__ import annotations
 

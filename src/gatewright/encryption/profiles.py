@@ -1,4 +1,4 @@
-"""Profiles: the business data of manufacturers, encrypted in their own row of the store."""
+"""Profiles: encrypted business data of manufacturers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the calls of encryption return."""
+"""Public records of encryption."""
 
 from __future__ import annotations
 

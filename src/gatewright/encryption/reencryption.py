@@ -1,4 +1,4 @@
-"""Re-encryption of everything sealed under former keys, in batches that can be resumed."""
+"""Re-encryption of records under the newest keys, in batches that can be resumed."""
 
 from __future__ import annotations
 

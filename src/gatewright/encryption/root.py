@@ -1,4 +1,4 @@
-"""The root key: what all data keys are derived from, or wrapped by."""
+"""Root keys, from which data keys are derived or by which they are wrapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealing: from data to envelope and back, with the keys of a ring."""
+"""Sealing and opening of envelopes with the keys of a ring."""
 
 from __future__ import annotations
 

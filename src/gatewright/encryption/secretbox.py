@@ -1,4 +1,4 @@
-"""Authenticated encryption of one secret, with the key derivation it rests on and its one failure."""
+"""A secret box: authenticated encryption of one secret, with its key derivation and its one error."""
 
 from __future__ import annotations
 

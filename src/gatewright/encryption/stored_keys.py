@@ -1,4 +1,4 @@
-"""The key ring over a durable store: data keys are random, kept wrapped, and can be destroyed."""
+"""The key ring over a durable store: data keys are random, wrapped, and can be destroyed."""
 
 from __future__ import annotations
 

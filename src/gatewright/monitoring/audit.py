@@ -1,11 +1,11 @@
-"""AuditLog: searching, verifying and proving what was logged."""
+"""The audit log: search, verification and proofs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class AuditLog:
         flush: waits until what was emitted is kept, so that one's own events are found.
         clock: for the time on checkpoints.
         origin: the name of the log on its checkpoints.
-        signing_seed: 32 bytes, the key of the checkpoints; None makes one for this process.
-        previous_seeds: keys whose signatures still count.
+        signing_seeds: keys of checkpoints, 32 bytes each. The first one signs (None: a key made for this process),
+            the others only verify.
         checkpoint_file: a file, best on another machine's disk, to which every checkpoint is appended as a JSON
             string a line, and which :meth:`verify` holds the log against.
         anchor_file: a file beside the database that keeps the first checkpoints of a log that is bound.
@@ -48,16 +48,18 @@ class AuditLog:
         clock: Clock,
         *,
         origin: str = "gatewright/audit",
-        signing_seed: bytes | None = None,
-        previous_seeds: tuple[bytes, ...] = (),
+        signing_seeds: Sequence[bytes | None] = (None,),
         checkpoint_file: str | Path | None = None,
         anchor_file: str | Path | None = None,
         binder: AuditBinder | None = None,
         report: Callable[[AuditVerification], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._flush, self._clock, self._report = store, flush, clock, report
-        self._signer = CheckpointSigner(origin, signing_seed or secrets.token_bytes(32), previous=previous_seeds)
-        self._own_key = signing_seed is None
+        current, *previous = signing_seeds
+        self._signer = CheckpointSigner(
+            origin, current or secrets.token_bytes(32), previous=tuple(seed for seed in previous if seed)
+        )
+        self._own_key = current is None
         self._file = CheckpointFile(checkpoint_file) if checkpoint_file is not None else None
         self._anchor = CheckpointFile(anchor_file) if anchor_file is not None else None
         self._binder = binder

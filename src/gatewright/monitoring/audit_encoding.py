@@ -1,4 +1,4 @@
-"""What an event looks like in the audit log: canonical JSON, bounded, without secrets."""
+"""Encoding of events for the audit log: canonical JSON, bounded, without secrets."""
 
 from __future__ import annotations
 

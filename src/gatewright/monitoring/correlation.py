@@ -1,4 +1,4 @@
-"""Correlation: when do events together mean an incident? Rules are data; windows are bounded."""
+"""Correlation of events to incidents, by rules that are data, in bounded windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding of repeated refusals: one audit event a minute in place of one for each request.
+"""Folding of repeated refusals: one audit event per minute instead of one per request.
 
 The first refusal of a source is kept at once, and so is the first of each further code. The rest of that minute is
 counted and kept as one event of the same kind with ``count``, ``first_at``, ``last_at`` and ``codes``. Only the audit

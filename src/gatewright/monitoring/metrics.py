@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: events by kind, calls by function, and what the parts say of themselves."""
+"""Prometheus metrics: events by kind, calls by function, and gauges of the parts."""
 
 from __future__ import annotations
 

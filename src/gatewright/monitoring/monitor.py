@@ -1,4 +1,4 @@
-"""SecurityMonitor: what happened, and what follows."""
+"""SecurityMonitor: the public face of monitoring."""
 
 from __future__ import annotations
 
@@ -128,8 +128,7 @@ class SecurityMonitor:
             self.pipeline.flush,
             self._clock,
             origin=origin,
-            signing_seed=_seed(root_secret) if root_secret is not None else None,
-            previous_seeds=tuple(_seed(secret) for secret in previous_root_secrets),
+            signing_seeds=[root and _seed(root) for root in (root_secret, *previous_root_secrets)],
             checkpoint_file=checkpoint_file,
             anchor_file=anchor_file,
             binder=binder,

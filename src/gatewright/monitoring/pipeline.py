@@ -1,4 +1,4 @@
-"""Intake: from ``emit`` to the store, in batches, in order, and through outages.
+"""The audit pipeline: from ``emit`` to the store, in batches, in order, and through outages.
 
 ``emit`` puts an event into a bounded queue and returns. One task takes what has come, writes it as one store
 operation, and hands it on to correlation. While the store is away the entries go to the spool on disk, and

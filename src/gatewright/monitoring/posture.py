@@ -1,4 +1,4 @@
-"""Posture: findings become proposals, proposals become measures, and each can be taken back."""
+"""Posture: findings lead to proposals, proposals to measures, and each measure can be rolled back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings: what the measured facts say about the posture, and which measure would answer each."""
+"""Posture findings: what measured facts reveal, and the measures that address it."""
 
 from __future__ import annotations
 

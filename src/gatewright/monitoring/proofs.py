@@ -1,4 +1,4 @@
-"""Proofs from the audit log that others can check with nothing but a verifier key."""
+"""Proofs from the audit log, which anyone with the verifier key can check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spool: where audit entries wait on disk while the store is away.
+"""The spool: audit entries waiting on disk while the store is unavailable.
 
 Each process writes segments of its own, locked as long as it lives; a process that starts adopts what a dead
 one left. Entries are acknowledged after ``fsync``. A line carries its CRC-32, so that a line torn by a power

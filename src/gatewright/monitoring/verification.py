@@ -1,4 +1,4 @@
-"""Reading the whole audit log again: is every entry what it was, where it was, and is none missing?"""
+"""Verification of the whole audit log: no entry was changed, moved or removed."""
 
 from __future__ import annotations
 

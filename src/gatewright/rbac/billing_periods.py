@@ -1,4 +1,4 @@
-"""PeriodCache of quotas: the billing month of an account, the UTC day, and rolling hours. All in UTC."""
+"""Billing periods of quotas: the billing month of a manufacturer, the UTC day, and rolling hours. All in UTC."""
 
 from __future__ import annotations
 

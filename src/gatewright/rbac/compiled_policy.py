@@ -1,4 +1,4 @@
-"""A policy as bit sets: one bit a permission, one mask a tier and a role.
+"""The compiled policy: a bit per permission, and a mask per tier and role.
 
 The policy's own permissions have the low bits, those of Gatewright's own calls the bits above them.
 """

@@ -1,4 +1,4 @@
-"""ManufacturerRBACManager: what may they do, and how much of it."""
+"""ManufacturerRBACManager: the public face of permissions and quotas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members: several people in one manufacturer, invited, each with a role that cuts what the manufacturer may do."""
+"""Members of a manufacturer: invitations, roles and status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and records of access: roles, permissions, tiers, and what checks return."""
+"""Names and records of access: roles, permissions, tiers, and results of checks."""
 
 from __future__ import annotations
 

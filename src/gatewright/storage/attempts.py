@@ -1,4 +1,4 @@
-"""Attempts: throttles, lockout and one-time tokens, each an atomic operation of the store.
+"""The storage protocol of throttles, lockout and one-time tokens, each an atomic operation.
 
 The whole state of a throttle is one number, the theoretical arrival time (TAT): when the bucket would be
 empty again. A cell is allowed when it does not come earlier than TAT minus the burst. So a cache or a store

@@ -1,4 +1,4 @@
-"""The audit log, incidents and measures, as a store keeps them."""
+"""The storage protocol of the audit log, incidents and measures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes: how a cache learns, here at once and in other processes soon, that what it holds is stale."""
+"""Change notices, which tell caches in this and other processes what is stale."""
 
 from __future__ import annotations
 

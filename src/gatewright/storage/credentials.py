@@ -1,4 +1,4 @@
-"""Credentials: second factors, passkeys, trusted devices and API keys, as a store keeps them."""
+"""The storage protocol of second factors, passkeys, trusted devices and API keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people say about verdicts, and the model versions that were learned from it."""
+"""The storage protocol of feedback on verdicts, and the model versions learned from it."""
 
 from __future__ import annotations
 

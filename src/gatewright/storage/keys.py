@@ -1,4 +1,4 @@
-"""Data keys and signing keys, as a store keeps them, wrapped.
+"""The storage protocol of wrapped data keys and sealed signing keys.
 
 The key store may live apart from the records (another file, another machine), so that a copy of the records
 alone opens nothing, and a shredded manufacturer stays unreadable in every backup that the keys are not in.

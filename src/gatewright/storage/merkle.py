@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 9162 §2.1: leaf and node hashes, growing, inclusion and consistency.
+"""The Merkle tree of RFC 9162 §2.1: hashes, growth, inclusion and consistency.
 
 A log of n leaves is kept as its *peaks*, the roots of the perfect subtrees of which n consists, largest first
 (13 = 8 + 4 + 1). To grow the log only the peaks are needed; the root is folded from them.

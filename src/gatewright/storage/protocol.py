@@ -1,4 +1,4 @@
-"""The Store protocol: every domain's operations in one."""
+"""The Store protocol: the operations of every domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions and refresh families: what every store keeps of them."""
+"""The storage protocol of sessions and refresh-token families."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tenants: manufacturers, their accounts, invitations and grants, as a store keeps them."""
+"""The storage protocol of manufacturers, accounts, invitations and grants."""
 
 from __future__ import annotations
 

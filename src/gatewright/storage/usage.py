@@ -1,4 +1,4 @@
-"""Usage: counters, leases of units, and adjustments of quotas, exact under concurrency.
+"""The storage protocol of usage counters, leases and adjustments, exact under concurrency.
 
 What is spent of a slice is written where it outlives the process, before anybody is told that it was granted. So
 when a process is killed, what it granted stays counted, and what it still held comes back when the lease ends.

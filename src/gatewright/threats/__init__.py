@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gatewright.threats.engine import AT_ONCE, EXPLAINED, MAX_FINDINGS, DetectionEngine
     from gatewright.threats.executor import INLINE_CHARACTERS, Offload, size_of
     from gatewright.threats.explain import EVIDENCE
-    from gatewright.threats.grammar import generate, grammars
     from gatewright.threats.learning.feedback import (
         DOUBTED_FROM,
         LEARNABLE,
@@ -75,13 +74,9 @@ if TYPE_CHECKING:
     )
     from gatewright.threats.matching import Matcher, Re2Matcher, VectorscanMatcher, make_matcher
     from gatewright.threats.model.attribution import heaviest
-    from gatewright.threats.model.augmentation import diluted_rows
     from gatewright.threats.model.cascade import CLASSES, SLACK, Screen, fit_screen
-    from gatewright.threats.model.corpus import BENIGN, GRAMMAR, Row, carries_attack, grammar_rows, weights_of
-    from gatewright.threats.model.cross_validation import FOLDS, fold_of, folds_of, kind_of, seen_without
     from gatewright.threats.model.features import COLUMNS, STEP, columns, means, windows
     from gatewright.threats.model.linear import SHIPPED, LinearModel
-    from gatewright.threats.model.training import Windows, encode, fit, kind_heads, pack, screened, teaching, train
     from gatewright.threats.normalize import NONE, normalise, squash
     from gatewright.threats.results import (
         CLEAN,
@@ -124,10 +119,6 @@ _NAMES = {
         "size_of",
     ),
     "gatewright.threats.explain": ("EVIDENCE",),
-    "gatewright.threats.grammar": (
-        "generate",
-        "grammars",
-    ),
     "gatewright.threats.learning.feedback": (
         "DOUBTED_FROM",
         "LEARNABLE",
@@ -192,27 +183,11 @@ _NAMES = {
         "make_matcher",
     ),
     "gatewright.threats.model.attribution": ("heaviest",),
-    "gatewright.threats.model.augmentation": ("diluted_rows",),
     "gatewright.threats.model.cascade": (
         "CLASSES",
         "SLACK",
         "Screen",
         "fit_screen",
-    ),
-    "gatewright.threats.model.corpus": (
-        "BENIGN",
-        "GRAMMAR",
-        "Row",
-        "carries_attack",
-        "grammar_rows",
-        "weights_of",
-    ),
-    "gatewright.threats.model.cross_validation": (
-        "FOLDS",
-        "fold_of",
-        "folds_of",
-        "kind_of",
-        "seen_without",
     ),
     "gatewright.threats.model.features": (
         "COLUMNS",
@@ -224,16 +199,6 @@ _NAMES = {
     "gatewright.threats.model.linear": (
         "LinearModel",
         "SHIPPED",
-    ),
-    "gatewright.threats.model.training": (
-        "Windows",
-        "encode",
-        "fit",
-        "kind_heads",
-        "pack",
-        "screened",
-        "teaching",
-        "train",
     ),
     "gatewright.threats.normalize": (
         "NONE",
@@ -283,7 +248,6 @@ __all__ = [
     "ASSURANCE",
     "AT_ONCE",
     "BANDS",
-    "BENIGN",
     "CHANGED",
     "CHECKS",
     "CLASSES",
@@ -295,8 +259,6 @@ __all__ = [
     "DOUBTED_FROM",
     "EVIDENCE",
     "EXPLAINED",
-    "FOLDS",
-    "GRAMMAR",
     "INLINE_CHARACTERS",
     "KNOWN",
     "KNOWN_NAMES_AGE",
@@ -343,7 +305,6 @@ __all__ = [
     "RateLimitResult",
     "Re2Matcher",
     "ReferenceRow",
-    "Row",
     "Rule",
     "RuleSet",
     "SanitizedValue",
@@ -355,31 +316,19 @@ __all__ = [
     "VectorscanMatcher",
     "Verdicts",
     "Walk",
-    "Windows",
     "band_of",
-    "carries_attack",
     "columns",
     "contradiction",
     "decide",
     "decode_correction",
     "digest_of",
-    "diluted_rows",
     "doubted",
-    "encode",
     "encode_correction",
     "fingerprint",
-    "fit",
     "fit_correction",
     "fit_screen",
-    "fold_of",
-    "folds_of",
-    "generate",
-    "grammar_rows",
-    "grammars",
     "has_attack_syntax",
     "heaviest",
-    "kind_heads",
-    "kind_of",
     "load_reference",
     "load_rules",
     "log_odds",
@@ -388,23 +337,17 @@ __all__ = [
     "neighbours",
     "normalise",
     "objection",
-    "pack",
     "probability",
     "risk",
     "sanitise",
     "score",
-    "screened",
-    "seen_without",
     "select",
     "shape",
     "shares",
     "size_of",
     "squash",
     "stability_index",
-    "teaching",
     "text_of",
-    "train",
-    "weights_of",
     "windows",
     "worst_severity",
     "write_reference",

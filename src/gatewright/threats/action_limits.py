@@ -1,4 +1,4 @@
-"""How often a manufacturer may do something: the policy's rates, counted by GCRA in the cache."""
+"""Action limits: rates of the policy for what a manufacturer may do, counted by GCRA in the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detection: the engine in use, the level that applies, and where an inspection runs."""
+"""The active engine: the detector in use, and the level that applies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Screening a manufacturer's data: the rules of business, and an inspection of every field."""
+"""Checks of a manufacturer's business data: business rules, and inspection of every field."""
 
 from __future__ import annotations
 

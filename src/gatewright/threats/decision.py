@@ -1,4 +1,4 @@
-"""Decide: rules, signals and the model's score become one verdict with confidence, severity and risk."""
+"""The decision: rules, signals and the model's score combined into one verdict."""
 
 from __future__ import annotations
 

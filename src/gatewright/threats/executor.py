@@ -1,4 +1,4 @@
-"""Where inspections run: small values at once, large ones in a thread, large batches in processes."""
+"""Execution of inspections: small values inline, large ones in a thread, large batches in processes."""
 
 from __future__ import annotations
 

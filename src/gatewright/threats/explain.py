@@ -1,4 +1,4 @@
-"""Explain: what a support person needs to see why a value was taken for an attack."""
+"""Explanation of findings, for support."""
 
 from __future__ import annotations
 

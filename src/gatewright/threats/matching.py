@@ -1,4 +1,4 @@
-"""Match all rules at once, in linear time: Vectorscan where it has a wheel, RE2 elsewhere, with equal verdicts.
+"""Rule matching in linear time by Vectorscan or, where it has no wheel, by RE2, with equal verdicts.
 
 The compiled Vectorscan database is kept on disk under the rules' digest, since compiling takes some seconds and
 loading takes milliseconds. Threads never share a scratch.

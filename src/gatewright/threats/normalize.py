@@ -1,4 +1,4 @@
-"""Normalise: undo encodings, iteratively and within bounds, and remember which ones there were.
+"""Normalization: nested encodings undone within bounds, and reported as signals.
 
 An attack hides in layers: percent over entity over escape. Each round undoes one layer of each kind that is
 there; each leaves a signal, since ordinary text is rarely encoded twice. Text without any escape is returned

@@ -1,4 +1,4 @@
-"""Make a value harmless for the place it goes to; what was taken out is told.
+"""Sanitization of values for the context in which they are used.
 
 Sanitising is for output and for storage of free text. It does not replace inspection: what is sanitised for one
 place is not safe in another.

@@ -1,4 +1,4 @@
-"""ThreatType: what an attack is, its corpus category, and the families whose members count for each other."""
+"""Threat types, their corpus categories, and families of related types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ManufacturerSecurityValidator: what a manufacturer sends, inspected, sanitised, validated, and learned from."""
+"""ManufacturerSecurityValidator: the public face of detection, sanitization, validation and learning."""
 
 from __future__ import annotations
 

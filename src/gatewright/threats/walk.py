@@ -1,4 +1,4 @@
-"""Walk any JSON-like value: every text in it, keys as well as values, within bounds, with its path."""
+"""A walk over JSON-like values: every text, in keys and values, with its path, within bounds."""
 
 from __future__ import annotations
 

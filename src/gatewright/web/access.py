@@ -1,4 +1,4 @@
-"""Access declarations: who may make each call, checked at start and shown in OpenAPI and in the reference.
+"""Access declarations: who may make each call, checked at start and shown in OpenAPI.
 
 The default of a route of ours is deny: one that does not say who may call it stops the start.
 """

@@ -1,4 +1,4 @@
-"""Step 1 of a request: who is calling. Bearer token, API key or session cookie becomes a ManufacturerContext."""
+"""Authentication of requests: a bearer token, API key or session cookie becomes a caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounded HTTP connections: limits on slow, idle, oversized and too many connections, below the application.
+"""Connection limits: slow, idle, oversized and too many connections, below the application.
 
 Uvicorn times an idle connection only after its first response, and a single byte, even a line end, stops that clock.
 Here every wait for a client has an end: for the first byte, a header, a body, the rest of a body that was refused,
@@ -16,8 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gatewright.records import Record
 from gatewright.settings import Settings
 from gatewright.web.body.timeout import MIN_RATE
+from gatewright.web.headers import missing_from
 from gatewright.web.problems import Problem, render
-from gatewright.web.security_headers import missing_from
 
 LINGER = 2.0
 """Seconds for a client to read a last answer, or to finish sending a body that was refused."""

@@ -1,4 +1,4 @@
-"""FastAPI dependencies: a route says what it needs, the middleware sees to it before the route runs.
+"""FastAPI dependencies with which routes declare their requirements, enforced by the middleware.
 
 No ``from __future__ import annotations`` here: FastAPI reads the annotations of a callable object as they are.
 They are coroutines though they wait for nothing: FastAPI sends plain functions to a thread, at each request.

@@ -1,4 +1,4 @@
-"""What is done about a finding: by route, by threat type, and by the exclusions that hold at the moment.
+"""Enforcement: how findings are handled by route, threat type and exclusion.
 
 The rule of the route in code says it first; an entry of the policy for that route overrides it, so that an operator
 needs no new release. A finding in an excluded field is recorded like one in shadow mode and never acted on.

@@ -1,4 +1,4 @@
-"""``ETag``: who asks again is told in a few bytes that nothing has changed (RFC 9110, sections 8.8.3 and 13.1.2)."""
+"""``ETag`` responses: 304 for a client whose copy is current (RFC 9110 §8.8.3, §13.1.2)."""
 
 from __future__ import annotations
 

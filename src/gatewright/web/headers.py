@@ -1,4 +1,4 @@
-"""Header fields: their bounds, and which of them are inspected.
+"""Header fields: bounds of requests, what is inspected, and security headers of responses.
 
 Where a header that decides who is calling comes twice, a proxy in front and the application behind may each go by
 a different one. Such a request is refused instead of guessed at (RFC 9110 §5.3, RFC 9112 §3.2).
@@ -276,3 +276,31 @@ def _unquoted(value: str) -> str:
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     return _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)) if escape[1] else escape[2], value[1:-1])
+
+
+Headers = list[tuple[bytes, bytes]]
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_FOR_JSON = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""For an answer that is data: nothing in it may run, and no page may frame it."""
+
+
+def missing_from(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The security headers to add to a response with these ``headers``."""
+    names: set[bytes] = set()
+    is_json = False
+    for name, value in headers:
+        lowered = name.lower()
+        names.add(lowered)
+        if lowered == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            is_json = kind == b"application/json" or kind.endswith(b"+json")
+    added = [] if _NOSNIFF[0] in names else [_NOSNIFF]
+    if is_json:
+        for header in _FOR_JSON:
+            if header[0] not in names:
+                added.append(header)
+    return added

@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a creating call that is sent again, because its answer was lost, creates nothing more.
+"""``Idempotency-Key``: a creating call that is retried creates nothing more.
 
 As the IETF draft (draft-ietf-httpapi-idempotency-key-header) has it. The first answer is kept for a day, encrypted,
 since it may hold a key that is shown once; the same key with another request is refused. Only answers that tell of

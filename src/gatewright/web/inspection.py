@@ -1,4 +1,4 @@
-"""Step 4 of a request: what is sent. Path, query, headers and body go through the detector in one pass."""
+"""Inspection of requests: path, query, headers and body in one pass of the detector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GatewrightMiddleware: the way of one request through the foundation. Pure ASGI, for any framework.
+"""GatewrightMiddleware: the way of a request through the foundation. Pure ASGI, for any framework.
 
 Cheap and certain before dear and rare, and nothing is charged for what is refused: authenticate, throttle,
 authorize, inspect, take quota, run the application, record.
@@ -27,7 +27,7 @@ from gatewright.web.authenticate import Authenticator
 from gatewright.web.body import decode_body, headers_for, read_body, replay
 from gatewright.web.body.timeout import receive_within
 from gatewright.web.enforcement import Treatments
-from gatewright.web.headers import HeaderBounds
+from gatewright.web.headers import HeaderBounds, missing_from
 from gatewright.web.idempotency import Idempotency
 from gatewright.web.inspection import Inspector
 from gatewright.web.network_limit import NetworkLimit
@@ -36,7 +36,6 @@ from gatewright.web.problems import Problem, render
 from gatewright.web.rate_limits import Limiter
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import UNDECLARED, RouteRule, RuleSource, Scope
-from gatewright.web.security_headers import missing_from
 from gatewright.web.trusted_proxies import ClientReader
 
 if TYPE_CHECKING:

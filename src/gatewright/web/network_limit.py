@@ -1,4 +1,4 @@
-"""The allowance of a network: what its anonymous requests and failed credentials may cost the service.
+"""The allowance of a network for anonymous requests and failed credentials.
 
 Counted before anything is looked up. A request without credentials takes its share first. A request with
 credentials takes a share only when they are refused, so that a good client pays no second round trip. Once the

@@ -1,4 +1,4 @@
-"""Method and path of a request as the application's router reads them."""
+"""Method and path of a request, as the application's router reads them."""
 
 from __future__ import annotations
 

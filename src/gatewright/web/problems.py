@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): the one place where an error becomes an answer."""
+"""Problem documents (RFC 9457): the rendering of errors as responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 2 of a request: rate limits by manufacturer and tier. Networks are in ``network_limit``."""
+"""Rate limits by manufacturer and tier. For networks, see ``network_limit``."""
 
 from __future__ import annotations
 

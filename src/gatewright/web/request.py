@@ -1,4 +1,4 @@
-"""What the middleware learned about a request, for the application behind it: ``scope["gatewright"]``."""
+"""Request state: what the middleware learned, for the application (``scope["gatewright"]``)."""
 
 from __future__ import annotations
 

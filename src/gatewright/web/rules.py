@@ -1,4 +1,4 @@
-"""Route rules: what the middleware asks of a request before the application sees it."""
+"""Route rules: what the middleware requires of a request."""
 
 from __future__ import annotations
 

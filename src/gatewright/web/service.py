@@ -1,4 +1,4 @@
-"""The HTTP service: the API on FastAPI, behind the middleware that any application can use."""
+"""The HTTP service: the API on FastAPI, behind the middleware."""
 
 from __future__ import annotations
 

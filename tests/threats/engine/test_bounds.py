@@ -9,18 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.threats import (
-    BENIGN,
-    MAX_DEPTH,
-    MAX_TEXTS,
-    DetectionEngine,
-    Walk,
-    generate,
-    grammars,
-    load_reference,
-    normalise,
-    squash,
-)
+from gatewright.threats import MAX_DEPTH, MAX_TEXTS, DetectionEngine, Walk, load_reference, normalise, squash
+from gatewright_training.corpus import BENIGN
+from gatewright_training.grammar import generate, grammars
 
 from .shapes import HOSTILE
 

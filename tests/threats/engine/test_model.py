@@ -10,24 +10,10 @@ import numpy as np
 import pytest
 
 from gatewright.errors import ConfigurationError, ValidationError
-from gatewright.threats import (
-    FOLDS,
-    GRAMMAR,
-    SHIPPED,
-    Correction,
-    DetectionEngine,
-    LinearModel,
-    Row,
-    carries_attack,
-    fold_of,
-    grammar_rows,
-    kind_of,
-    load_reference,
-    load_rules,
-    train,
-    weights_of,
-)
-from gatewright.threats.model.corpus import read_corpus
+from gatewright.threats import SHIPPED, Correction, DetectionEngine, LinearModel, load_reference, load_rules
+from gatewright_training.corpus import GRAMMAR, Row, carries_attack, grammar_rows, read_corpus, weights_of
+from gatewright_training.cross_validation import FOLDS, fold_of, kind_of
+from gatewright_training.training import train
 
 
 def _rows(step: int) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Second factors: TOTP, backup codes, and the one place that checks whichever is shown."""
+"""Second factors: TOTP, backup codes, passkeys and trusted devices."""
 
 from gatewright.auth.mfa.enrollment import Enrollment
 from gatewright.auth.mfa.totp import TotpMatch, match_totp, new_totp_secret, provisioning_uri, qr_code

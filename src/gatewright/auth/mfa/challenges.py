@@ -1,4 +1,4 @@
-"""Challenges and tokens that succeed once: made, tried and used up, bound to the client they were made for."""
+"""One-time challenges and tokens, bound to the client that requested them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trusted devices: signed, bound to an account and a kind of browser, revocable, and expiring.
+"""Trusted devices: signed tokens bound to an account and a kind of browser, revocable and expiring.
 
 A device's token stands for the second factor on that device, and gives it doors of its own: whoever fails on
 purpose elsewhere does not lock its owner out.
@@ -12,10 +12,9 @@ from datetime import timedelta
 
 from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
-from gatewright.auth.bounds import bounded_text
 from gatewright.auth.client_signals import read_agent
 from gatewright.auth.records import ClientInfo, TrustedDevice
-from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.root_secret import KeyedHash, bounded_text
 from gatewright.clock import Clock, SystemClock
 from gatewright.events import EventSink, NullSink, Severity, event
 from gatewright.storage.credentials import FactorStore, StoredDevice

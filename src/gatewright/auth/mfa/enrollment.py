@@ -1,4 +1,4 @@
-"""Enrolment: adding, renewing and removing second factors, never leaving a way around them."""
+"""Enrollment, renewal and removal of second factors, without a way around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passkeys (WebAuthn Level 3): registration, sign-in with user verification, and the counter that betrays clones.
+"""Passkeys (WebAuthn Level 3): registration, sign-in with user verification, and clone detection.
 
 A passkey with user verification is two factors in one: the device, and the finger or PIN that unlocks it.
 """
@@ -15,11 +15,10 @@ import msgspec
 
 from gatewright import event_kinds
 from gatewright.auth.account_directory import Person
-from gatewright.auth.bounds import bounded_text
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.mfa.relying_party import RelyingParty, decoded
 from gatewright.auth.records import ClientInfo, PasskeyInfo
-from gatewright.auth.root_secret import KeyedHash
+from gatewright.auth.root_secret import KeyedHash, bounded_text
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import InvalidCredentialsError, ValidationError
 from gatewright.events import EventSink, NullSink, Severity, event

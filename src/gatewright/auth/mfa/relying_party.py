@@ -1,4 +1,4 @@
-"""The relying party of WebAuthn: the domain that passkeys belong to, and the pages that may ask for them."""
+"""The WebAuthn relying party: the domain of passkeys, and the origins that may use them."""
 
 from __future__ import annotations
 

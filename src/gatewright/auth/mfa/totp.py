@@ -1,4 +1,4 @@
-"""Time-based one-time passwords (RFC 6238 over RFC 4226): six digits, 30 seconds, SHA-1, as every app has them."""
+"""Time-based one-time passwords (RFC 6238, RFC 4226): six digits, 30 seconds, SHA-1."""
 
 from __future__ import annotations
 

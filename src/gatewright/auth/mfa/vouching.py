@@ -1,4 +1,4 @@
-"""Vouching for a first second factor, so that a stolen session cannot add one and step up with it.
+"""Vouching for a first second factor, so that a stolen session cannot enroll one and step up with it.
 
 Whoever holds a session can enroll an authenticator app or passkey where the account has none. If it counted at once, a
 session without any second factor could satisfy every call that asks for one. So a first factor counts for sensitive

@@ -1,4 +1,4 @@
-"""Attempt limits of passwords: which doors an attempt passes, so that strangers cannot lock an owner out.
+"""Attempt limits of passwords, arranged so that strangers cannot lock an owner out.
 
 A trusted device has a door of its own. Every other attempt passes the door of its network at the account, which
 locks first. A network that the account has signed in from lately needs no more than that. Any other network passes

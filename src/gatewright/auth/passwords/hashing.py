@@ -1,4 +1,4 @@
-"""Argon2id (RFC 9106) in a pool of threads that never grows and never queues without end."""
+"""Argon2id (RFC 9106) in a thread pool with a bounded queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting sessions with their first tokens, and ending everything a person can act with.
+"""Session issuer and terminator: starting sessions with their first tokens, and ending all access.
 
 Every way of signing in (password, second factor, passkey, trusted device) ends here, and nothing else makes an
 access and refresh token. So no path can forget a second factor, the refresh family, the session limit or the

@@ -1,4 +1,4 @@
-"""Refresh tokens: single use, in families, with one grace for a client that asks twice (RFC 9700 §4.14)."""
+"""Refresh-token rotation with reuse detection, and one grace for parallel requests (RFC 9700 §4.14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Risk: how likely it is that a session is in other hands, as a score with named signals.
+"""Session risk: a score with named signals that a session is in the wrong hands.
 
 Each signal has a weight from 0 to 1, taken as the chance that a session showing it alone is stolen; the score is
 the chance that at least one of them is right. Offline data only; what is not known is no signal.

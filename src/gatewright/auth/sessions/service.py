@@ -1,4 +1,4 @@
-"""Sessions: made, looked at, used, moved, ended."""
+"""The session service: creation, validation, extension, rotation and end of sessions."""
 
 from __future__ import annotations
 

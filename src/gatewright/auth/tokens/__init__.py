@@ -1,1 +1,1 @@
-"""Tokens: made, checked, remembered and revoked."""
+"""Tokens: issuance, verification, caching and revocation."""

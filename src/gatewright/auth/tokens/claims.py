@@ -1,4 +1,4 @@
-"""What our tokens say, and what a token must say to be one of ours (RFC 7519)."""
+"""Claims of access tokens, and their validation (RFC 7519)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens of other issuers: accepted where a platform names them, with their keys and a leeway for their clocks."""
+"""External issuers: tokens that a platform accepts, with their keys and clock leeway."""
 
 from __future__ import annotations
 

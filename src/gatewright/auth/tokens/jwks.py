@@ -1,4 +1,4 @@
-"""Keys of other issuers: a JWK set (RFC 7517) read with distrust.
+"""JWK sets of external issuers (RFC 7517), parsed defensively.
 
 Refused are keys without a certain meaning (no or another algorithm, not for signatures), weak ones (RSA under
 2048 bits, exponent under 3, ROCA; short secrets; points off the curve), sets that mix secrets with public keys,

@@ -1,4 +1,4 @@
-"""Reading JWS compact serialisation (RFC 7515 §7.1) with no room for a second meaning.
+"""Strict parsing of the JWS compact serialization (RFC 7515 §7.1).
 
 Base64url must be canonical (RFC 4648 §3.5), JSON members must not repeat, sizes and nesting are bounded, and a
 header may name neither its own key nor an extension.

@@ -1,4 +1,4 @@
-"""Keys that sign and verify: HMAC by itself, everything asymmetric through joserfc.
+"""Signing and verification keys: HMAC, and asymmetric keys through joserfc.
 
 A key belongs to exactly one algorithm, so a token cannot make a public key into a shared secret.
 """

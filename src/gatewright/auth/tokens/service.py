@@ -1,4 +1,4 @@
-"""TokenService: makes, checks, remembers and revokes access tokens (RFC 7519)."""
+"""The token service: issues, verifies, caches and revokes access tokens (RFC 7519)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ring of signing keys: one signs, older ones verify until their tokens have expired.
+"""The signing key ring: one key signs, older keys verify until their tokens have expired.
 
 Keys are random and kept sealed in the store, so that all processes share them and tokens outlive a restart.
 Without a durable store, an HS256 key is derived from the root secret instead: the same secret gives the same key

@@ -1,1 +1,1 @@
-"""What recorded usage tells: trend, season, forecast, anomalies and suggestions. Plain methods, back-tested."""
+"""Insights from recorded usage: trend, season, forecast, anomalies and suggestions."""

@@ -1,4 +1,4 @@
-"""Usage analytics: totals, trend, season, forecast of each quota's end, and days unlike the account's own past."""
+"""Usage analytics: totals, trend, season, forecast of each quota's end, and anomalies."""
 
 from __future__ import annotations
 

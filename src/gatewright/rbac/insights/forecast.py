@@ -1,4 +1,4 @@
-"""Forecasts of daily use: a weekly season on a recent level, and intervals from the method's own past errors.
+"""Forecasts of daily usage: a weekly season on a recent level, with intervals from past errors.
 
 The level is the mean of the last four weeks; the trend, half of the change between the last two fortnights; the
 season, what each weekday is to the mean, drawn towards 1 while there is little to learn from. The interval for a

@@ -1,4 +1,4 @@
-"""Suggestions: a better tier, permissions never used or asked for in vain; applied within bounds, and reversible."""
+"""Suggestions of tiers and permissions, applied within the limits of the policy and reversible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tier suits a manufacturer: a higher one where quotas will not do, a lower one where they are far too wide."""
+"""Tier suggestions: a higher tier where quotas are too low, a lower one where they are far too high."""
 
 from __future__ import annotations
 

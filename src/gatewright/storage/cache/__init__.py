@@ -1,4 +1,4 @@
-"""Caches: the protocol that the in-process cache and Redis share."""
+"""Caches: the protocol that the in-process cache and Redis implement."""
 
 from __future__ import annotations
 

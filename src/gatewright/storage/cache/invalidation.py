@@ -1,4 +1,4 @@
-"""Changes by publish/subscribe: what one process changes, the others hear of in milliseconds.
+"""Change notices by publish/subscribe, which reach other processes within milliseconds.
 
 Every message has a number. A process that finds one left out, or was not connected for a while, cannot know what
 it missed and tells its listeners that anything may have changed.

@@ -1,4 +1,4 @@
-"""The in-process cache: bounded, and right for one process."""
+"""The in-process cache, for a single process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache in Redis, its operations atomic by server-side scripts.
+"""The Redis cache, whose operations are atomic server-side scripts.
 
 While Redis does not answer, throttles count in this process at a quarter of their rate, values are missed, what
 must be exactly once is refused with StoreUnavailableError, and a probe looks until it is back. An event tells of

@@ -1,4 +1,4 @@
-"""Notice of other processes' changes on one SQLite file.
+"""Change notices between processes that share a SQLite file.
 
 A write that others must notice adds a row to ``changes`` in its own transaction. Every process asks
 ``PRAGMA data_version`` (a read of shared memory, a few microseconds) on a connection of its own, and looks

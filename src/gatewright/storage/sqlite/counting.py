@@ -1,4 +1,4 @@
-"""Counting of units in SQLite: orders decided in one transaction, refusals recorded."""
+"""Counting of quota units in SQLite: takes decided in one transaction, refusals recorded."""
 
 from __future__ import annotations
 

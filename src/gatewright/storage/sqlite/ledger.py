@@ -1,4 +1,4 @@
-"""The ledger of a process: how much of each of its slices is spent, in memory that a file keeps.
+"""The ledger of a process: spent units of its leases, in memory-mapped files that survive it.
 
 A spent unit is one store into shared memory, which the kernel keeps when the process is killed in the next
 instant. The process holds a lock on its file as long as it lives, so another one that gets the lock knows that

@@ -1,4 +1,4 @@
-"""Usage counters in SQLite, and how units are counted."""
+"""Usage counters in SQLite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feedback intake: bounded statements, the trust in those who give them, and which of them count.
+"""Feedback intake: bounded statements, trust in their authors, and which statements count.
 
 Nothing here is about right or wrong in general; the guard set is the judge of that. These rules keep single
 actors small and plain contradictions out, so that the guard has to catch little.

@@ -1,4 +1,4 @@
-"""Learning from feedback: take statements, fit a candidate, have it judged, put it in use, or take it back."""
+"""The learner: collects feedback, fits candidates, and activates or rolls back versions."""
 
 from __future__ import annotations
 

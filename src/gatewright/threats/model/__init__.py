@@ -1,1 +1,1 @@
-"""The learned part of the detector: features, the linear model, and how it is trained."""
+"""The learned model of the detector: features, linear model and cascade."""

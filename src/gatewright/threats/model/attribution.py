@@ -1,4 +1,4 @@
-"""The n-grams that carried a score, spelled out for people.
+"""Attribution of a score to the n-grams that caused it.
 
 Only findings need them, so nothing here runs for a value that passes.
 """

@@ -1,4 +1,4 @@
-"""A first look at a window: what its pairs of signs alone say, at a half (short texts) to a tenth of the model's cost.
+"""Stage one of the cascade: character pairs alone, at a half to a tenth of the model's cost.
 
 The model reads fourteen n-grams at every byte. Nearly all harmless windows are so far from an attack that a rough
 guess of their margin will do: one weight a pair of neighbours, fitted to the margins that the model gives. Windows

@@ -1,4 +1,4 @@
-"""Features of a text for the linear model: hashed n-grams of its characters and of its shape.
+"""Text features of the linear model: hashed n-grams of characters and of their shape.
 
 The text is lower case with digits as ``0``; its *shape* has all letters as one and runs put together, so that
 ``' or 1=1`` and ``' and 23=4`` look alike. Many windows are hashed at once: eight bytes from every position are

@@ -1,4 +1,4 @@
-"""The learned model at run time: one linear score and one head for the kind of threat, numpy alone.
+"""The linear model at run time: one score, and one head per kind of threat, with numpy alone.
 
 Weights are eight-bit integers with a scale, kept in safetensors; nothing is ever unpickled. The columns of
 rules are found by the rules' names, so that a model stays good when rules come or go.

@@ -1,4 +1,4 @@
-"""Rules: one file a category, each rule with its tier, an explanation, and its own examples.
+"""Detection rules: one file per category, each rule with its tier, explanation and examples.
 
 Tiers say how far a hit can be trusted: ``certain`` rules decide nearly alone, ``strong`` ones with a little
 support of the model, ``weak`` ones are evidence among other evidence.

@@ -1,4 +1,4 @@
-"""Structure checks: whether what a rule's expression found really has the form of an attack.
+"""Structure checks: whether the text that a rule matched really has the form of an attack.
 
 An expression in linear time is the gate. Where it matches, and only there, a check reads the text as the attacked
 language would: as shell words, markup, a path, a filter. Each check is one function of the text, linear in its

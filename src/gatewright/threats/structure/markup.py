@@ -1,4 +1,4 @@
-"""Reading a text as HTML or a template: is there script, or an expression that does more than show a value?
+"""HTML and template structure: script, or an expression that does more than show a value.
 
 Browsers are lenient: a slash parts attributes as a blank does, quotes may be missing, and a name may hold anything
 but blanks, slashes, ``>`` and ``=``. Text that merely mentions a tag has neither handler nor scheme; a handler that

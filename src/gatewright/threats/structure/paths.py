@@ -1,4 +1,4 @@
-"""Reading a text as a path or an LDAP filter: does it escape what it is placed in?
+"""Path and LDAP-filter structure: a value that escapes its place.
 
 Separators may be slashes or back-slashes, doubled, with single dots between them, written ``..;/`` or encoded twice.
 A relative link in documentation (``../images/logo.png``) leaves a directory too, so one step out is no finding by

@@ -1,4 +1,4 @@
-"""Reading a text as a shell would: is a known command where a command runs?
+"""Shell structure: a known command where a shell would run it.
 
 A command stands behind a separator (``;``, ``|``, ``&``, a line end) or opens a substitution (``$(``, a backtick,
 ``<(``). Its word is put together first: quotes, back-slashes, carets, empty expansions and the directory go, and so

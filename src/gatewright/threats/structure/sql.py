@@ -1,4 +1,4 @@
-"""Reading a text as SQL or a MongoDB filter, and recognizing attacks by their fingerprint.
+"""SQL and MongoDB structure: attacks recognized by their fingerprint.
 
 ``$where`` in a sentence, in a string or as a value does nothing. As a key it does, wherever the object stands: whole
 JSON, relaxed JSON without quotes, or a piece that continues an object the application began.

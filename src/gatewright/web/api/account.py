@@ -1,4 +1,4 @@
-"""The caller's own account: who I am, my sessions, and the company's business data."""
+"""HTTP calls of the caller's own account: identity, sessions and business data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registration, sign-in and passwords: the calls that a person makes before being anybody."""
+"""HTTP calls of registration, sign-in and passwords, which need no caller."""
 
 from __future__ import annotations
 

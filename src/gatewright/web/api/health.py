@@ -1,4 +1,4 @@
-"""Health, metrics and keys: the calls that machines make of the service itself."""
+"""HTTP calls of health, metrics and public keys."""
 
 from __future__ import annotations
 

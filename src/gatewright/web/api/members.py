@@ -1,4 +1,4 @@
-"""The people of a manufacturer: invited, given roles, disabled, and their sessions ended."""
+"""HTTP calls of a manufacturer's members: invitations, roles, status and sessions."""
 
 from __future__ import annotations
 

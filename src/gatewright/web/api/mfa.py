@@ -1,4 +1,4 @@
-"""Second factors and machine credentials: TOTP, backup codes, passkeys, devices, API keys."""
+"""HTTP calls of second factors, passkeys, trusted devices and API keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A company's own security events: what happened to its accounts, keys and requests."""
+"""HTTP calls of a company's own security events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usage, inspection and forward authorization: the calls that services make."""
+"""HTTP calls of usage, inspection and forward authorization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text in the charset that it declares, decoded for inspection; every reading where more than one is possible."""
+"""Text decoding for inspection, in every charset that an application might use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed request bodies: decompressed in bounded steps, so that what is inspected is what is handed on.
+"""Decompression of request bodies in bounded steps, so that what is inspected is what is passed on.
 
 The codings are those of the IANA registry that clients use: gzip (RFC 1952), deflate (RFC 1950, and the raw RFC 1951
 that some clients send under this name), br (RFC 7932) and zstd (RFC 8878, with the 8 MB window of RFC 9659).

@@ -1,4 +1,4 @@
-"""JSON bodies: parsed strictly, a repeated key refused."""
+"""Strict JSON parsing, which refuses duplicate keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media types and header parameters, read the one way that every framework reads them, or refused."""
+"""Media types and header parameters, parsed unambiguously or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A time limit for reading request bodies, so that slow senders do not occupy the service.
+"""A time limit for request bodies, so that slow senders do not occupy the service.
 
 The limit grows with what has arrived: a large upload over a slow line is served as long as it keeps moving.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from gatewright.threats.model.corpus import GRAMMAR, Row
+from gatewright_training.corpus import GRAMMAR, Row
 
 FOLDS = 10
 

@@ -10,9 +10,9 @@ import random
 from collections.abc import Sequence
 
 from gatewright.threats.matching import Matcher
-from gatewright.threats.model.corpus import Row
 from gatewright.threats.model.features import WINDOW
 from gatewright.threats.rules import RuleSet
+from gatewright_training.corpus import Row
 
 LONGEST_ATTACK = 72
 SHARE = 0.5

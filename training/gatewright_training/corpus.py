@@ -13,7 +13,7 @@ import msgspec
 
 from gatewright.errors import ValidationError
 from gatewright.records import Record
-from gatewright.threats.grammar import generate
+from gatewright_training.grammar import generate
 
 FILES = ("dev.jsonl.gz", "benign-rich.jsonl.gz")
 GRAMMAR = "grammar"

@@ -1,0 +1,1 @@
+"""Training of the detector's base model: corpus, grammars, augmentation and cross-validation."""
