@@ -235,7 +235,7 @@ class _Index:
 
 
 def check_measure(measure: Measure) -> None:
-    """Raise ValidationError when a measure could not be put in force as it stands."""
+    """Raise ValidationError when measure_not_applied as it stands."""
     where, separator, name = measure.scope.partition(":")
     fault: tuple[str, str] | None = None
     if measure.kind not in set(MeasureKind):

@@ -138,7 +138,7 @@ async def test_a_route_without_a_declaration_does_not_start(tmp_path: Path) -> N
     async def forgotten() -> dict[str, str]:
         return {}
 
-    with pytest.raises(ConfigurationError, match="GET /v1/forgotten does not say who may call it"):
+    with pytest.raises(ConfigurationError, match="GET /v1/forgotten does not declare who may call it"):
         document(app)
 
 

@@ -51,7 +51,7 @@ def test_the_note_is_found_in_whatever_form_it_was_kept() -> None:
 
 @pytest.mark.parametrize("kept", ["{", "{}", '{"note": 7}', '"', "{" * 5_000])
 def test_json_without_a_note(kept: str) -> None:
-    with pytest.raises(ValidationError, match="no checkpoint"):
+    with pytest.raises(ValidationError, match="not a checkpoint"):
         note_in(kept)
 
 

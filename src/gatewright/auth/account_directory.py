@@ -193,7 +193,7 @@ def _ids(manufacturer: str | CallerContext, account_id: str | None) -> tuple[str
             )
         account_id = within if account_id is None else account_id
     if not bounded_text(manufacturer_id, MAX_ID_LENGTH):
-        raise ValidationError("A manufacturer id is text of 1 to 128 characters.", code="INVALID_MANUFACTURER_ID")
+        raise ValidationError("manufacturer_id must be 1 to 128 characters.", code="INVALID_MANUFACTURER_ID")
     if account_id is not None:
         _check_account_id(account_id)
     return str(manufacturer_id), account_id
@@ -242,4 +242,4 @@ def _make_nobody() -> None:
 
 
 def _unknown() -> AuthorizationError:
-    return AuthorizationError("This manufacturer or account is not known, or is disabled.", code="UNKNOWN_MANUFACTURER")
+    return AuthorizationError("Unknown or disabled manufacturer or account.", code="UNKNOWN_MANUFACTURER")

@@ -95,7 +95,7 @@ class KeyPermissions:
     def checked(self, permissions: Iterable[object]) -> tuple[str, ...]:
         """The names of permissions in any form, sorted. Raises ValidationError."""
         if isinstance(permissions, str | bytes):
-            raise ValidationError("Permissions are a list of names.", code="INVALID_PERMISSIONS")
+            raise ValidationError("permissions must be a list of names.", code="INVALID_PERMISSIONS")
         names = {str(p.value) if isinstance(p, Enum) else str(p) for p in permissions}
         if not 0 < len(names) <= MAX_PERMISSIONS:
             raise ValidationError(f"A key has 1 to {MAX_PERMISSIONS} permissions.", code="INVALID_PERMISSIONS")
@@ -104,11 +104,11 @@ class KeyPermissions:
                 FieldError(
                     field="permissions",
                     error_type="UNKNOWN_PERMISSION",
-                    message=f"An API key cannot have a permission called {name[:64]!r}.",
+                    message=f"An API key cannot have the permission {name[:64]!r}.",
                 )
                 for name in unknown
             ]
-            raise ValidationError("Some permissions are unknown.", errors=errors, code="UNKNOWN_PERMISSION")
+            raise ValidationError("Unknown permissions.", errors=errors, code="UNKNOWN_PERMISSION")
         return tuple(sorted(names))
 
     async def require(self, person: Person, permissions: Iterable[str]) -> None:
@@ -120,7 +120,7 @@ class KeyPermissions:
             raise no_api_access(person.manufacturer_id)
         if above := sorted(set(permissions) - ceiling):
             raise InsufficientPermissionsError(
-                f"A key has no more permissions than the person it belongs to, who lacks {', '.join(above)}.",
+                f"A key cannot have more permissions than its owner, who lacks {', '.join(above)}.",
                 context={"manufacturer_id": person.manufacturer_id, "permission": above[0]},
             )
 
@@ -139,6 +139,6 @@ class KeyPermissions:
 def no_api_access(manufacturer_id: str) -> InsufficientPermissionsError:
     """The error of a key whose person has no ``api_access``."""
     return InsufficientPermissionsError(
-        "API keys need the permission api_access: by the tier, and by the role of the person they belong to.",
+        "API keys require the permission api_access, from the tier and from the role of their owner.",
         context={"manufacturer_id": manufacturer_id, "permission": API_ACCESS},
     )

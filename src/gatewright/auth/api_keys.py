@@ -179,7 +179,7 @@ class ApiKeys:
             InsufficientPermissionsError: somebody else's key, with a permission that ``person`` does not have.
         """
         if not timedelta(0) <= overlap <= timedelta(days=90):
-            raise ValidationError("The overlap is from 0 to 90 days.", code="INVALID_OVERLAP")
+            raise ValidationError("overlap must be 0 to 90 days.", code="INVALID_OVERLAP")
         old = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if old is None or old.manufacturer_id != manufacturer_id:
             raise _unknown()
@@ -376,11 +376,11 @@ def _describe(stored: StoredApiKey, *, key: str | None = None) -> ApiKeyInfo:
 
 def _invalid() -> InvalidCredentialsError:
     return InvalidCredentialsError(
-        "The API key is not valid.",
+        "The API key is invalid.",
         code="INVALID_API_KEY",
-        recommended_action="Check the key, or make a new one.",
+        recommended_action="Check the key, or create a new one.",
     )
 
 
 def _unknown() -> AuthorizationError:
-    return AuthorizationError("There is no such API key that can be rotated.", code="UNKNOWN_API_KEY")
+    return AuthorizationError("Unknown or revoked API key. List keys with GET /v1/api-keys.", code="UNKNOWN_API_KEY")

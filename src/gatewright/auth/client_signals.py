@@ -138,11 +138,11 @@ class GeoIP2FastPlaces:
             import geoip2fast
         except ImportError:
             raise ConfigurationError(
-                "Places of networks need the extra `geo`: install gatewright[geo], or go without them."
+                "Location data requires geoip2fast: run `pip install geoip2fast`, or do not use it."
             ) from None
         path = Path(data_file or Path(geoip2fast.__file__).parent / "geoip2fast-asn-ipv6.dat.gz")
         if not path.is_file():
-            raise ConfigurationError(f"{path}: must be a data file of geoip2fast; give its path or leave it out.")
+            raise ConfigurationError(f"{path}: must be a data file of geoip2fast; correct the path or omit it.")
         self._reader: Any = geoip2fast.GeoIP2Fast(geoip2fast_data_file=str(path))
         self._reading = threading.Lock()  # the reader keeps state between the steps of a look-up
         self._found = functools.lru_cache(maxsize=4096)(self._look_up)

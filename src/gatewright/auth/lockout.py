@@ -74,7 +74,7 @@ class AttemptLimiter:
         self._store = store
         self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
-        self._turns = Turns(AT_ONCE, WAITING, "Too many attempts at once.")
+        self._turns = Turns(AT_ONCE, WAITING, "Too many concurrent attempts. Wait and try again.")
 
     @asynccontextmanager
     async def attempt(self, door: str, visitor: AttemptSubject) -> AsyncIterator[Attempt]:
@@ -106,7 +106,7 @@ class AttemptLimiter:
             if not decision.busy:
                 return decision
             await asyncio.sleep(wait)
-        raise RateLimitExceededError("Too many attempts at once.", retry_after=1)
+        raise RateLimitExceededError("Too many concurrent attempts. Wait and try again.", retry_after=1)
 
     async def clear(self, door: str) -> None:
         """Forget a door's failures and lock."""
@@ -118,9 +118,11 @@ class AttemptLimiter:
         self._emit(event_kinds.AUTH_ATTEMPT_REFUSED, Severity.NOTICE, door, visitor, decision)
         if decision.locked:
             raise AccountLockedError(
-                "Too many failed attempts. The account is locked for a while.", retry_after=decision.retry_after
+                "Too many failed attempts. The account is temporarily locked.", retry_after=decision.retry_after
             )
-        raise RateLimitExceededError("Too many failed attempts in a row.", retry_after=decision.retry_after)
+        raise RateLimitExceededError(
+            "Too many failed attempts in a row. Wait and try again.", retry_after=decision.retry_after
+        )
 
     async def _tell(self, decision: AttemptDecision, door: str, visitor: AttemptSubject) -> None:
         self._emit(event_kinds.AUTH_ACCOUNT_LOCKED, Severity.HIGH, door, visitor, decision)

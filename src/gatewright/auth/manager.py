@@ -532,7 +532,7 @@ class ManufacturerAuthManager:
         person = await self.services.directory.of_session(session.manufacturer_id, session.account_id)
         await self.services.vouching.require_counting(person.account_id)
         if await self.services.factors.prove(person, proof, client=client_info(client)) is None:
-            raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
+            raise InvalidCredentialsError("The code is invalid.", code="INVALID_MFA_CODE")
         if not await self.sessions.note_mfa(session_id):
             refuse_ended()
 
@@ -688,7 +688,7 @@ class ManufacturerAuthManager:
         vouched = session is not None and self.services.vouching.is_vouched(session)
         if not vouched:
             if await self.services.factors.enabled(person.account_id):
-                raise MFARequiredError("This account has a second factor: show it before you add another.")
+                raise MFARequiredError("This account has a second factor. Verify it before you add another.")
             await self.services.vouching.hold(person.account_id)
         yield
         if vouched:
@@ -807,7 +807,7 @@ class ManufacturerAuthManager:
         person = await self.services.directory.of_session(session.manufacturer_id, session.account_id)
         await self.services.vouching.require_counting(person.account_id)
         if await self.services.factors.prove(person, proof, client=client_info(client)) is None:
-            raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
+            raise InvalidCredentialsError("The code is invalid.", code="INVALID_MFA_CODE")
         await self.sessions.note_mfa(session_id)
 
     # --- trusted devices ----------------------------------------------------------------------------------------
@@ -890,7 +890,7 @@ class ManufacturerAuthManager:
                 raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
             owner = await self.services.directory.of_session(session.manufacturer_id, session.account_id)
             if account_id not in (None, owner.account_id):
-                raise InvalidCredentialsError("The session is another account's.", code="INVALID_PASSKEY")
+                raise InvalidCredentialsError("The session belongs to another account.", code="INVALID_PASSKEY")
             async with self._first_factor(owner, session_id):
                 kept = await self._finish_passkey(challenge_id, credential, name, owner.account_id)
         person = await self.services.directory.by_account(kept.account_id)

@@ -86,8 +86,8 @@ class Passwords:
             await self._outbox.post(
                 person.account.email,
                 "Reset your password",
-                f"To choose a new password, {how}\n\nIt works once, for 30 minutes. If you did not ask for it, do"
-                " nothing: your password stays as it is.",
+                f"To choose a new password, {how}\n\nThe token can be used once, within 30 minutes. If you did"
+                " not request it, ignore this email; your password stays the same.",
                 kind="reset_password",
                 data=data,
             )
@@ -146,10 +146,12 @@ class Passwords:
             attempt.outcome = "right" if check.right else "wrong"
         if not check.right:
             self._emit(event_kinds.AUTH_PASSWORD_CHANGE_FAILED, Severity.WARNING, person, client)
-            raise InvalidCredentialsError("The current password is not right.")
+            raise InvalidCredentialsError("The current password is incorrect.")
         if new_password == given:
             raise ValidationError(
-                "The new password is the old one.", code="PASSWORD_UNCHANGED", recommended_action="Choose another one."
+                "The new password must differ from the current one.",
+                code="PASSWORD_UNCHANGED",
+                recommended_action="Choose a different password.",
             )
         new_hash = await self._accepted(person, new_password)
         await self._replace(person, new_hash, reason="password changed", keep=session_id)
@@ -169,19 +171,19 @@ class Passwords:
         if await self._factors.recovering(person.account_id):
             # Sign-in takes a mailed code now: with a mailed reset, the mailbox alone would be enough.
             raise MFARequiredError(
-                "The second factor of this account is being recovered; its password cannot be reset by mail now.",
+                "The second factor of this account is being recovered, so its password cannot be reset by email now.",
                 code="RECOVERY_PENDING",
-                recommended_action="Sign in with the password and enrol a second factor, or ask our staff.",
+                recommended_action="Sign in with the password and enroll a second factor, or contact support.",
             )
         if not await self._factors.enabled(person.account_id):
             return
         if mfa_code is None or mfa_code == "":
             raise MFARequiredError(
-                "This account has a second factor; send its code with the new password.",
-                recommended_action="Send `mfa_code`: a code of the authenticator app, or a backup code.",
+                "This account has a second factor. Send its code with the new password.",
+                recommended_action="Send mfa_code: a code of your authenticator app, or a backup code.",
             )
         if await self._factors.prove(person, mfa_code, client=client) is None:
-            raise InvalidCredentialsError("The code is not valid.", code="INVALID_MFA_CODE")
+            raise InvalidCredentialsError("The code is invalid.", code="INVALID_MFA_CODE")
 
     async def _replace(self, person: Person, new_hash: str, *, reason: str, keep: str | None) -> None:
         await self._store.update_account(person.account_id, password_hash=new_hash)
@@ -195,8 +197,9 @@ class Passwords:
     async def _tell(self, person: Person, sentence: str) -> None:
         await self._outbox.post(
             person.account.email,
-            "Your password changed",
-            f"{sentence} Other devices were signed out. If this was not you, reset your password now and contact us.",
+            "Your password was changed",
+            f"{sentence} Your other devices were signed out. If this was not you, reset your password now and"
+            " contact us.",
             kind="password_changed",
         )
 
@@ -220,5 +223,5 @@ def _invalid_token() -> InvalidTokenError:
     return InvalidTokenError(
         "The reset token is invalid: unknown, used or expired.",
         code="INVALID_RESET_TOKEN",
-        recommended_action="Ask for another reset mail.",
+        recommended_action="Request another password reset.",
     )

@@ -141,7 +141,7 @@ class Registration:
         """
         applicant = await self._checked(data, public=False)
         if await self._store.find_account(canonical_email(applicant.email)) is not None:
-            raise DuplicateAccountError("An account with this e-mail address or manufacturer id exists already.")
+            raise DuplicateAccountError("An account with this email address or manufacturer id already exists.")
         return await self._create(applicant)
 
     async def register_staff(self, email: str, password: str, role: str) -> ManufacturerAccount:
@@ -211,7 +211,9 @@ class Registration:
 
     async def _checked(self, data: Mapping[str, Any], *, public: bool) -> _Applicant:
         if not isinstance(data, Mapping):
-            raise ValidationError("Registration data is a mapping of field names to values.", code="INVALID_FIELD_TYPE")
+            raise ValidationError(
+                "Registration data must be a mapping of field names to values.", code="INVALID_FIELD_TYPE"
+            )
         email, company = data.get("email"), data.get("company_name")
         business = {name: data[name] for name in BUSINESS_FIELDS if data.get(name) is not None}
         given = {name: value for name, value in (("email", email), ("company_name", company)) if value is not None}
@@ -292,17 +294,18 @@ class Registration:
         if token is None:
             await self._outbox.post(
                 to,
-                "You have an account already",
-                "Somebody, perhaps you, registered with this address. It has an account already: sign in, or reset"
-                " the password if you do not know it.",
+                "You already have an account",
+                "Someone, perhaps you, registered with this email address, which already has an account. Sign in, or"
+                " reset your password if you have forgotten it.",
                 kind="already_registered",
             )
             return
         how, data = self._directions.for_token(token, "/v1/manufacturers/verify", "verify")
         await self._outbox.post(
             to,
-            "Confirm your e-mail address",
-            f"To finish the registration, {how}\n\nIt works once, for 24 hours. If this was not you, do nothing.",
+            "Confirm your email address",
+            f"To finish the registration, {how}\n\nThe token can be used once, within 24 hours. If this was"
+            " not you, ignore this email.",
             kind="verify_email",
             data=data,
         )
@@ -320,7 +323,7 @@ def _check_id(manufacturer_id: Any, errors: list[FieldError]) -> None:
             FieldError(
                 field="manufacturer_id",
                 error_type="INVALID_MANUFACTURER_ID",
-                message="A manufacturer id has 1 to 128 letters, digits, dots, colons, hyphens or underscores.",
+                message="manufacturer_id must be 1 to 128 letters, digits, dots, colons, hyphens or underscores.",
             )
         )
 
@@ -340,5 +343,5 @@ def _invalid_token() -> InvalidTokenError:
     return InvalidTokenError(
         "The verification token is invalid: unknown, used or expired.",
         code="INVALID_VERIFICATION_TOKEN",
-        recommended_action="Register again to get another mail.",
+        recommended_action="Register again to receive another email.",
     )

@@ -22,9 +22,7 @@ def root_bytes(secret_key: str | bytes) -> bytes:
         ConfigurationError: it is empty.
     """
     if not secret_key:
-        raise ConfigurationError(
-            "secret_key is empty: it must be a secret; make one with `openssl rand -hex 32` or leave it out."
-        )
+        raise ConfigurationError("secret_key is empty; generate one with `openssl rand -hex 32`, or omit it.")
     if isinstance(secret_key, bytes):
         return secret_key if len(secret_key) >= _KEY_BYTES else _stretch(secret_key)
     text = secret_key.strip()

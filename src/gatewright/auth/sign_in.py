@@ -89,7 +89,7 @@ class SignIn:
         right = await self._check_password(person, given, account_key, way, client)
         if person is None or not right or not person.active:
             await self._failed(person, account_key, client)
-            raise InvalidCredentialsError("The e-mail address or password is not right.")
+            raise InvalidCredentialsError("Incorrect email or password.")
         return await self._after_password(person, device, mfa_code, client)
 
     async def complete_mfa(
@@ -227,7 +227,7 @@ class SignIn:
             methods = [Factor.EMAIL_CODE.value]
             if not await self._throttle.admit_mail("code", self.account_key(person.account.email)):
                 raise MFARequiredError(
-                    "Too many codes were mailed for this account; wait before asking for another.",
+                    "Too many codes were emailed for this account. Wait before requesting another.",
                     code="MFA_MAIL_LIMIT",
                 )
         challenge_id = await self._challenges.create(
@@ -238,7 +238,7 @@ class SignIn:
                 person.account.email,
                 "Your sign-in code",
                 f"Your code is {code}. It is valid for ten minutes. If you are not signing in now, change your"
-                " password: somebody knows it.",
+                " password, because someone knows it.",
                 kind="sign_in_code",
                 data={"code": code},
             )
@@ -316,13 +316,13 @@ def _visitor(person: Person | None, client: ClientInfo | None) -> AttemptSubject
 
 def _no_challenge() -> InvalidCredentialsError:
     return InvalidCredentialsError(
-        "The sign-in has expired or was finished already.",
+        "This sign-in has expired or is already complete.",
         code="INVALID_CHALLENGE",
-        recommended_action="Sign in again with e-mail and password.",
+        recommended_action="Sign in again with email and password.",
     )
 
 
 def _wrong_code() -> InvalidCredentialsError:
     return InvalidCredentialsError(
-        "The code is not valid.", code="INVALID_MFA_CODE", recommended_action="Enter the code the app shows now."
+        "The code is invalid.", code="INVALID_MFA_CODE", recommended_action="Enter the current code of the app."
     )

@@ -177,7 +177,7 @@ class SignInThrottle:
                 retry_after=round(result.retry_after, 3),
             )
         )
-        raise RateLimitExceededError("Too many attempts to sign in.", retry_after=result.retry_after)
+        raise RateLimitExceededError("Too many sign-in attempts. Wait and try again.", retry_after=result.retry_after)
 
     def _tightened(self, rate: Rate) -> Rate:
         factor = self._controls.limit_factor("login")

@@ -57,7 +57,7 @@ def validate_business_data(
         ValidationError: ``data`` is not a mapping.
     """
     if not isinstance(data, Mapping):
-        raise ValidationError("Business data is a mapping of field names to values.", code="INVALID_FIELD_TYPE")
+        raise ValidationError("Business data must be a mapping of field names to values.", code="INVALID_FIELD_TYPE")
     country = _country(data)
     total = Outcome(value={})
     missing = _missing(data, require)

@@ -103,7 +103,7 @@ class ComplianceChecker:
             "algorithm",
             right,
             f"{algorithm.value} with 256-bit keys {'gives' if right else 'does not give'} its published answer.",
-            "Reinstall the cryptography package; do not encrypt until this passes.",
+            "Reinstall the cryptography package. Do not encrypt until this check passes.",
             severity="critical",
         )
 
@@ -118,7 +118,7 @@ class ComplianceChecker:
         self._add(
             "key_commitment",
             refused,
-            "A payload opens under the key that made it and no other.",
+            "A payload can be decrypted only with the key that sealed it.",
             "Report this as a defect of Gatewright.",
             severity="critical",
         )
@@ -131,7 +131,7 @@ class ComplianceChecker:
             "The root key was made for this process: nothing can be opened after a restart."
             if made
             else "A root key of 256 bits was given.",
-            "Set GATEWRIGHT_ENCRYPTION_KEY (make one with `gatewright init`).",
+            "Set GATEWRIGHT_ENCRYPTION_KEY (create one with `gatewright init`).",
             severity="high",
         )
         self._add(
@@ -155,8 +155,8 @@ class ComplianceChecker:
             if generation.status == GenerationStatus.REVOKED:
                 self._info(
                     "revoked_keys",
-                    f"The generation {generation.key_id} is revoked, and its keys are still kept for re-encryption.",
-                    "When nothing is left under them, destroy them: `gatewright keys revoke --destroy`.",
+                    f"The generation {generation.key_id} is revoked, but its keys are kept for re-encryption.",
+                    "Once no record uses them, destroy them: `gatewright keys revoke --destroy`.",
                 )
 
     async def _data_keys(self) -> None:
@@ -165,8 +165,8 @@ class ComplianceChecker:
         if store is None:
             self._info(
                 "key_store",
-                "Data keys are derived from the root: they cannot be destroyed one by one, and uses are counted"
-                " in this process only.",
+                "Data keys are derived from the root key: they cannot be destroyed individually, and uses are"
+                " counted in this process only.",
                 "Give the manager a durable key store.",
             )
             return
@@ -181,7 +181,7 @@ class ComplianceChecker:
         self._add(
             "key_wrapping",
             not foreign,
-            f"{total - foreign} of {total} data keys are wrapped by the present root key.",
+            f"{total - foreign} of {total} data keys are wrapped by the current root key.",
             "Finish the rotation of the root key: `gatewright keys rotate-root`.",
         )
         self._add(
@@ -197,16 +197,14 @@ class ComplianceChecker:
             try:
                 mode = path.stat().st_mode
             except OSError as error:
-                self._add(
-                    "file_permissions", False, f"{path} cannot be looked at: {error.strerror}.", "Check the path."
-                )
+                self._add("file_permissions", False, f"{path} cannot be read: {error.strerror}.", "Check the path.")
                 continue
             open_to_others = stat.S_IMODE(mode) & 0o077
             self._add(
                 "file_permissions",
                 not open_to_others,
                 f"{path} has mode {stat.S_IMODE(mode):04o}.",
-                f"Close it to others: chmod {'700' if stat.S_ISDIR(mode) else '600'} {path}",
+                f"Make it private: chmod {'700' if stat.S_ISDIR(mode) else '600'} {path}",
                 severity="high",
             )
 
@@ -214,8 +212,8 @@ class ComplianceChecker:
         if self._vault.legacy_keys:
             self._info(
                 "legacy_payloads",
-                f"{self._vault.legacy_keys} key(s) of version 1.0 are accepted; such payloads are bound to no owner.",
-                "Re-encrypt what is left, then remove GATEWRIGHT_LEGACY_FERNET_KEYS.",
+                f"{self._vault.legacy_keys} key(s) of version 1.0 are accepted; payloads are not bound to an owner.",
+                "Re-encrypt remaining payloads, then remove GATEWRIGHT_LEGACY_FERNET_KEYS.",
             )
 
     def _library(self) -> None:

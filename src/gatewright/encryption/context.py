@@ -28,7 +28,7 @@ def owner_of(manufacturer: Any) -> str | None:
         error = FieldError(
             field="manufacturer_id",
             error_type="INVALID_MANUFACTURER_ID",
-            message=f"manufacturer_id must be a text of 1 to {LONGEST_OWNER} characters.",
+            message=f"manufacturer_id must be 1 to {LONGEST_OWNER} characters.",
         )
         raise ValidationError(error.message, errors=[error])
     return found
@@ -38,7 +38,7 @@ def foreign(owner: str | None, wanted: str) -> InsufficientPermissionsError:
     """The error for a genuine envelope that belongs to someone else; it does not say to whom."""
     whose = "another manufacturer" if owner else "no manufacturer"
     return InsufficientPermissionsError(
-        f"The data belongs to {whose}; the permission decrypt_manufacturer_data covers only one's own.",
+        f"The data belongs to {whose}; the permission decrypt_manufacturer_data covers only your own data.",
         context={
             "manufacturer_id": wanted,
             "permission": "decrypt_manufacturer_data",

@@ -55,7 +55,7 @@ class DerivedKeyRing:
         if key is None:
             if owner in self._shredded:
                 raise KeyUnavailableError(
-                    "The keys of this manufacturer were destroyed for good.",
+                    "The keys of this manufacturer were permanently destroyed.",
                     code="KEYS_SHREDDED",
                     context={"manufacturer_id": owner},
                 )

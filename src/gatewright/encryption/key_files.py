@@ -41,8 +41,8 @@ def make_keys(directory: Path, names: Sequence[str] = NAMES) -> list[Path]:
         return [path for path in paths if not path.exists() and _made(path)]
     except OSError as error:
         raise ConfigurationError(
-            f"{error.filename or directory}: the keys cannot be written here ({error.strerror}); "
-            "set GATEWRIGHT_DATA_DIR to a directory that this user may write."
+            f"{error.filename or directory}: cannot write the keys here ({error.strerror}); "
+            "set GATEWRIGHT_DATA_DIR to a writable directory."
         ) from None
 
 
@@ -62,12 +62,12 @@ def with_keys(settings: Settings) -> Settings:
 
     directory = settings.data_dir / KEYS_DIRECTORY
     for path in make_keys(directory, missing):
-        _log.warning("%s was made, since no setting names this key; keep a copy of it apart from the data.", path)
+        _log.warning("%s was created, because no setting provides this key. Back it up separately from the data.", path)
     try:
         found = {name.removeprefix("gatewright_"): (directory / name).read_text().strip() for name in missing}
     except OSError as error:
         raise ConfigurationError(
-            f"{error.filename}: the key cannot be read ({error.strerror}); let this user read the file, or set "
+            f"{error.filename}: cannot read the key ({error.strerror}); make the file readable for this user, or set "
             f"{Path(str(error.filename)).name.upper()}."
         ) from None
     return settings.model_copy(update={name: SecretStr(text) for name, text in found.items()})

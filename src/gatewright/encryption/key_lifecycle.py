@@ -222,7 +222,7 @@ class KeyLifecycle:
         known = await self.list_keys()
         compromised = next((key for key in known if key.key_id == key_id), None) if key_id else known[0]
         if compromised is None:
-            raise KeyUnavailableError(f"No generation of data keys has the id {key_id!r}.", code="UNKNOWN_KEY")
+            raise KeyUnavailableError(f"Unknown data key generation {key_id!r}.", code="UNKNOWN_KEY")
         rotation = None
         if compromised is known[0]:
             rotation = await self.rotate_encryption_key(reason=f"emergency: {reason}")

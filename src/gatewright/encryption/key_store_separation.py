@@ -31,10 +31,10 @@ async def check_key_place(keys: KeyStore, records: TenantStore) -> None:
     used.discard(None)
     if used and not used & {generation.key_id for generation in await keys.list_key_generations()}:
         raise KeyUnavailableError(
-            f"The records are sealed under keys that this key store does not have ({min(map(str, used))}).",
+            f"The records were sealed with keys that are not in this key store ({min(map(str, used))}).",
             code="KEYS_ELSEWHERE",
-            recommended_action="Set GATEWRIGHT_KEY_DATABASE to where the keys are; where they are still with the "
-            "records, stop the service and run `gatewright keys move`; where they are lost, restore the key store.",
+            recommended_action="Set GATEWRIGHT_KEY_DATABASE to the store with the keys. If they are still with the "
+            "records, stop the service and run `gatewright keys move`. If they are lost, restore the key store.",
         )
 
 
@@ -65,9 +65,9 @@ async def move_keys(source: MovableKeys, target: MovableKeys) -> StoredKeys:
     await target.put_keys(keys)
     if not _covers(await target.read_keys(), keys):
         raise KeyUnavailableError(
-            "The key store to move to holds other keys already; nothing was moved.",
+            "The target key store already contains other keys. Nothing was moved.",
             code="KEY_STORE_IN_USE",
-            recommended_action="Name a new file in GATEWRIGHT_KEY_DATABASE.",
+            recommended_action="Set GATEWRIGHT_KEY_DATABASE to a new file.",
         )
     await source.erase_keys()
     return keys

@@ -66,13 +66,13 @@ class Profiles:
         for _ in range(_ATTEMPTS):
             stored = await self._store.get_manufacturer(manufacturer_id)
             if stored is None:
-                raise ValidationError("No manufacturer has this id.", code="UNKNOWN_MANUFACTURER")
+                raise ValidationError("Unknown manufacturer id.", code="UNKNOWN_MANUFACTURER")
             before = await self.open_profile(manufacturer_id, stored.profile) if stored.profile else {}
             after = {**before, **changes}
             sealed = await self.seal_profile(manufacturer_id, after)
             if await self._store.replace_profile(manufacturer_id, expected=stored.profile, profile=sealed):
                 return after
-        raise StoreUnavailableError("This profile is being changed by others; try again.", retry_after=1)
+        raise StoreUnavailableError("The profile is being changed by someone else. Try again.", retry_after=1)
 
     # --- the source of re-encryption ----------------------------------------------------------------------------
 

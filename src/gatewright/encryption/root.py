@@ -76,7 +76,7 @@ class RootKey:
             return self._box.open(wrapped, context)
         except DecryptionError:
             raise KeyUnavailableError(
-                "A stored data key does not open: it was changed, or moved from elsewhere in the key store.",
+                "A stored data key cannot be unwrapped: it was altered, or moved within the key store.",
                 code="DATA_KEY_DAMAGED",
                 recommended_action="Restore the key store from a backup; the records themselves are intact.",
             ) from None

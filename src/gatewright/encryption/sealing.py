@@ -213,7 +213,7 @@ class Sealer:
                     return key, key.add_sealer(self.algorithm, self._flags, count)
                 if total > self.max_messages:
                     await self._exhausted(key)
-        raise EncryptionError("No data key with messages left could be made.", code="KEY_EXHAUSTED")
+        raise EncryptionError("No usable data key could be created.", code="KEY_EXHAUSTED")
 
     def _now(self) -> str:
         second = int(self._clock.timestamp())

@@ -247,7 +247,7 @@ class StoredKeyRing:
     def _refuse_shredded(self, owner: str) -> None:
         if owner in self._shredded:
             raise KeyUnavailableError(
-                "The keys of this manufacturer were destroyed for good.",
+                "The keys of this manufacturer were permanently destroyed.",
                 code="KEYS_SHREDDED",
                 context={"manufacturer_id": owner},
             )
@@ -274,13 +274,13 @@ def _refuse_retired(root: StoredRootKey) -> None:
             f"This encryption key ({root.root_id}) was rotated away on {root.retired_at:%Y-%m-%d}.",
             code="ROOT_KEY_ROTATED_AWAY",
             context={"root_id": root.root_id},
-            recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to the key that took its place.",
+            recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to the key that replaced it.",
         )
 
 
 def _root_missing(root_id: str) -> KeyUnavailableError:
     return KeyUnavailableError(
-        f"The encryption key is not the one that wrapped the stored data keys ({root_id}).",
+        f"The encryption key is not the one that wraps the stored data keys ({root_id}).",
         code="ROOT_KEY_MISMATCH",
         context={"root_id": root_id},
         recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to that key, or add it to "

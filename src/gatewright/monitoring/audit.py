@@ -220,7 +220,7 @@ class AuditLog:
         first = read_checkpoint(str(old))
         second = read_checkpoint(str(new)) if new is not None else await self.checkpoint()
         if not 0 < first.size <= second.size:
-            raise _invalid("old", "must have an entry and no more than the newer checkpoint")
+            raise _invalid("old", "must not be empty or larger than the newer checkpoint")
         path = await consistency(self._store, first.size, second.size)
         return ConsistencyProof(old=first.note, new=second.note, path=path)
 
@@ -235,7 +235,7 @@ class AuditLog:
             last = bindings[-1]
             if (last.size, last.root) != (head.size, head.root) or not self._binder.holds(last):
                 raise StorageError(
-                    "The audit log was not signed: it is not the one that this root secret last bound.",
+                    "The audit log was not signed: it differs from the log that this root secret last bound.",
                     code="AUDIT_DAMAGED",
                     recommended_action="Run `gatewright audit verify`.",
                 )

@@ -186,8 +186,8 @@ def read_checkpoint(note: str) -> Checkpoint:
 
 
 def _no_checkpoint() -> ValidationError:
-    field = FieldError(field="checkpoint", error_type="INVALID_CHECKPOINT", message="The text is no checkpoint.")
-    return ValidationError("This text is no checkpoint of an audit log.", code="INVALID_CHECKPOINT", errors=[field])
+    field = FieldError(field="checkpoint", error_type="INVALID_CHECKPOINT", message="Not a checkpoint.")
+    return ValidationError("This text is not a checkpoint of an audit log.", code="INVALID_CHECKPOINT", errors=[field])
 
 
 def signed_by(note: str, keys: Iterable[str]) -> bool:

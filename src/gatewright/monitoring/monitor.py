@@ -368,7 +368,7 @@ class SecurityMonitor:
         try:
             await self.posture.load()
         except SecurityError as error:  # the next look, or the next change, makes up for it
-            _log.warning("the measures in force could not be read", error=error)
+            _log.warning("measures_not_loaded", error=error)
 
     async def _upkeep(self) -> None:
         """Measures are read again in case a change was missed, and the log is signed from time to time."""
@@ -397,7 +397,7 @@ class SecurityMonitor:
                 if found.valid:  # what is wrong was reported
                     self._tell_of_log(event_kinds.MONITORING_AUDIT_VERIFIED, Severity.INFO, found)
         except SecurityError as error:
-            _log.warning("the audit log could not be verified now", error=error)
+            _log.warning("audit_verification_postponed", error=error)
 
     def _tell_of_log(self, kind: str, severity: Severity, found: AuditVerification) -> None:
         told = event(
@@ -421,7 +421,7 @@ class SecurityMonitor:
             if head.size and (not newest or newest[0].size < head.size):
                 await self.audit.checkpoint()
         except SecurityError as error:
-            _log.warning("the audit log could not be signed now", error=error)
+            _log.warning("audit_checkpoint_postponed", error=error)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)

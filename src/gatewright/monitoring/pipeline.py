@@ -131,7 +131,9 @@ class AuditPipeline:
             if len(self._queue) >= self._capacity:
                 if keep and self._must_audit(event):
                     raise StoreUnavailableError(
-                        "The audit log cannot take more events now.", code="AUDIT_UNAVAILABLE", retry_after=5
+                        "The audit log cannot accept more events now. Try again shortly.",
+                        code="AUDIT_UNAVAILABLE",
+                        retry_after=5,
                     )
                 self.dropped += 1
                 return
@@ -159,7 +161,9 @@ class AuditPipeline:
         if self._done >= target:
             return
         if self._task is None or self.stuck:
-            raise StoreUnavailableError("The audit log cannot be written now.", code="AUDIT_UNAVAILABLE")
+            raise StoreUnavailableError(
+                "The audit log cannot be written now. Try again shortly.", code="AUDIT_UNAVAILABLE"
+            )
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((target, future))
         self._hurry.set()
@@ -191,7 +195,7 @@ class AuditPipeline:
         await task
         self._task = self._wake = None
         if self._queue:
-            _log.error("audit events were lost: neither store nor spool took them", events=len(self._queue))
+            _log.error("audit_events_lost", events=len(self._queue))
         if self._spool is not None:
             await self._in_thread(self._spool.close)
         if self._pool is not None:
@@ -271,7 +275,7 @@ class AuditPipeline:
             head = await self._store.append_audit(entries, self._binder)
         except Exception as error:  # whatever it is, no event may be lost for it
             if not self.store_away:
-                _log.error("the store does not take audit events; they go to the spool", error=error)
+                _log.error("audit_events_spooled", error=error)
             self.store_away = True
             self._try_again = now() + self._retry
             self._retry = min(self._retry * 2, self._first_retry * _RETRY_GROWTH)
@@ -296,7 +300,7 @@ class AuditPipeline:
                         return False
                     await self._in_thread(spool.drop)
         except OSError as error:
-            _log.error("the audit spool cannot be read", error=error)
+            _log.error("audit_spool_unreadable", error=error)
             self._try_again = asyncio.get_running_loop().time() + self._first_retry * _RETRY_GROWTH
             return False
         return True
@@ -318,7 +322,9 @@ class AuditPipeline:
             for _, future in self._waiters:
                 if not future.done():
                     future.set_exception(
-                        StoreUnavailableError("The audit log cannot be written now.", code="AUDIT_UNAVAILABLE")
+                        StoreUnavailableError(
+                            "The audit log cannot be written now. Try again shortly.", code="AUDIT_UNAVAILABLE"
+                        )
                     )
             self._waiters.clear()
 
@@ -344,5 +350,5 @@ def _readable(bodies: Sequence[bytes]) -> list[StoredAuditEntry]:
         try:
             entries.append(entry_from(body))
         except ValueError:
-            _log.error("a line of the audit spool is no entry", bytes=len(body))
+            _log.error("audit_spool_line_invalid", bytes=len(body))
     return entries

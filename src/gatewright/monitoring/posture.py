@@ -257,7 +257,7 @@ class Posture:
                 try:
                     await self._enforce(finding, answer)
                 except (StorageError, ValidationError) as error:
-                    _log.error("a measure could not be put in force", finding=finding.kind, error=error)
+                    _log.error("measure_not_applied", finding=finding.kind, error=error)
 
     async def load(self) -> None:
         """Take over the measures that the store has: at the start, and when another process changed them."""

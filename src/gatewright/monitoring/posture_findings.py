@@ -178,7 +178,7 @@ def from_incident(incident: StoredIncident, detection_level: int) -> Finding:
         kind=incident.kind,
         severity=incident.severity,
         summary=incident.summary,
-        advice="Review the incident, and resolve it with a note.",
+        advice="Review the incident and resolve it with a note.",
         measured={
             "events": incident.event_count,
             "first_seen": incident.first_seen.isoformat(),
@@ -215,8 +215,8 @@ def from_timings(timings: Iterable[Timing], *, share: float = 0.05, calls: int =
             finding_id=f"budget:{timing.name}",
             kind="over_budget",
             severity=Severity.NOTICE.value,
-            summary=f"{timing.name} is often over its budget of {timing.budget * 1e3:g} ms.",
-            advice="Look at the load of the machine and the store; raise the budget only if the work has grown.",
+            summary=f"{timing.name} often exceeds its budget of {timing.budget * 1e3:g} ms.",
+            advice="Check the load of the machine and the store. Raise the budget only if the work has grown.",
             measured={"p99_ms": timing.p99 * 1e3, "over_budget": timing.over_budget, "calls": timing.count},
         )
         for timing in timings

@@ -62,7 +62,7 @@ class Spool:
         lines = b"".join(b"%08x %s\n" % (zlib.crc32(body), body) for body in bodies)
         if self.size + len(lines) > self.max_bytes:
             raise StoreUnavailableError(
-                "The store is away and the audit spool is full.", code="AUDIT_SPOOL_FULL", retry_after=5
+                "The store is unavailable and the audit spool is full.", code="AUDIT_SPOOL_FULL", retry_after=5
             )
         try:
             if self._writing is None:

@@ -277,12 +277,12 @@ class ManufacturerRBACManager:
         tier, named = tier_name(new_tier), manufacturer_id_of(manufacturer_id)
         if tier not in self.policy.tiers:
             raise ValidationError(
-                f"No tier is called {tier!r}; the policy has {', '.join(self.policy.tiers)}.", code="UNKNOWN_TIER"
+                f"Unknown tier {tier!r}; the policy has {', '.join(self.policy.tiers)}.", code="UNKNOWN_TIER"
             )
         if not reason or not reason.strip():
-            raise ValidationError("Give a `reason`; it is kept in the audit log.", code="MISSING_REASON")
+            raise ValidationError("reason is required; it is kept in the audit log.", code="MISSING_REASON")
         if self._entitlements.strict and await self.store.get_manufacturer(named) is None:
-            raise ValidationError("No manufacturer has this id.", code="UNKNOWN_MANUFACTURER")
+            raise ValidationError("Unknown manufacturer id.", code="UNKNOWN_MANUFACTURER")
         before = await self.store.set_tier(named, tier)
         self._sink.emit(
             event(

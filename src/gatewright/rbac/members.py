@@ -78,7 +78,7 @@ class Members:
         address = _canonical(email)
         known = await self._store.find_account(address)
         if known is not None and known.manufacturer_id == manufacturer_id:
-            raise DuplicateAccountError("This address belongs to a member already; list them with GET /v1/members.")
+            raise DuplicateAccountError("This address already belongs to a member. List members with GET /v1/members.")
         token, now = secrets.token_urlsafe(32), self._clock.now()
         made = StoredInvitation(
             invitation_id="inv_" + secrets.token_hex(12),
@@ -92,7 +92,7 @@ class Members:
         )
         if not await self._store.add_invitation(made, most=OPEN_INVITATIONS):
             raise ValidationError(
-                f"At most {OPEN_INVITATIONS} invitations can be open; withdraw some first.",
+                f"At most {OPEN_INVITATIONS} invitations can be open. Withdraw some first.",
                 code="TOO_MANY_INVITATIONS",
             )
         self._tell(event_kinds.RBAC_MEMBER_INVITED, manufacturer_id, by, invitation_id=made.invitation_id, role=name)
@@ -198,7 +198,7 @@ class Members:
             raise InsufficientPermissionsError("This person is not a member of your company.")
         if not self._covers(actor, target.role):
             raise InsufficientPermissionsError(
-                f"You cannot act on a person with the role {target.role}: it has permissions that yours does not have.",
+                f"You cannot manage a member with the role {target.role}: it has permissions that yours does not have.",
                 context={"manufacturer_id": manufacturer_id},
             )
 
@@ -232,7 +232,7 @@ class Members:
         staff, name = manufacturer_id_of(manufacturer) == PLATFORM_TENANT, role_name(plain(role))
         known = [n for n, r in self._entitlements.compiled.roles.items() if r.platform == staff]
         if name not in known:
-            raise ValidationError(f"No role is called {name!r}; use {', '.join(known)}.", code="UNKNOWN_ROLE")
+            raise ValidationError(f"Unknown role {name!r}; use {', '.join(known)}.", code="UNKNOWN_ROLE")
         return name
 
     async def _member(self, account: StoredAccount) -> Member:
@@ -267,7 +267,7 @@ def _canonical(email: object) -> str:
     """The address as accounts are found by it. Raises ValidationError."""
     address = canonical_email(email) if isinstance(email, str) and len(email) <= 254 else ""
     if len(address) < 3 or address.count("@") != 1 or address.startswith("@") or address.endswith("@"):
-        raise ValidationError("Give the e-mail address of the person to invite.", code="INVALID_EMAIL_FORMAT")
+        raise ValidationError("email is required: the address of the person to invite.", code="INVALID_EMAIL_FORMAT")
     return address
 
 

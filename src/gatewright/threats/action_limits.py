@@ -40,7 +40,7 @@ class ActionLimits:
             ValidationError: no manufacturer or action, or a count that is no non-negative integer.
         """
         if not (_is_name(manufacturer_id) and _is_name(action)):
-            raise ValidationError("A rate limit is checked for a manufacturer id and the name of an action.")
+            raise ValidationError("check_rate_limit requires a manufacturer id and the name of an action.")
         rate = self._rate(manufacturer_id, action)
         if current_usage is not None:
             return _counted(rate, current_usage)
@@ -66,7 +66,7 @@ def _is_name(given: Any) -> bool:
 
 def _counted(rate: Rate, current_usage: Any) -> RateLimitResult:
     if isinstance(current_usage, bool) or not isinstance(current_usage, int) or current_usage < 0:
-        raise ValidationError("The current usage is a whole number, 0 or more.", code="INVALID_AMOUNT")
+        raise ValidationError("current_usage must be a whole number, 0 or more.", code="INVALID_AMOUNT")
     allowed = current_usage < rate.limit
     over = current_usage - rate.limit + 1
     return RateLimitResult(

@@ -65,7 +65,9 @@ class Detection:
         """The engine in use; raises ConfigurationError before there is one."""
         if self.current is None:
             raise ConfigurationError(
-                "The validator is not ready.", code="NOT_INITIALIZED", recommended_action="Await initialize() first."
+                "The validator is not initialized.",
+                code="NOT_INITIALIZED",
+                recommended_action="Await initialize() first.",
             )
         return self.current
 
@@ -155,8 +157,8 @@ class Detection:
 def bounded_batch(items: Iterable[Any]) -> list[Any]:
     """The items as a list of at most MAX_BATCH; raises ValidationError."""
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
-        raise ValidationError("A batch is a list of values.", code="INVALID_FIELD_TYPE")
+        raise ValidationError("A batch must be a list of values.", code="INVALID_FIELD_TYPE")
     batch = list(islice(items, MAX_BATCH + 1))
     if len(batch) > MAX_BATCH:
-        raise ValidationError(f"A batch has at most {MAX_BATCH} items; send several.", code="INPUT_TOO_LARGE")
+        raise ValidationError(f"A batch has at most {MAX_BATCH} items. Send several batches.", code="INPUT_TOO_LARGE")
     return batch

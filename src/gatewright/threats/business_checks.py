@@ -67,7 +67,9 @@ class Screening:
             ValidationError: it is not a mapping.
         """
         if not isinstance(data, Mapping):
-            raise ValidationError("Manufacturer data is a mapping of field names to values.", code="INVALID_FIELD_TYPE")
+            raise ValidationError(
+                "Manufacturer data must be a mapping of field names to values.", code="INVALID_FIELD_TYPE"
+            )
         await self._refresh_names()
         report = await self._offload.in_thread(lambda: validate_business_data(data, known_names=self._names))
         inspection = await self._detection.inspect(data)
@@ -128,5 +130,5 @@ def _attack_error(found: ThreatDetectionResult) -> FieldError:
     return FieldError(
         field=found.path.removeprefix("$.") or "$",
         error_type="THREAT_DETECTED",
-        message=f"The value looks like an attack ({found.threat_type.replace('_', ' ')}); remove the suspicious part.",
+        message=f"The value contains an attack ({found.threat_type.replace('_', ' ')}); remove the suspicious part.",
     )

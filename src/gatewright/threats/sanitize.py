@@ -87,7 +87,7 @@ def sanitise(data: Any, context: str) -> SanitizedValue:
     change = _CONTEXTS.get(str(context))
     if change is None:
         known = ", ".join(sorted(_CONTEXTS))
-        raise ValidationError(f"There is no sanitising context {str(context)[:40]!r}; use one of {known}.")
+        raise ValidationError(f"Unknown sanitization context {str(context)[:40]!r}; use one of {known}.")
     walk = _Walk(change)
     value = walk.value(data, 0)
     removed = list(walk.removed)
@@ -117,7 +117,7 @@ class _Walk:
             return self._mapping(value, depth)
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
             return [self.value(item, depth + 1) for item in value]
-        raise ValidationError(f"A value of type {type(value).__name__} cannot be sanitised; give text or JSON values.")
+        raise ValidationError(f"A value of type {type(value).__name__} cannot be sanitized; pass text or JSON values.")
 
     def _text(self, text: str) -> str:
         self._characters += len(text)
@@ -138,7 +138,7 @@ class _Walk:
 
 def _too_large() -> ValidationError:
     return ValidationError(
-        f"The value is too large to sanitise: at most {MAX_CHARACTERS} characters, {MAX_VALUES} values and "
+        f"The value is too large to sanitize: at most {MAX_CHARACTERS} characters, {MAX_VALUES} values and "
         f"{MAX_DEPTH} levels.",
         code="INPUT_TOO_LARGE",
     )

@@ -63,7 +63,7 @@ def threat_type_of(name: Any) -> str:
     value = getattr(name, "value", name)
     if isinstance(value, str) and value in ThreatType._value2member_map_:
         return str(value)
-    raise UnknownThreatTypeError(f"No threat type is called {str(value)[:60]!r}; there are {', '.join(ThreatType)}.")
+    raise UnknownThreatTypeError(f"Unknown threat type {str(value)[:60]!r}; there are {', '.join(ThreatType)}.")
 
 
 def neighbours(threat_type: str) -> frozenset[str]:

@@ -115,7 +115,7 @@ class ManufacturerSecurityValidator:
         """
         async with self._starting:
             if self._closed:
-                raise ConfigurationError("This manager was closed; build a new one.", code="MANAGER_CLOSED")
+                raise ConfigurationError("This manager was closed. Create a new one.", code="MANAGER_CLOSED")
             if self._base is not None:
                 return
             if self._own_store is not None:

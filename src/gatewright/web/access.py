@@ -53,7 +53,7 @@ def declarations(app: FastAPI) -> list[Access]:
         for method in sorted(set(route.methods or ()) - {"HEAD"}):
             if rule is None or not _says_who(rule):
                 raise ConfigurationError(
-                    f"{method} {route.path} does not say who may call it. Give it a permission with "
+                    f"{method} {route.path} does not declare who may call it. Add a permission with "
                     "Depends(requires(...)), an audience, or Depends(open_to_all()).",
                     code="ROUTE_NOT_DECLARED",
                 )

@@ -52,7 +52,7 @@ class Authenticator:
         scheme, _, credential = value.partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential or len(credential) > MAX_CREDENTIAL:
-            raise InvalidTokenError("The Authorization header is invalid; send `Authorization: Bearer <token>`.")
+            raise InvalidTokenError("The Authorization header is invalid. Send `Authorization: Bearer <token>`.")
         if credential.startswith("gw_"):
             await self._by_key(credential, state)
         else:

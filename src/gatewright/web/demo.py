@@ -107,8 +107,8 @@ async def _claim(store: DemoStore, setting: str) -> None:
 
 def _not_ours(setting: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{setting}: this store was not made by the demo. The demo uses only a store that it created or that is empty;"
-        " set GATEWRIGHT_DATA_DIR to a new directory, or leave out --demo.",
+        f"{setting}: this store was not created by the demo, which uses only its own or an empty store;"
+        " set GATEWRIGHT_DATA_DIR to a new directory, or omit --demo.",
         code="NOT_A_DEMO_STORE",
         context={"setting": setting.partition("=")[0]},
     )

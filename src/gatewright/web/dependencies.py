@@ -24,11 +24,11 @@ class Requires:
     async def __call__(self, request: Request) -> ManufacturerContext:
         state: RequestState = request.scope.get(KEY) or state_of(request)
         if state.caller is None:
-            raise AuthenticationError("This call needs a signed-in caller.", code="TOKEN_MISSING")
+            raise AuthenticationError("Requires a signed-in caller.", code="TOKEN_MISSING")
         if state.rule is not self.rule and (state.rule is None or not covers(state.rule, self.rule)):
             # The middleware decides before the route runs; a route it could not see must not be open.
             raise ConfigurationError(
-                "The middleware did not check this route; install it on the outermost application."
+                "The middleware did not check this route. Install it on the outermost application."
             )
         return state.caller
 

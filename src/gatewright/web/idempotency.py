@@ -115,7 +115,7 @@ class Idempotency:
                 raise Problem(
                     409,
                     "CALL_IN_PROGRESS",
-                    "A call with this Idempotency-Key is being made; ask again in a second.",
+                    "A request with this Idempotency-Key is in progress. Retry in a second.",
                     headers={"Retry-After": "1"},
                 ) from None
             if not again:
@@ -129,7 +129,7 @@ class Idempotency:
             raise Problem(
                 422,
                 "IDEMPOTENCY_KEY_REUSED",
-                "This Idempotency-Key came with another request; make one for each.",
+                "This Idempotency-Key was used for a different request. Use a new key for each request.",
             )
         kept = await self._foundation.encryption.decrypt_manufacturer_data(answer.data["sealed"])
         state.repeated = True

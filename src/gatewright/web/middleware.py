@@ -76,7 +76,7 @@ class GatewrightMiddleware:
         self._foundation = foundation
         if rules is None:
             raise ConfigurationError(
-                "GatewrightMiddleware has no rules, and a route that is not declared must not be open. Pass"
+                "GatewrightMiddleware has no rules, and undeclared routes must not be open. Pass"
                 " rules=PathRules([...]), or rules=PathRules(default=RouteRule()) to inspect every route and open it."
             )
         self._rules = rules
@@ -128,7 +128,9 @@ class GatewrightMiddleware:
     async def _admit(self, scope: Scope, receive: Receive, state: RequestState, rule: RouteRule) -> Receive | None:
         """Every step before the application; the ``receive`` to hand it, or None when the client has gone."""
         if not self._pipeline.accepting and rule.name != "probe":
-            raise StoreUnavailableError("Events cannot be kept at the moment.", code="AUDIT_UNAVAILABLE", retry_after=5)
+            raise StoreUnavailableError(
+                "Events cannot be recorded at the moment. Try again shortly.", code="AUDIT_UNAVAILABLE", retry_after=5
+            )
         await self._network.identify(state, rule)
         if state.caller is not None:
             state.entitled = await self._rbac.resolve(state.caller)
@@ -137,8 +139,8 @@ class GatewrightMiddleware:
             raise Problem(
                 403,
                 "ROUTE_NOT_DECLARED",
-                "This method and path are not declared, and what is not declared is refused. Check the URL; whoever"
-                " runs the service declares routes in its PathRules.",
+                "This method and path are not declared, so they are refused. Check the URL; the operator declares"
+                " routes in PathRules.",
             )
         await self._authorize(state, rule)
         body: Any = None

@@ -213,7 +213,7 @@ def exceeded(
         )
     )
     return RateLimitExceededError(
-        f"More than {rate.limit} requests in {rate.period:g} s; wait {math.ceil(result.retry_after)} s.",
+        f"More than {rate.limit} requests in {rate.period:g} s. Wait {math.ceil(result.retry_after)} s.",
         retry_after=result.retry_after,
     )
 

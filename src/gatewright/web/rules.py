@@ -71,9 +71,9 @@ class RouteRule(Record, frozen=True, kw_only=True):
                 )
         if self.credentials not in CREDENTIALS:
             known = ", ".join(CREDENTIALS)
-            raise ConfigurationError(f"A route takes credentials {self.credentials!r}; choose one of {known}.")
+            raise ConfigurationError(f"Unknown credentials {self.credentials!r}; choose one of {known}.")
         if self.inspection is not None and self.inspection not in modes:
-            raise ConfigurationError(f"A route is inspected in mode {self.inspection!r}; choose {', '.join(modes)}.")
+            raise ConfigurationError(f"Unknown inspection mode {self.inspection!r}; choose {', '.join(modes)}.")
         for exclusion in self.exclusions:
             for key, rule, remedy in exclusion_faults(exclusion):
                 raise ConfigurationError(f"An exclusion of a route, {'.'.join(key)}: {rule}; {remedy}.")
@@ -283,7 +283,7 @@ _STRICTNESS = {"none": 0, "optional": 1, "required": 2}
 def _merge(a: RouteRule, b: RouteRule) -> RouteRule:
     """Both rules at once; two different permissions on one route are a mistake that is named."""
     if a.permission and b.permission and a.permission != b.permission:
-        raise ValueError(f"One route asks for two permissions, {a.permission} and {b.permission}; declare one.")
+        raise ValueError(f"A route requires two permissions, {a.permission} and {b.permission}; declare one.")
     if {a.credentials, b.credentials} == {"session", "key"}:
         raise ValueError("One route asks for a session and for an API key; declare one of them.")
     return RouteRule(

@@ -60,7 +60,7 @@ async def test_everything_else_is_refused_in_the_same_words(email: str, password
         with pytest.raises(InvalidCredentialsError) as caught:
             await here.auth.authenticate_manufacturer(email, password)
         assert (caught.value.message, caught.value.code, caught.value.context) == (
-            "The e-mail address or password is not right.",
+            "Incorrect email or password.",
             "INVALID_CREDENTIALS",
             {},
         )

@@ -89,13 +89,13 @@ class Enrollment:
         drift = await self._drift(person, code) if verdict == "wrong" else None
         if drift is not None:
             raise InvalidCredentialsError(
-                f"The code is of another time: the clock of the phone is off by about {abs(drift)} seconds.",
+                f"Your phone's clock is about {abs(drift)} seconds.",
                 code="INVALID_MFA_CODE",
                 context={"drift_seconds": drift},
-                recommended_action="Set the phone's clock to automatic and enter the next code.",
+                recommended_action="Set your phone's clock to automatic, then enter the next code.",
             )
         raise InvalidCredentialsError(
-            "The code is not valid.", code="INVALID_MFA_CODE", recommended_action="Enter the code the app shows now."
+            "The code is invalid.", code="INVALID_MFA_CODE", recommended_action="Enter the current code of the app."
         )
 
     async def tell_of_passkey(self, person: Person) -> None:
@@ -132,12 +132,12 @@ class Enrollment:
         """
         if self._factors.demanded(person.manufacturer_id) and not await self._store.list_passkeys(person.account_id):
             raise AuthorizationError(
-                "Policy requires a second factor; enrol another one before removing this.",
+                "A second factor is required. Enroll another one before you remove this one.",
                 code="MFA_REQUIRED_BY_POLICY",
-                recommended_action="Set up a new authenticator app: it takes the place of the old one.",
+                recommended_action="Set up a new authenticator app, which replaces the old one.",
             )
         if await self._prove(person, proof, client, challenge) is None:
-            raise InvalidCredentialsError("The proof is not valid.", code="INVALID_MFA_CODE")
+            raise InvalidCredentialsError("The proof is invalid.", code="INVALID_MFA_CODE")
         await self._store.delete_factors(person.account_id, passkeys=False)
         await self._devices.revoke_all(person)
         self._emit(event_kinds.AUTH_MFA_DISABLED, Severity.WARNING, person, client)
@@ -189,7 +189,9 @@ class Enrollment:
     async def _notify(self, person: Person, kind: str, sentence: str) -> None:
         if self._outbox is not None and person.known:
             body = f"{sentence}\n\nIf this was not you, change your password and contact us."
-            await self._outbox.post(person.account.email, "Your account's security changed", body, kind=kind)
+            await self._outbox.post(
+                person.account.email, "The security settings of your account have changed", body, kind=kind
+            )
 
     def _emit(
         self,

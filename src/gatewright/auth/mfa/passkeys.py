@@ -73,7 +73,9 @@ class Passkeys:
         """
         existing = await self._store.list_passkeys(person.account_id)
         if len(existing) >= MOST_PASSKEYS:
-            raise ValidationError("This account has all the passkeys it may have.", code="TOO_MANY_PASSKEYS")
+            raise ValidationError(
+                "This account has the maximum number of passkeys. Remove one first.", code="TOO_MANY_PASSKEYS"
+            )
         challenge_id = await self._challenges.create(
             _REGISTER, person.account_id, lifetime=LIFETIME, data={"manufacturer_id": person.manufacturer_id}
         )

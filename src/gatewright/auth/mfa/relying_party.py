@@ -40,7 +40,7 @@ class RelyingParty(Record, frozen=True, kw_only=True):
         host = parts.hostname or ""
         if not host or parts.scheme not in ("http", "https"):
             raise ConfigurationError(
-                f"GATEWRIGHT_PUBLIC_URL={public_url}: must be an http(s) address; set it to where browsers find us."
+                f"GATEWRIGHT_PUBLIC_URL={public_url}: must be an http(s) URL; set it to the public URL of this service."
             )
         origin = f"{parts.scheme}://{parts.netloc}"
         if host in _LOOPBACK and parts.scheme == "http":

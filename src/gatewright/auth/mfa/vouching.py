@@ -84,8 +84,8 @@ class FactorVouching:
         until = await self.held_until(account_id)
         if until is not None:
             raise MFARequiredError(
-                f"This second factor was added in a session that had shown none, and counts for sensitive operations "
-                f"from {until:%Y-%m-%d %H:%M} UTC. To use it now, confirm it by mail: POST /v1/mfa/confirmations.",
+                f"This second factor was added without another one, and can be used for sensitive operations "
+                f"from {until:%Y-%m-%d %H:%M} UTC. To use it now, confirm it by email: POST /v1/mfa/confirmations.",
                 code="FACTOR_TOO_NEW",
                 context={"counts_from": until.isoformat()},
             )
@@ -104,15 +104,15 @@ class FactorVouching:
             RateLimitExceededError: too many were mailed.
         """
         if not await self._throttle.admit_mail("factor", person.account_id):
-            raise RateLimitExceededError("Too many confirmations were mailed; wait an hour.", retry_after=3_600)
+            raise RateLimitExceededError("Too many confirmation emails. Wait an hour.", retry_after=3_600)
         await self._challenges.drop(_PURPOSE, person.account_id)
         token = await self._challenges.create(_PURPOSE, person.account_id, lifetime=LIFETIME)
         how, data = self._directions.for_token(token, "/v1/mfa/confirmations/redeem", "confirm-factor")
         await self._outbox.post(
             person.account.email,
             "Confirm your new second factor",
-            f"To use your new second factor for sensitive operations now, {how}\n\nThe token works once, for an hour."
-            " If you added no second factor, do not use it: change your password and contact us.",
+            f"To use your new second factor for sensitive operations now, {how}\n\nThe token can be used once, within"
+            " an hour. If you did not add a second factor, change your password and contact us.",
             kind="factor_confirmation",
             data=data,
         )
@@ -126,7 +126,7 @@ class FactorVouching:
         found = await self._challenges.look(_PURPOSE, token)
         if found is None or found.subject != person.account_id or not await self._challenges.take(_PURPOSE, token):
             raise InvalidTokenError(
-                "This confirmation is invalid: unknown, used or expired. Request another one.",
+                "The confirmation token is invalid: unknown, used or expired. Request a new one.",
                 code="INVALID_CONFIRMATION_TOKEN",
             )
         await self.release(person.account_id)

@@ -146,7 +146,9 @@ class _Lane:
         with self._lock:
             if self._busy >= self._limit:
                 raise StoreUnavailableError(
-                    "Too many passwords are being checked at once.", code="HASHING_BUSY", retry_after=1
+                    "Too many passwords are being verified at once. Try again shortly.",
+                    code="HASHING_BUSY",
+                    retry_after=1,
                 )
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
@@ -173,7 +175,7 @@ class _Lane:
 
 def _unavailable() -> StoreUnavailableError:
     return StoreUnavailableError(
-        "Passwords cannot be checked now: the service is out of memory or threads.",
+        "Passwords cannot be verified now: the service is out of memory or threads.",
         code="HASHING_UNAVAILABLE",
         retry_after=5,
     )

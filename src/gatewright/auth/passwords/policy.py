@@ -77,7 +77,7 @@ class BreachedPasswords:
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
             raise ConfigurationError(
                 f"GATEWRIGHT_BREACHED_PASSWORDS_URL={url}: must be an https:// address;"
-                " set it to the service's range address, or remove it.",
+                " set it to the range URL of the service, or remove it.",
                 context={"setting": "GATEWRIGHT_BREACHED_PASSWORDS_URL"},
             )
         self._url = url.rstrip("/") + "/"

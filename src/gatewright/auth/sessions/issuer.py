@@ -130,7 +130,7 @@ class SessionIssuer:
                     factors=sorted(factors),
                 )
             )
-            raise MFARequiredError("This account signs in with a second factor.")
+            raise MFARequiredError("This account requires a second factor to sign in.")
 
 
 class SessionTerminator:

@@ -126,7 +126,7 @@ class RefreshService:
         if result.outcome == RefreshOutcome.REUSED:
             if session is not None:
                 self._tell(event_kinds.AUTH_REFRESH_REUSED, session, client, severity=Severity.HIGH)
-            raise RefreshTokenReuseError("This refresh token was used before; its session has been ended.")
+            raise RefreshTokenReuseError("This refresh token was used before. Its session has been ended.")
         if result.outcome == RefreshOutcome.EXPIRED:
             raise TokenExpiredError("The refresh token has expired.")
         if result.outcome == RefreshOutcome.REVOKED:

@@ -132,7 +132,7 @@ class RiskAssessor:
         """As :meth:`act`; raises SessionHijackError when the session was ended."""
         risk = await self.act(session, client, since_refresh=since_refresh)
         if risk.action == RiskAction.END:
-            raise SessionHijackError("The session was ended: it is used from a place that does not fit it.")
+            raise SessionHijackError("Session ended: used from an unrecognized location.")
         return risk
 
     def _network_signals(self, session: StoredSession, client: ClientInfo) -> list[RiskSignal]:

@@ -280,7 +280,7 @@ class SessionService:
         session = await self.get_alive(session_id)
         if session is None or session.mfa_at is None or self._clock.now() - session.mfa_at > max_age:
             raise MFARequiredError(
-                "This needs a second factor, shown recently.", context={"max_age_seconds": max_age.total_seconds()}
+                "Requires a recent second factor.", context={"max_age_seconds": max_age.total_seconds()}
             )
 
     async def create_cookie(self, session_id: str) -> str:

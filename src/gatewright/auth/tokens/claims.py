@@ -106,19 +106,19 @@ def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: 
         if not isinstance(claims.get(name), str) or not claims[name]:
             raise invalid(f"it has no {name}")
     if claims.get("iss") != issuer:
-        raise invalid("it is not of this issuer")
+        raise invalid("wrong issuer")
     if claims.get("aud") != audience:
-        raise invalid("it is not for this audience")
+        raise invalid("wrong audience")
     if not isinstance(claims.get("sid", ""), str):
-        raise invalid("its sid is not text")
+        raise invalid("sid is not a string")
     try:
         issued_milliseconds(claims)
     except ValueError:
-        raise invalid("its jti is not one of ours") from None
+        raise invalid("unknown jti format") from None
     if now >= claims["exp"]:
         raise expired()
     if max(claims["nbf"], claims["iat"]) > now + CLOCK_SKEW:
-        raise invalid("it is not valid yet")
+        raise invalid("not valid yet")
 
 
 def expired() -> TokenExpiredError:

@@ -57,13 +57,13 @@ class ExternalIssuer:
         claims = read_object(self._keys.verify(token).payload)
         audience = claims.get("aud")
         if claims.get("iss") != self.issuer:
-            raise invalid("it is not of this issuer")
+            raise invalid("wrong issuer")
         if audience != self._audience and not (isinstance(audience, list) and self._audience in audience):
-            raise invalid("it is not for this audience")
+            raise invalid("wrong audience")
         if claims.get("manufacturer_id") not in self._manufacturers:
-            raise invalid("its issuer may not speak for this manufacturer")
+            raise invalid("issuer not allowed for this manufacturer")
         if not isinstance(claims.get("sub"), str) or not claims["sub"]:
-            raise invalid("it has no sub")
+            raise invalid("sub is missing")
         self._check_times(claims, now)
         # Our ids begin with a time; a foreign one is kept apart from them and its session is not one of ours.
         foreign = str(claims.get("jti") or claims["sub"])[:128]
@@ -80,4 +80,4 @@ class ExternalIssuer:
             raise expired()
         not_before = claims.get("nbf", claims["iat"])
         if type(not_before) not in (int, float) or max(not_before, claims["iat"]) > now + self._leeway:
-            raise invalid("it is not valid yet")
+            raise invalid("not valid yet")

@@ -59,9 +59,9 @@ class KeySet:
         parts = parse(as_bytes(token))
         key = self._find(parts.header.get("kid"))
         if key is None or parts.header.get("alg") != key.algorithm:
-            raise invalid("no key of that id and algorithm is known")
+            raise invalid("unknown key id or algorithm")
         if not key.verify(parts.signing_input, parts.signature):
-            raise invalid("its signature does not hold")
+            raise invalid("signature verification failed")
         return parts
 
     def _find(self, kid: Any) -> VerifyingKey | None:
@@ -146,5 +146,5 @@ def _implied_algorithm(jwk: Mapping[str, Any]) -> str | None:
 
 def _refuse(reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"jwks: this key set is refused because {reason}; ask the issuer for a sound one.", code="KEY_REFUSED"
+        f"jwks: the key set was refused because {reason}; ask the issuer for a valid one.", code="KEY_REFUSED"
     )

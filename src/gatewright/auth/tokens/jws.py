@@ -44,13 +44,13 @@ def invalid(reason: str) -> InvalidTokenError:
 def as_bytes(token: object) -> bytes:
     """A token as bytes; raises InvalidTokenError for what is not ASCII text of a bounded length."""
     if not isinstance(token, str):
-        raise invalid("it is not text")
+        raise invalid("not a string")
     if len(token) > MAX_TOKEN_LENGTH:
-        raise invalid("it is too long")
+        raise invalid("too long")
     try:
         return token.encode("ascii")
     except UnicodeEncodeError:
-        raise invalid("it is not ASCII") from None
+        raise invalid("not ASCII") from None
 
 
 def encode_segment(data: bytes) -> bytes:
@@ -67,9 +67,9 @@ def decode_segment(segment: bytes) -> bytes:
     try:
         data = binascii.a2b_base64(segment.translate(_TO_STANDARD) + b"==="[: -len(segment) % 4])
     except binascii.Error:
-        raise invalid("it is not Base64url") from None
+        raise invalid("not Base64url") from None
     if encode_segment(data) != segment:
-        raise invalid("its Base64url is not canonical")
+        raise invalid("Base64url is not canonical")
     return data
 
 
@@ -85,9 +85,9 @@ def read_object(raw: bytes) -> dict[str, Any]:
         if isinstance(value, dict) and msgspec.json.encode(value) != raw:
             json.loads(raw.decode(), object_pairs_hook=_refuse_repeated)
     except (ValueError, RecursionError, msgspec.MsgspecError):
-        raise invalid("it is not a JSON object with distinct members") from None
+        raise invalid("not a JSON object with unique keys") from None
     if not isinstance(value, dict):
-        raise invalid("it is not a JSON object")
+        raise invalid("not a JSON object")
     return value
 
 
@@ -99,15 +99,15 @@ def parse(token: bytes) -> CompactJWS:
             a plain object or names a forbidden member.
     """
     if len(token) > MAX_TOKEN_LENGTH:
-        raise invalid("it is too long")
+        raise invalid("too long")
     segments = token.split(b".", 3)
     if len(segments) != 3:
-        raise invalid("it does not have three parts")
+        raise invalid("not three parts")
     if len(segments[0]) > MAX_HEADER_LENGTH:
-        raise invalid("its header is too long")
+        raise invalid("header too long")
     header = read_object(decode_segment(segments[0]))
     if not FORBIDDEN_HEADERS.isdisjoint(header):
-        raise invalid("its header names a member that is not accepted")
+        raise invalid("unsupported header parameter")
     return CompactJWS(
         header=header,
         payload=decode_segment(segments[1]),

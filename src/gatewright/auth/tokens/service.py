@@ -239,7 +239,7 @@ class TokenService:
         if key is None:
             return await self._verify_other(raw)
         if not key.verify(raw[: len(head) + 1 + len(body)], decode_segment(tail)):
-            raise invalid("its signature does not hold")
+            raise invalid("signature verification failed")
         return self._checked(decode_segment(body))
 
     async def _verify_other(self, raw: bytes) -> dict[str, Any]:
@@ -250,13 +250,13 @@ class TokenService:
         if key is None:
             if self._external:
                 return self._external_claims(raw, parts.payload)
-            raise invalid("it names no key of ours")
+            raise invalid("unknown key id")
         if not parts.header.keys() <= _OUR_HEADER or not isinstance(typ, str) or typ.upper() != "JWT":
-            raise invalid("its header is not one of ours")
+            raise invalid("unexpected header")
         if parts.header.get("alg") != key.algorithm:
-            raise invalid("its algorithm is not that of its key")
+            raise invalid("algorithm does not match the key")
         if not key.verify(parts.signing_input, parts.signature):
-            raise invalid("its signature does not hold")
+            raise invalid("signature verification failed")
         return self._checked(parts.payload)
 
     def _checked(self, payload: bytes) -> dict[str, Any]:
@@ -268,7 +268,7 @@ class TokenService:
         """The claims of a trusted issuer's token; ``iss`` only chooses whose keys must have signed it."""
         issuer = self._external.get(str(read_object(payload).get("iss")))
         if issuer is None:
-            raise invalid("it is of no issuer that is trusted")
+            raise invalid("untrusted issuer")
         return issuer.verify(raw.decode("ascii"), self._clock.timestamp())
 
     async def _refuse_ended(self, entry: Remembered) -> None:

@@ -99,7 +99,7 @@ class SigningKeyRing:
     def current(self) -> SigningKey:
         """The key that signs."""
         if self._current is None:
-            raise KeyUnavailableError("There is no signing key; call initialize() first.", code="NO_SIGNING_KEY")
+            raise KeyUnavailableError("No signing key is loaded. Call initialize() first.", code="NO_SIGNING_KEY")
         return self._current
 
     @property
@@ -224,7 +224,7 @@ class SigningKeyRing:
             raise KeyUnavailableError(
                 "The signing keys in the store were sealed under another secret key.",
                 code="SIGNING_KEYS_SEALED",
-                recommended_action="Start with the secret key that this store was made with.",
+                recommended_action="Start with the secret key with which this store was created.",
             ) from None
         if stored.algorithm == "HS256":
             return restore(stored.algorithm, stored.kid, exported)

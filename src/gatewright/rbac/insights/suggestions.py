@@ -170,7 +170,7 @@ class Suggestions:
         """
         found = await self._get(suggestion_id)
         if found.status == "applied":
-            raise ValidationError("This suggestion is in force already.", code="SUGGESTION_APPLIED")
+            raise ValidationError("This suggestion is already applied.", code="SUGGESTION_APPLIED")
         self._within_bounds(found)
         bounds, now = self._entitlements.compiled.policy.adjustments, self._clock.now()
         days = bounds.trial_days if found.kind == "tier" else bounds.permission_days
@@ -179,7 +179,7 @@ class Suggestions:
             found, status="applied", former=former, until=now + timedelta(days=days), author=author, changed_at=now
         )
         if not await self._store.change_adjustment(applied, expected=found.status):
-            raise ValidationError("Somebody else applied this suggestion just now.", code="SUGGESTION_APPLIED")
+            raise ValidationError("Someone else just applied this suggestion.", code="SUGGESTION_APPLIED")
         applied = await self._put_in_force(applied, found.status)
         self._adjustments.emit(event_kinds.RBAC_SUGGESTION_APPLIED, applied, author)
         return applied
@@ -191,7 +191,7 @@ class Suggestions:
             highest = policy.adjustments.highest_tier
             if found.subject not in ranked or ranked.index(found.subject) > ranked.index(highest):
                 raise ValidationError(
-                    f"The policy lets suggestions go up to {highest}; {found.subject} needs a person's decision.",
+                    f"The policy allows suggestions up to {highest}; {found.subject} requires a decision by staff.",
                     code="SUGGESTION_OUT_OF_BOUNDS",
                 )
         elif found.subject not in policy.permissions:
@@ -204,7 +204,7 @@ class Suggestions:
             ):
                 back = msgspec.structs.replace(applied, status=expected, former=None, until=None)
                 await self._store.change_adjustment(back, expected="applied")
-                raise ValidationError("The tier changed meanwhile; ask for a new suggestion.", code="SUGGESTION_STALE")
+                raise ValidationError("The tier has changed. Request a new suggestion.", code="SUGGESTION_STALE")
             return applied
         grant = await self._permissions.grant(
             applied.manufacturer_id,
@@ -227,13 +227,13 @@ class Suggestions:
         found = await self._get(suggestion_id)
         ended = await self._adjustments.end(found, "rolled_back", author, revoke=self._permissions.revoke)
         if ended is None:
-            raise ValidationError("This suggestion is not in force.", code="SUGGESTION_NOT_APPLIED")
+            raise ValidationError("This suggestion is not applied.", code="SUGGESTION_NOT_APPLIED")
         return ended
 
     async def _get(self, suggestion_id: str) -> StoredAdjustment:
         found = await self._store.get_adjustment(suggestion_id) if isinstance(suggestion_id, str) else None
         if found is None:
-            raise ValidationError("No suggestion has this id.", code="UNKNOWN_SUGGESTION")
+            raise ValidationError("Unknown suggestion id.", code="UNKNOWN_SUGGESTION")
         return found
 
     async def digest(self, since: datetime | None = None) -> list[StoredAdjustment]:

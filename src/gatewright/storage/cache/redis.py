@@ -196,7 +196,9 @@ class RedisCache:
                 return await call(*values, **options)
             except (TimeoutError, RedisError, OSError) as error:
                 self._lose(error)
-        raise StoreUnavailableError("The cache is not available.", code="CACHE_UNAVAILABLE", retry_after=1)
+        raise StoreUnavailableError(
+            "The cache is unavailable. Try again shortly.", code="CACHE_UNAVAILABLE", retry_after=1
+        )
 
     def lost(self, error: BaseException) -> None:
         """Somebody who uses :attr:`client` found that Redis does not answer."""

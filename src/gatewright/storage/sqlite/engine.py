@@ -145,7 +145,7 @@ class SqliteEngine:
             return await self.write(work)
         readers = self._readers
         if readers is None or not self._open:
-            raise StoreUnavailableError("The store is closed; call initialize() first.", code="STORE_CLOSED")
+            raise StoreUnavailableError("The store is closed. Call initialize() first.", code="STORE_CLOSED")
         return await asyncio.get_running_loop().run_in_executor(readers, self._read, work)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -253,21 +253,21 @@ def translate(error: BaseException, path: str) -> StorageError:
     """The error of the tree that stands for what SQLite said."""
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith("SQLITE_FULL"):
-        full = StorageError(f"The disk that holds {path} is full.", code="STORAGE_FULL", context={"path": path})
+        full = StorageError(f"The disk with {path} is full.", code="STORAGE_FULL", context={"path": path})
         full.http_status = 507
-        full.recommended_action = "Free space on the disk; nothing was lost and writes go on by themselves."
+        full.recommended_action = "Free up disk space. Nothing was lost, and writes resume automatically."
         return full
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StoreUnavailableError("The store is busy.", retry_after=1, context={"path": path})
+        return StoreUnavailableError("The store is busy. Try again shortly.", retry_after=1, context={"path": path})
     if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_PERM")):
         return StoreUnavailableError(
             f"The store at {path} cannot be used: {error}.", retry_after=5, context={"path": path, "sqlite": code}
         )
     if code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return StorageError(
-            f"{path} is not a healthy SQLite database: {error}.",
+            f"{path} is not an intact SQLite database: {error}.",
             code="STORAGE_DAMAGED",
             context={"path": path, "sqlite": code},
             recommended_action="Restore the file from a backup; Gatewright does not overwrite it.",
         )
-    return StorageError(f"The store refused an operation: {error}.", context={"path": path, "sqlite": code})
+    return StorageError(f"The store reported an error: {error}.", context={"path": path, "sqlite": code})

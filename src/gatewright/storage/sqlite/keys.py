@@ -156,7 +156,7 @@ class SqliteKeys(SqliteBase):
         def work(connection: sqlite3.Connection) -> StoredDataKey:
             if _shredded(connection, key.manufacturer_id):
                 raise KeyUnavailableError(
-                    "The keys of this manufacturer were destroyed for good.",
+                    "The keys of this manufacturer were permanently destroyed.",
                     code="KEYS_SHREDDED",
                     context={"manufacturer_id": key.manufacturer_id},
                 )

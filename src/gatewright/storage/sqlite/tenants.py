@@ -107,7 +107,7 @@ class SqliteTenants(SqliteBase):
 
 
 def _duplicate() -> DuplicateAccountError:
-    return DuplicateAccountError("An account with this e-mail address or manufacturer id exists already.")
+    return DuplicateAccountError("An account with this email address or manufacturer id already exists.")
 
 
 def _insert_account(connection: sqlite3.Connection, account: StoredAccount) -> None:
@@ -246,7 +246,7 @@ class SqliteInvitations(SqliteBase):
                     (a.account_id, a.manufacturer_id, a.email, a.email_key, a.password_hash, a.role, a.status, *times),
                 )
             except sqlite3.IntegrityError as error:
-                raise DuplicateAccountError("An account with this e-mail address exists already.") from error
+                raise DuplicateAccountError("An account with this email address already exists.") from error
             self.poll.record(connection, "manufacturer", a.manufacturer_id)
             return True
 

@@ -35,7 +35,7 @@ def decode_correction(data: bytes) -> Correction:
         tensors = load(data)
         indices, values = tensors["indices"], tensors["values"]
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValidationError("The stored model version is damaged.", code="MODEL_DAMAGED") from error
+        raise ValidationError("The stored model version is corrupted.", code="MODEL_DAMAGED") from error
     if (
         indices.dtype != np.int64
         or values.dtype != np.float32
@@ -45,7 +45,7 @@ def decode_correction(data: bytes) -> Correction:
         or not np.isfinite(values).all()
         or (indices.size and (indices[0] < 0 or (np.diff(indices) <= 0).any()))
     ):
-        raise ValidationError("The stored model version is damaged.", code="MODEL_DAMAGED")
+        raise ValidationError("The stored model version is corrupted.", code="MODEL_DAMAGED")
     return Correction(indices, values)
 
 

@@ -91,7 +91,7 @@ class Learner:
             RateLimitExceededError: the actor made too many statements today.
         """
         if not actor or len(actor) > 200 or len(reason) > 1_000:
-            raise ValidationError("Feedback names its actor, and gives its reason in at most 1,000 characters.")
+            raise ValidationError("Feedback requires an actor and a reason of at most 1,000 characters.")
         text = text_of(data, detector)
         certain = detector.with_correction(None).inspect(text)
         note = contradiction(text, certain, is_threat=is_threat)
@@ -175,7 +175,7 @@ class Learner:
             ValidationError: no accepted version of that number.
         """
         if not await self._store.activate_model_version(version):
-            raise ValidationError(f"There is no accepted model version {version}.", code="UNKNOWN_MODEL_VERSION")
+            raise ValidationError(f"Unknown or refused model version {version}.", code="UNKNOWN_MODEL_VERSION")
         later = [
             statement.feedback_id
             for statement in await self._store.list_feedback(statuses=("used",))
@@ -231,7 +231,7 @@ class Learner:
         )
         kept = await self._store.add_model_version(wanted, expected_active=expected)
         if kept is None:
-            raise StoreUnavailableError("Another process learned at the same time; try again.", retry_after=1)
+            raise StoreUnavailableError("Another process is learning at the same time. Try again.", retry_after=1)
         self._sink.emit(
             event(
                 event_kinds.THREATS_MODEL_ACCEPTED if kept.accepted else event_kinds.THREATS_MODEL_REFUSED,

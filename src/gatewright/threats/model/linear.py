@@ -98,7 +98,7 @@ class LinearModel:
             return cls.from_bytes(data)
         except (OSError, SafetensorError, KeyError, ValueError, msgspec.MsgspecError) as error:
             raise ConfigurationError(
-                f"{place}: no model of this version ({type(error).__name__}); make one with `gatewright model train`.",
+                f"{place}: not a model of this version ({type(error).__name__}); run `gatewright model train`.",
                 code="MODEL_UNUSABLE",
             ) from None
 

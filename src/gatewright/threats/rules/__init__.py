@@ -67,10 +67,10 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
         try:
             file = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError, OSError) as error:
-            raise ConfigurationError(f"{path}: not a file of rules: {error}; correct it, or remove it.") from None
+            raise ConfigurationError(f"{path}: not a rule file: {error}; correct it, or remove it.") from None
         for rule in file.rules:
             if rule.id in found:
-                raise ConfigurationError(f"{path}: the rule id {rule.id} stands twice; give one another id.")
+                raise ConfigurationError(f"{path}: the rule id {rule.id} is used twice; rename one.")
             found[rule.id] = msgspec.structs.replace(
                 rule, threat_type=file.threat_type, references=file.references, file=str(path)
             )
@@ -78,7 +78,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
                 _check(found[rule.id])
     rules = tuple(found[name] for name in sorted(found))
     if not rules:
-        raise ConfigurationError(f"{directory}: no rules in this directory; name one with *.toml files of rules.")
+        raise ConfigurationError(f"{directory}: no rules in this directory; use one with *.toml rule files.")
     said = "\n".join(f"{r.id}\t{r.tier}\t{r.threat_type}\t{r.pattern}\t{r.confirm}" for r in rules)
     return RuleSet(rules=rules, digest=hashlib.sha256(said.encode()).hexdigest())
 

@@ -62,9 +62,7 @@ def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
         """Finish a sign-in with a TOTP code, a backup code or a passkey."""
         proof = body.code if body.code is not None else body.assertion
         if proof is None:
-            raise ValidationError(
-                "Send `code` (TOTP or backup code) or `assertion` (passkey).", code="MFA_PROOF_MISSING"
-            )
+            raise ValidationError("Send code (TOTP or backup code) or assertion (passkey).", code="MFA_PROOF_MISSING")
         result = await auth.complete_mfa(
             body.challenge_id, proof, client=_client(request), remember_device=body.remember_device
         )

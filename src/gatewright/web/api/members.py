@@ -112,4 +112,4 @@ async def _require_member(foundation: SecurityFoundation, caller: ManufacturerCo
 
 
 def _unknown() -> Problem:
-    return Problem(404, "MEMBER_NOT_FOUND", "No member of your company has this id; list them with GET /v1/members.")
+    return Problem(404, "MEMBER_NOT_FOUND", "Unknown member id. List members with GET /v1/members.")

@@ -54,7 +54,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
     ) -> Response:
         """The Inspection of any JSON value, for services that are not Python."""
         if value is None and not await request.body():  # null is a value, nothing is none
-            raise ValidationError("Send the value to be inspected, as JSON.", code="MISSING_BODY")
+            raise ValidationError("Send the value to inspect as JSON.", code="MISSING_BODY")
         return answer(await foundation.validator.inspect(value, manufacturer_id=caller.manufacturer_id))
 
     for path, methods in FORWARD_AUTH:
@@ -82,7 +82,7 @@ def _forward_auth(foundation: SecurityFoundation) -> Callable[..., Awaitable[Res
         permissions = [p for p in await rbac.permissions_of(caller) if ceiling is None or p in ceiling]
         if not permissions:
             raise AuthorizationError(
-                "This caller has no permission at all: the account is disabled, or its role has none.",
+                "The caller has no permissions: the account is disabled, or its role has none.",
                 code="NO_PERMISSIONS",
             )
         return Response(

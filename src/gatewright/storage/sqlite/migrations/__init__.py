@@ -40,7 +40,7 @@ def migrate(connection: sqlite3.Connection) -> list[str]:
             raise StorageError(
                 f"The database has schema {max(unknown)}, which this version of Gatewright does not know.",
                 code="STORE_TOO_NEW",
-                recommended_action="Start the version that made it, or upgrade Gatewright.",
+                recommended_action="Run the version that created it, or upgrade Gatewright.",
             )
         ran = []
         for number, (name, sql) in wanted.items():

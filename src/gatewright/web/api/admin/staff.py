@@ -33,7 +33,9 @@ async def known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredM
     found = await foundation.store.get_manufacturer(manufacturer_id)
     if found is None:
         raise Problem(
-            404, "MANUFACTURER_NOT_FOUND", "No manufacturer has this id; list them with GET /v1/admin/manufacturers."
+            404,
+            "MANUFACTURER_NOT_FOUND",
+            "Unknown manufacturer id. List manufacturers with GET /v1/admin/manufacturers.",
         )
     return found
 
