@@ -2,7 +2,7 @@
 
 Apache runs on loopback with a configuration of its own in a temporary directory: two ports of the same server, one
 with ``SecRuleEngine On``, one with ``Off``. The same request goes to both in turn over connections that are kept; the
-difference is what the rules cost. Its own logs of findings are off, which is in its favour.
+difference is what the rules cost. Its own logs of findings are off, which is in its favor.
 """
 
 from __future__ import annotations

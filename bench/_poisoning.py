@@ -1,4 +1,4 @@
-"""Eight poisonings of the learner through its public face, and what they did to rows that nobody lied about."""
+"""Eight poisonings of the learner through its public face, and what they did to rows that no one lied about."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAYS = 6
 """Rounds of a slow poisoning, each followed by learning."""
 
 MANY = 20
-"""People in concert: each lie is told by two of them, since one person alone opens no way for attacks."""
+"""People in concert: each lie is informed by two of them, since one person alone opens no way for attacks."""
 
 RECALL_LOST, FALSE_POSITIVES_UP = 0.01, 0.001
 RECALL_LOST_IN_CATEGORY, ROWS_LOST_IN_CATEGORY = 0.05, 2

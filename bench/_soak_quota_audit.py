@@ -21,7 +21,7 @@ STALE_SECONDS = 1.0
 class Call(Record, frozen=True, kw_only=True):
     """One call of the journal; ``end`` is NEVER for one that was under way when the process was killed.
 
-    ``cycle`` is the end of the billing month that it counts in, ``limit`` the one that was told, or set.
+    ``cycle`` is the end of the billing month that it counts in, ``limit`` the one that was informed, or set.
     """
 
     process: int
@@ -73,7 +73,7 @@ class Audit:
         self.in_doubt = sum(call.amount for call in self.calls if call.kind == "take" and call.end == NEVER)
         self.cycles = sorted({call.cycle for call in self.granted})
         self.stalest = 0.0
-        """Seconds for which the limit of a former tier was still spent from, at the most."""
+        """Seconds for which the limit of a former tier was still spent from, at most."""
         self._lag = STALE_SECONDS + max((call.end - call.begin for call in self.granted), default=0) / 1e9
         self._clock = SwiftClock(shared)
         self._billing_day = billing_day
@@ -141,9 +141,9 @@ class Audit:
         return [other for other in self.tiers if other.begin >= change.end and other is not change]
 
     def _overshoots(self) -> list[str]:
-        """Whether more was surely granted in a cycle than the highest limit that anybody could go by then.
+        """Whether more was surely granted in a cycle than the highest limit that anyone could go by then.
 
-        A grant counts from its end, a refund from its begin, so what is counted here was used at the least.
+        A grant counts from its end, a refund from its begin, so what is counted here was used at least.
         """
         lag = int(self._lag * 1e9)
         steps = [(call.end, call.amount, call) for call in self.granted]

@@ -64,7 +64,7 @@ class SwiftClock:
         self._shared = shared
 
     def at(self, nanoseconds: int) -> datetime:
-        """Where the calendar stands at a moment of the monotonic clock."""
+        """Where the calendar is at a moment of the monotonic clock."""
         shared = self._shared
         return shared.start + timedelta(seconds=(nanoseconds - shared.begin) / 1e9 * shared.speed)
 

@@ -75,7 +75,7 @@ async def appends(store: SqliteStore, events: list[SecurityEvent]) -> float:
 
 
 async def emitted(monitor: SecurityMonitor, events: list[SecurityEvent]) -> tuple[float, float]:
-    """Events a second from emit to durable, by tasks that each emit and go on; and microseconds an emit takes."""
+    """Events a second from emit to durable, by tasks that each emit and continue; and microseconds an emit takes."""
     spent = 0.0
 
     async def one(part: list[SecurityEvent]) -> None:

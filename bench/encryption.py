@@ -2,7 +2,7 @@
 
 The bare peers do less: no base64, no metadata, no owner, no classification of content, no key look-up; "as text"
 adds base64 and authenticated metadata, which the contract asks for, to bare AES-GCM. Each round measures all of them
-one after the other, and the best round of each counts, so that a busy machine disturbs all alike. Prints one line of
+one after the other, and the best round of each counts, so that a busy machine disturbs all the same. Prints one line of
 JSON a figure. Run: ``python -m bench.encryption``.
 """
 

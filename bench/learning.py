@@ -1,9 +1,9 @@
 """Learning from feedback: what twenty samples of an unknown category teach, and what poisoning does.
 
 For each category a model is trained without it (rows, grammar and reference rows alike; rules stay). Twenty of its
-rows are told through ``provide_threat_feedback``, and recall is measured on the rest, false positives on harmless
+rows are informed through ``provide_threat_feedback``, and recall is measured on the rest, false positives on harmless
 rows of sources that neither the model nor the learner's reference rows have anything of. The eight poisonings are
-tried on the model that ships; no row that is judged is told or in the reference.
+tried on the model that ships; no row that is judged is informed or in the reference.
 Prints tables, and writes ``reports/learning.json`` after every line of them. Rules, model and reference are read once.
 Run: ``python -m bench.learning [CORPUS] [--categories ssti ...]``.
 """

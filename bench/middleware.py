@@ -157,7 +157,7 @@ async def load(port: int, requests: Sequence[bytes], connections: int) -> tuple[
 
 
 def sync_ms(directory: Path) -> float:
-    """What the disk takes to make one small write durable: a lone caller of ours waits for it."""
+    """What the disk takes to make one small write durable: a lone caller of Gatewright waits for it."""
     took = []
     with (directory / "probe").open("wb", buffering=0) as file:
         for _ in range(100):

@@ -2,7 +2,7 @@
 
 The mutations are those of ``tests/threats/engine/mutations.py``. Attacks are texts of the corpus, at most 600 a
 category, or, without a corpus, those that ship with the package; the model has seen most of them unchanged, so what
-counts is the difference. It is told over all attacks, each category counting as the corpus has it, and as the mean
+counts is the difference. It is informed over all attacks, each category counting as the corpus has it, and as the mean
 of the categories. Writes ``reports/mutations.json``. Run: ``python -m bench.mutations [CORPUS]``.
 """
 

@@ -89,7 +89,7 @@ def bare() -> float:
 
 
 async def lags(until: asyncio.Future[object], found: list[float]) -> None:
-    """How much later than asked the loop wakes a task, while something else is going on."""
+    """How much later than asked the loop wakes a task, while something else is continuing."""
     while not until.done():
         begin = time.perf_counter()
         await asyncio.sleep(0.001)

@@ -1,7 +1,7 @@
 """The whole story over HTTP, against a running `gatewright serve --demo`.
 
 Registers three manufacturers, verifies them from the demo's outbox, lets the platform's admin put two of them
-on higher tiers, signs in with MFA, uploads a catalogue with attacks of every type among it, runs the free
+on higher tiers, signs in with MFA, uploads a catalog with attacks of every type among it, runs the free
 manufacturer into its quota, and ends with a table. Exit code 0 when everything came out as it must.
 
     python examples/walkthrough.py [--url http://127.0.0.1:8000] [--data gatewright-data] [--uploads 320]

@@ -22,7 +22,7 @@ from tests.support.server import DemoServer
 
 EMAIL = "owner@planted.example.com"
 MAILBOX_AND_CREDENTIALS = ("outbox.jsonl", "demo.env")
-"""The demo's own places for secrets: the mailbox that stands for e-mail, and the file to sign in with."""
+"""The demo's own places for secrets: the mailbox that represents email, and the file to sign in with."""
 SHORTEST = 8
 """Shorter secrets (six-digit codes) would be found by chance."""
 TAIL = 16
@@ -41,7 +41,7 @@ class Planted:
         return raw.decode("latin-1")
 
     def found_in(self, content: bytes) -> list[str]:
-        """What stands in ``content`` in clear or in an encoding that anybody can undo."""
+        """What is in ``content`` in plaintext or in an encoding that anyone can undo."""
         return [f"{name} ({form})" for name, form, needle in self._needles() if needle in content]
 
     def _needles(self) -> Iterator[tuple[str, str, bytes]]:
@@ -80,7 +80,7 @@ class Story:
         self.refusals: list[tuple[str, bytes]] = []
 
     def call(self, status: int, method: str, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
-        """One call that must end so (400 stands for all refusals); what a refusal says is kept to be searched."""
+        """One call that must end so (400 represents all refusals); what a refusal says is kept to be searched."""
         headers = {} if self.token is None else {"authorization": f"Bearer {self.token}"}
         headers.update(options.pop("headers", {}))
         answer = self._http.request(method, path, json=body, headers=headers, **options)

@@ -1,4 +1,4 @@
-"""Production starts only when nobody else can read or replace its keys, and says how to mend it."""
+"""Production starts only when no one else can read or replace its keys, and says how to mend it."""
 
 from __future__ import annotations
 

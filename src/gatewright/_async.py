@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for ``work``, which completes even if the caller is cancelled.
+    """Wait for ``work``, which completes even if the caller is canceled.
 
     For writes that end something: once the store has committed, this process must know as well.
     """

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import TypeVar
 
 ALL = "*"
-"""The key that stands for every key in a change notice."""
+"""The key that represents every key in a change notice."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

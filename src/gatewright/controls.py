@@ -235,7 +235,7 @@ class _Index:
 
 
 def check_measure(measure: Measure) -> None:
-    """Raise ValidationError when measure_not_applied as it stands."""
+    """Raise ValidationError if a measure is invalid."""
     where, separator, name = measure.scope.partition(":")
     fault: tuple[str, str] | None = None
     if measure.kind not in set(MeasureKind):

@@ -1,4 +1,4 @@
-"""What each call must ask for, and what each kind of caller may do: written by hand, apart from the code it judges.
+"""What each call must ask for, and what each kind of caller may do: written manually, apart from the code it judges.
 
 ``python -m tests.docs.reference`` prints :func:`matrix` into ``docs/reference/access.md``; ``test_matrix`` holds the
 service to it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 OPEN = ""
-"""Nobody is asked who they are."""
+"""No one is asked who they are."""
 
 ANYBODY = "signed in"
 """Whoever has good credentials."""

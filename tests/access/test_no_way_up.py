@@ -21,7 +21,7 @@ from tests.access.world import PASSWORD, World, opened
 T = TypeVar("T")
 LOW = ("viewer", "key", "key without the permission", "token of the company", "disabled member")
 UPWARDS = [call for call in CALLS if call.step_up or call.needs.startswith(("members:", "keys:", "sessions:"))]
-"""Calls by which somebody could get at more; they are tried as often as all others together."""
+"""Calls by which someone could get at more; they are tried as often as all others together."""
 ROLES = ("owner", "admin", "member", "platform_admin", "people_reader", "manufacturer_paid", "nobody")
 OTHERS = {
     "accounts": "account_id, manufacturer_id, role, status, password_hash",

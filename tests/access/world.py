@@ -43,7 +43,7 @@ def policy() -> Policy:
 
 
 class World:
-    """The service, and what it takes to call it as somebody.
+    """The service, and what it takes to call it as someone.
 
     Args:
         foundation: opened, on a store in memory.
@@ -78,7 +78,7 @@ class World:
         return joined.account_id
 
     async def session(self, caller: str, manufacturer_id: str, account_id: str, *, fresh: bool = True) -> Headers:
-        """Sign somebody in by code, with a second factor just shown or none."""
+        """Sign someone in by code, with a second factor just shown or none."""
         auth, account = self.foundation.auth, await self.foundation.store.get_account(account_id)
         assert account is not None
         session = await auth.create_session(
@@ -111,7 +111,7 @@ class World:
     # --- calls --------------------------------------------------------------------------------------------------
 
     async def call(self, caller: str, method: str, path: str, body: Any = None) -> httpx.Response:
-        """Make a call as somebody."""
+        """Make a call as someone."""
         content = {} if body is None else {"json": body}
         return await self.http.request(method, path, headers=self.callers[caller], **content)
 

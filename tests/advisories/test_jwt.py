@@ -62,7 +62,7 @@ async def test_the_tools_of_these_tests_make_valid_tokens(auth: ManufacturerAuth
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", "none ", "", None, 0, ["HS256"], "HS512", "hs256"])
 @pytest.mark.parametrize("keep", [True, False])
 async def test_alg_none_in_every_case(auth: ManufacturerAuthManager, name: object, keep: bool) -> None:
-    """CVE-2015-9235 and its many kin: unsigned tokens, with a kid of ours and without."""
+    """CVE-2015-9235 and its many kin: unsigned tokens, with a kid of Gatewright and without."""
     header, claims = unpack(await auth.generate_manufacturer_token(ACME))
     header = {**header, "alg": name} if keep else {"alg": name, "typ": "JWT"}
     await refused(auth, f"{b64(header)}.{b64(claims)}.")
@@ -180,7 +180,7 @@ async def test_huge_and_nested_tokens(auth: ManufacturerAuthManager) -> None:
 
 
 async def test_truncated_and_padded_signatures(auth: ManufacturerAuthManager) -> None:
-    """CVE-2022-21449's neighbours: every prefix, every padding, nothing at all."""
+    """CVE-2022-21449's neighbors: every prefix, every padding, nothing at all."""
     token = await auth.generate_manufacturer_token(ACME)
     head, body, tail = token.split(".")
     for length in range(len(tail)):

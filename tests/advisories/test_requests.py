@@ -123,7 +123,7 @@ async def test_no_answer_is_built_from_the_host_header(foundation: SecurityFound
 
 @pytest.mark.parametrize("header", ["user-agent", "x-request-id", "forwarded", "x-device-token", "idempotency-key"])
 async def test_no_header_writes_another_line(foundation: SecurityFoundation, header: str) -> None:
-    """CWE-93 and CWE-117: what a caller sends stands in no header of the answer, and in events as it came."""
+    """CWE-93 and CWE-117: what a caller sends is in no header of the answer, and in events as it came."""
     split = b"a\r\nSet-Cookie: session=evil\r\n\r\n<html>"
     async with client(create_app(foundation)) as http:
         answer = await http.get("/v1/me", headers=[(header.encode(), split)])

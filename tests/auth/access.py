@@ -1,4 +1,4 @@
-"""What the tests of sign-in begin with: a manager with cheap hashes, a clock by hand, and a mailbox."""
+"""What the tests of sign-in begin with: a manager with cheap hashes, a clock manually, and a mailbox."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ async def test_step_up_in_a_session() -> None:
 
 
 async def test_a_password_change_ends_the_others() -> None:
-    """The session in which it happened goes on; tokens of the others are dead, those of none as well."""
+    """The session in which it happened continues; tokens of the others are dead, those of none as well."""
     async with world() as here:
         mine, other = [await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME) for _ in range(2)]
         owner = (mine.manufacturer or {})["account_id"]

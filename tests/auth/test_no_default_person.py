@@ -120,7 +120,7 @@ CALLS: dict[str, Call] = {
     "confirm_factor": _confirm_factor,
 }
 OF_EVERYBODY = {"invalidate_sessions"}
-"""Calls that act on everybody where no account is named, and say so."""
+"""Calls that act on everyone where no account is named, and say so."""
 BY_MANUFACTURER = sorted(CALLS.keys() - {"finish_passkey_registration"})
 
 
@@ -192,7 +192,7 @@ async def test_an_account_of_another_tenant_is_refused_and_nothing_changes(scene
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("account_id", ["", "mfr_alder", "owner:mfr_alder", "acc_nobody", "x" * 129, 7])
 async def test_what_names_nobody_is_never_the_owner(scene: Scene, name: str, account_id: Any) -> None:
-    """The manufacturer's own id stands for it as a whole in tokens without a person; a person it is not."""
+    """The manufacturer's own id represents it as a whole in tokens without a person; a person it is not."""
     before = await scene.state()
     with pytest.raises((AuthorizationError, ValidationError)):
         await CALLS[name](scene, "mfr_alder", {"account_id": account_id})
@@ -223,7 +223,7 @@ async def test_built_alone_the_short_form_stays(name: str) -> None:
         scene.alder.totp, scene.alder.backup_codes = enrolment.secret, enrolment.backup_codes
         scene.alder.key_id = (await auth.create_api_key("mfr_alder", "ci", permissions=["api_access"])).key_id
         if name == "change_password":
-            with pytest.raises(InvalidCredentialsError):  # nobody the manager knows has a password
+            with pytest.raises(InvalidCredentialsError):  # no one the manager knows has a password
                 await CALLS[name](scene, "mfr_alder", {})
         else:
             await CALLS[name](scene, "mfr_alder", {})

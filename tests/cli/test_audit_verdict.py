@@ -13,7 +13,7 @@ from tests.cli.conftest import Command
 
 
 def rewrite(path: Path) -> None:
-    """Change an entry and compute every hash anew; no checkpoint and no binding is left."""
+    """Change an entry and compute every hash again; no checkpoint and no binding is left."""
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE audit_entries SET body = CAST(replace(CAST(body AS TEXT), 'true', 'false') AS BLOB)")
         growth = Growth()

@@ -1,4 +1,4 @@
-"""`serve --demo` uses a store that it made itself, and no other: not one of `init`, not one of anybody."""
+"""`serve --demo` uses a store that it made itself, and no other: not one of `init`, not one of anyone."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def files(directory: Path) -> set[str]:
 
 
 def test_an_installation_of_init_keeps_its_admin(place: Path, command: Command) -> None:
-    """The demo replaced the TOTP of the first admin by one that stands in its own file."""
+    """The demo replaced the TOTP of the first admin by one that is in its own file."""
     command("init", "--email", "root@platform.example")
     before, there = rows(place / "gatewright.db"), files(place)
     assert before["totp"]
@@ -214,7 +214,7 @@ def _made_by_the_demo(place: Path) -> None:
 
 
 def test_production_refuses_a_store_of_the_demo(place: Path) -> None:
-    """Its passwords and the admin's TOTP secret stand in a file."""
+    """Its passwords and the admin's TOTP secret are in a file."""
     _made_by_the_demo(place)
     before = rows(place / "gatewright.db")
     for arguments in (["serve", "--port", "0"], ["manufacturer", "list"]):

@@ -1,4 +1,4 @@
-"""The tally of a scan: bounded, and safe to go on from."""
+"""The tally of a scan: bounded, and safe to continue from."""
 
 from __future__ import annotations
 

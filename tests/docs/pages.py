@@ -41,7 +41,7 @@ def section(page: Path, name: str) -> str:
 
 
 def replace_section(page: Path, name: str, text: str) -> None:
-    """Write a made part anew."""
+    """Write a made part again."""
     begin = _BEGIN.format(name=name) + "\n"
     before, _, rest = page.read_text().partition(begin)
     after = rest.partition(_END)[2]

@@ -2,7 +2,7 @@
 
     python -m tests.docs.reference
 
-writes them anew; the test beside this module tells when that is due.
+writes them again; the test beside this module tells when that is due.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ MADE: list[tuple[Path, str, Callable[[], str]]] = [
 
 
 def main() -> None:
-    """Write every made part anew."""
+    """Write every made part again."""
     for page, name, make in MADE:
         replace_section(page, name, make())
 

@@ -28,7 +28,7 @@ OWNERS = 7
 
 
 class Table:
-    """Records in SQLite, as an application would keep them. ``position`` is the last record that was written anew."""
+    """Records in SQLite, as an application would keep them. ``position`` is the last record that was written again."""
 
     name = "table"
 

@@ -82,7 +82,7 @@ async def test_a_key_store_that_is_not_that_of_the_records_is_refused(tmp_path: 
             assert "gatewright keys move" in str(refused.value.recommended_action)
         await records.update_manufacturer("m", profile="of another program")
         async with SqliteStore(tmp_path / "empty.db") as empty:
-            await check_key_place(empty, records)  # what is no envelope of ours says nothing about keys
+            await check_key_place(empty, records)  # what is no envelope of Gatewright says nothing about keys
 
 
 async def test_keys_move_to_another_store_and_leave_nothing_behind(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ async def test_an_emergency_waits_for_others_and_takes_what_they_wrote_at_the_la
 
 
 async def test_what_was_shredded_is_no_failure(manager: Manager) -> None:
-    """Records of a manufacturer without keys stay where they are: nobody can read them, so nothing is left to do."""
+    """Records of a manufacturer without keys stay where they are: no one can read them, so nothing is left to do."""
     table = await filled(manager, 14)
     await manager.shred("m3")
     report = await manager.emergency_rotation([table], reason="key file leaked", settle=0)

@@ -1,4 +1,4 @@
-"""Types survive serialisation."""
+"""Types survive serialization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fuzz walk, normalise and inspect: ``python -m tests.fuzz.fuzz_inspect --seconds 600``.
+"""Fuzz walk, normalize and inspect: ``python -m tests.fuzz.fuzz_inspect --seconds 600``.
 
 Where atheris is installed, the branches that an input takes guide the search (coverage-guided); where it is not (it
 has wheels for Linux on x86-64 and Python up to 3.13), attacks and harmless rows are mutated at random, and the report
@@ -85,7 +85,7 @@ def slow_ones(directory: Path) -> list[dict[str, Any]]:
 
 
 def _run(module: list[str], seconds: float, *, check: bool = False) -> subprocess.CompletedProcess[str]:
-    """A module of ours in another process. Coverage measurement of the tests would make it several times slower."""
+    """Run a module of Gatewright in another process, without coverage, which would slow it several times."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     command = [sys.executable, "-m", *module]
     return subprocess.run(

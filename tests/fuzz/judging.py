@@ -55,7 +55,7 @@ def values_of(text: str) -> list[Any]:
 
 
 def judge(engine: DetectionEngine, data: bytes) -> float:
-    """Walk, normalise and inspect; returns the processor seconds of the slowest inspection.
+    """Walk, normalize and inspect; returns the processor seconds of the slowest inspection.
 
     Raises:
         AssertionError: the answer contradicts itself.
@@ -95,7 +95,7 @@ class Slowest:
 
 
 def alone(engine: DetectionEngine, data: bytes, tries: int = 5) -> float:
-    """The seconds that ``data`` takes at best: what another process took at the same time is no fault of ours."""
+    """The seconds that ``data`` takes at best: what another process took at the same time is no fault of Gatewright."""
     return min(judge(engine, data) for _ in range(tries))
 
 

@@ -26,7 +26,7 @@ def sql(script: str) -> Change:
 
 
 async def changed(path: Path, *changes: Change) -> None:
-    """What somebody with the database alone does: change it, then compute every hash in it anew."""
+    """What someone with the database alone does: change it, then compute every hash in it again."""
     with sqlite3.connect(path / "store.db") as connection:
         for change in changes:
             change(connection)
@@ -84,7 +84,7 @@ async def test_a_rewrite_by_the_database_alone_is_found(
     await changed(tmp_path, *changes)
     found = await monitor.audit.verify()
     assert (found.valid, found.first_bad_index, found.reason) == (False, index, reason), found.detail
-    emitted(monitor, 900, 700)  # the service goes on, and what it appends does not bless what was changed
+    emitted(monitor, 900, 700)  # the service continues, and what it appends does not bless what was changed
     await monitor.flush()
     assert not await monitor.audit.verify()
     async with opened(store, tmp_path) as again:

@@ -123,4 +123,4 @@ async def test_processes_count_together(store: SqliteStore, monitor: SecurityMon
         fail(other, 4)
         await other.flush()
         (same,) = await monitor.list_incidents()
-        assert same.event_count == 5  # the count began anew
+        assert same.event_count == 5  # the count began again

@@ -1,4 +1,4 @@
-"""Kinds of events are kept as they are; what stands under a secret's name beside them is not."""
+"""Kinds of events are kept as they are; what is under a secret's name beside them is not."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ async def test_suggestions_wait_for_a_person(monitor: SecurityMonitor, clock: Ma
     assert [p.proposal_id for p in await monitor.propose()] == [level.proposal_id]
     clock.advance(3601)
     assert not monitor.controls.is_blocked("203.0.113.7")
-    assert len(await monitor.propose()) == 2  # it ran out and the incident is open: it may be proposed anew
+    assert len(await monitor.propose()) == 2  # it ran out and the incident is open: it may be proposed again
 
 
 async def test_rolling_back_restores_what_held_before(monitor: SecurityMonitor, clock: ManualClock) -> None:

@@ -1,4 +1,4 @@
-"""A manager with a clock that is turned by hand, and its events."""
+"""A manager with a clock that is turned manually, and its events."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_the_season_is_that_of_the_weekday() -> None:
 
 
 def test_tier_suggestions_are_precise() -> None:
-    """Tenants labelled by what they will want: many near the limit, noisy, with one wild week, or a slow season."""
+    """Tenants labeled by what they will want: many near the limit, noisy, with one wild week, or a slow season."""
     kinds = {kind.kind: kind for kind in back_test_suggestions(load_policy(), rounds=60, seed=3)}
     everything = overall(list(kinds.values()))
     assert everything.suggested >= 30 and everything.precision >= 0.9, kinds

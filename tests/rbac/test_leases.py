@@ -224,7 +224,7 @@ async def test_without_a_place_for_the_ledger_the_store_decides(tmp_path: Path) 
 
 
 async def test_a_redis_that_is_lost_takes_nothing_with_it(redis_server: RedisServer, tmp_path: Path) -> None:  # noqa: F811
-    """It only carries news: slices are spent on while it is away, and are given back after it came back empty."""
+    """It only carries news: slices are spent while it is unavailable, and given back after it came back empty."""
     cache = RedisCache(redis_server.url, probe=0.02)
     await cache.initialize()
     async with SqliteStore(tmp_path / "s.db") as store, ManufacturerRBACManager(POLICY, store=store) as rbac:

@@ -1,4 +1,4 @@
-"""The policy in force: replaced at once or not at all, heard of by others, and explained in a sentence."""
+"""The policy in force: replaced at once or not at all, learned of by others, and explained in a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis: what happens when it is killed, when it comes back, and how processes hear of each other's changes."""
+"""Redis: what happens when it is killed, when it comes back, and how processes learn of each other's changes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_a_change_is_heard_by_the_others_at_once_and_missed_ones_are_notic
     await caches[0].client.incr(caches[0].key("epoch", tag="changes"))
     await caches[0].run(PUBLISH, caches[0].key("epoch", tag="changes"), "gw:changes", "other manufacturer m2")
     await until(lambda: heard[1] == ["*"])
-    # While the server is away everything may change, and keeps being assumed to.
+    # While the server is unavailable everything may change, and keeps being assumed to.
     redis_server.kill()
     heard[1].clear()
     changes[0].publish("manufacturer", "m3")

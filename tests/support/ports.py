@@ -17,7 +17,7 @@ _WIDTH = 500
 def _own() -> Iterator[int]:
     """Ports below those that the kernel gives to outgoing connections, in a slice of this worker's own.
 
-    A port that the kernel chose may be somebody's outgoing connection by the time a server is ready to listen, and
+    A port that the kernel chose may be someone's outgoing connection by the time a server is ready to listen, and
     once more when a killed server comes back to it.
     """
     lowest = int(_EPHEMERAL.read_text().split()[0]) if _EPHEMERAL.exists() else 32_768
@@ -32,7 +32,7 @@ _ports = _own()
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on now, and that nobody else is given."""
+    """A port of the loopback address that no one listens on now, and that no one else is given."""
     for port in itertools.islice(_ports, _WIDTH):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""A blocked network: probes answer, an admin who just showed a second factor gets in to lift it, nobody else does."""
+"""A blocked network: probes answer, an admin who just showed a second factor gets in to lift it, no one else does."""
 
 from __future__ import annotations
 

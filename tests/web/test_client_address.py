@@ -1,4 +1,4 @@
-"""Whom a request is counted for, and blocked for, behind a proxy: nobody frames another, nobody gets away."""
+"""Whom a request is counted for, and blocked for, behind a proxy: no one frames another, no one gets away."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ async def test_a_body_that_arrives_is_served(impatient: SecurityFoundation) -> N
 
 
 async def test_a_failure_while_waiting_reaches_whoever_waits() -> None:
-    """Whether the wait ends, fails or is cancelled, the server's own ``receive`` learns of it."""
+    """Whether the wait ends, fails or is canceled, the server's own ``receive`` learns of it."""
     seen: list[str] = []
     ready: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 

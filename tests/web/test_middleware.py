@@ -31,7 +31,7 @@ def events(foundation: SecurityFoundation) -> ListSink:
 
 @pytest.fixture
 def app(foundation: SecurityFoundation) -> FastAPI:
-    """An application of somebody's own, with one route for each thing that can happen."""
+    """An application of someone's own, with one route for each thing that can happen."""
     own = FastAPI()
 
     @own.post("/upload")

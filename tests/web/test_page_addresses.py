@@ -1,4 +1,4 @@
-"""Where a browser's page lies is no attack; what else stands in those headers may be one."""
+"""Where a browser's page lies is no attack; what else is in those headers may be one."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ async def test_requests_refused_for_their_form_are_counted_too(http: httpx.Async
 async def test_a_good_client_keeps_working_beside_an_attacker(
     app: FastAPI, foundation: SecurityFoundation, http: httpx.AsyncClient, join: Join
 ) -> None:
-    """Same network: tokens go on, new ones of the same service too; so do keys that were accepted before."""
+    """Same network: tokens continue, new ones of the same service too; so do keys that were accepted before."""
     who = await join("professional")
     made = await foundation.auth.create_api_key(
         who["manufacturer_id"], "server", permissions=["upload_products"], account_id=who["account_id"]

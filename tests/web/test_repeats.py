@@ -1,4 +1,4 @@
-"""Idempotency-Key and ETag: what is sent again makes nothing more, and who asks again is told little."""
+"""Idempotency-Key and ETag: a repeated request changes nothing more, and a repeated read returns little."""
 
 from __future__ import annotations
 

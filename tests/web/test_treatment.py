@@ -277,7 +277,7 @@ async def test_exclusions_and_modes_in_code(
 async def test_many_findings_that_pass_hide_none_behind_them(
     http: httpx.AsyncClient, adopt: Adopt, events: ListSink
 ) -> None:
-    """The detector stops at so many findings; what is refused may stand behind them."""
+    """The detector stops at so many findings; what is refused may are behind them."""
     await adopt(exclusion(field="$.rows[*].html"), exclusion(field="$.rows[*].html", threats=["template_injection"]))
     rows = [{"html": f"{SCRIPT} {number}"} for number in range(2 * MANY)]
     assert (await http.post("/open/a", json={"rows": rows})).status_code == 200

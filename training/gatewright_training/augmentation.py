@@ -1,6 +1,6 @@
 """Dilute: short attacks in the middle of harmless text, as a window of a long field shows them.
 
-A window that holds an attack holds what stands around it too. Without such rows a model learns that prose beside
+A window that holds an attack holds what is around it too. Without such rows a model learns that prose beside
 an attack makes it harmless, and a paragraph before it would hide it.
 """
 
@@ -24,7 +24,7 @@ ALL_BELOW = 400
 def diluted_rows(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, *, seed: int) -> list[Row]:
     """Attacks that a strong rule still knows among pieces of a harmless row, the same for the same seed.
 
-    Each says in ``amid`` whose text stands around it: a model that is to judge that source must not see it either.
+    Each says in ``amid`` whose text is around it: a model that is to judge that source must not see it either.
     """
     choose = random.Random(seed)  # noqa: S311 - data for training, no secret
     strong = {number for number, rule in enumerate(rules.rules) if rule.tier != "weak"}

@@ -1,4 +1,4 @@
-"""The labelled corpus: rows of JSON lines, and how much each weighs in training."""
+"""The labeled corpus: rows of JSON lines, and how much each weighs in training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GRAMMAR_ROWS = 600
 
 
 class Row(Record, frozen=True, kw_only=True):
-    """One labelled value. ``label`` is 1 for an attack; ``amid`` is the source of the text around a diluted one."""
+    """One labeled value. ``label`` is 1 for an attack; ``amid`` is the source of the text around a diluted one."""
 
     payload: Any
     label: int
@@ -76,7 +76,7 @@ def grammar_rows(count: int = GRAMMAR_ROWS, *, seed: int = 7) -> list[Row]:
 
 
 def carries_attack(row: Row) -> bool:
-    """Whether a row labelled as an attack shows one. Attack lists hold remarks and single words too."""
+    """Whether a row labeled as an attack shows one. Attack lists hold remarks and single words too."""
     if not isinstance(row.payload, str):
         return True
     text = row.payload.strip()

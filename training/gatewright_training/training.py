@@ -89,7 +89,7 @@ def encode(rows: Sequence[Row], rules: RuleSet, matcher: Matcher, progress: Prog
 
 
 def _block(waiting: Sequence[tuple[Any, Any]], width: int) -> Any:
-    """Some windows as a sparse matrix; n-grams that stand there several times are added up."""
+    """Some windows as a sparse matrix; n-grams that are there several times are added up."""
     from scipy import sparse
 
     if not waiting:

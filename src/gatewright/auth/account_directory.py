@@ -81,7 +81,7 @@ class AccountDirectory:
         """Whose session it is.
 
         Raises:
-            ValidationError: it was created without an account, so it is nobody's (code ``ACCOUNT_ID_REQUIRED``).
+            ValidationError: it was created without an account, so it is no one's (code ``ACCOUNT_ID_REQUIRED``).
             AuthorizationError: as :meth:`of`.
         """
         if account_id is None and self.strict:
@@ -223,7 +223,7 @@ def _stand_in_id(manufacturer_id: str) -> str:
 
 
 def _make_nobody() -> None:
-    """Do for nobody what reading a known person's row does, so that the time tells no difference."""
+    """Do for no one what reading a known person's row does, so that the time tells no difference."""
     row = ("", "", "", "", "", "owner", "active", *(str(seconds) for seconds in _THREE_TIMES))
     moments = [datetime.fromtimestamp(float(seconds), UTC) for seconds in row[7:]]
     account = StoredAccount(

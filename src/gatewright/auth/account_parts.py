@@ -23,7 +23,7 @@ class AccountParts:
     """What works with accounts and their credentials.
 
     Attributes:
-        attempts: limits wrong passwords, for known and unknown addresses alike.
+        attempts: limits wrong passwords, for known and unknown addresses the same way.
         throttle: limits attempts by account, network and device.
         keyed: hashes email addresses, so that limits do not store them.
     """

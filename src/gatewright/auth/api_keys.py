@@ -39,7 +39,7 @@ TOUCH_EVERY = 60.0
 
 REMEMBER = 10_000
 WINDOW = 30.0
-"""Seconds for which a verified key is remembered; a revocation is heard of sooner."""
+"""Seconds for which a verified key is remembered; a revocation is learned of sooner."""
 
 _CEILING_TOPICS = ("manufacturer", "account", "grants", "policy")
 """Whatever changes here may change what a key is allowed."""
@@ -143,7 +143,7 @@ class ApiKeys:
         """Whose key this is, and what it may do now.
 
         Raises:
-            InvalidCredentialsError: no key of ours, revoked or expired (code ``INVALID_API_KEY``).
+            InvalidCredentialsError: no key of this service, revoked or expired (code ``INVALID_API_KEY``).
             InsufficientPermissionsError: the person who made it has no ``api_access`` any longer.
         """
         parts = split_key(key)
@@ -176,7 +176,7 @@ class ApiKeys:
         Raises:
             ValidationError: an overlap below 0 or above 90 days.
             AuthorizationError: no such key that could be rotated (code ``UNKNOWN_API_KEY``).
-            InsufficientPermissionsError: somebody else's key, with a permission that ``person`` does not have.
+            InsufficientPermissionsError: someone else's key, with a permission that ``person`` does not have.
         """
         if not timedelta(0) <= overlap <= timedelta(days=90):
             raise ValidationError("overlap must be 0 to 90 days.", code="INVALID_OVERLAP")

@@ -55,7 +55,7 @@ def client_info(value: Any) -> ClientInfo | None:
 
 
 def network_key(ip_address: str | None) -> str | None:
-    """The network that counts as one place (/24 of IPv4, /64 of IPv6); text that is no address stands for itself."""
+    """The network that counts as one place (/24 of IPv4, /64 of IPv6); text that is no address is used as is."""
     if ip_address is None:
         return None
     return network_of(ip_address) or ip_address[:MAX_ADDRESS_LENGTH]
@@ -78,7 +78,7 @@ def read_agent(user_agent: str) -> Agent:
 
 
 def same_client_key(client: ClientInfo | None) -> bytes | None:
-    """What stands for a client (network and user agent) where two calls must come from the same one.
+    """The representation of a client (network and user agent) where two calls must come from the same one.
 
     None when there is too little to tell clients apart by: then no call is the same client's.
     """
@@ -169,7 +169,7 @@ def travel_speed(before: Place, after: Place, left: datetime, arrived: datetime)
 
 
 def distance_between(before: Place, after: Place) -> float | None:
-    """Kilometres from one place to the other, at the least; None when not enough is known.
+    """Kilometres from one place to the other, at least; None when not enough is known.
 
     Where only the countries are known it is the way between their nearest known places, less a margin.
     """

@@ -29,7 +29,7 @@ WAITING = 256
 
 
 class AttemptSubject(Record, frozen=True, kw_only=True):
-    """Who stands at a door, for events. An unknown address has no ids."""
+    """Who is at a door, for events. An unknown address has no ids."""
 
     manufacturer_id: str | None = None
     account_id: str | None = None
@@ -40,7 +40,7 @@ class AttemptSubject(Record, frozen=True, kw_only=True):
 class Attempt:
     """One attempt that was let through. Set ``outcome`` once the secret was checked.
 
-    Unset, it is not counted: whatever failed, was cancelled or timed out before was a failure of ours, and nobody
+    Unset, it is not counted: whatever failed, was canceled or timed out before was a failure of the service, and no one
     learned anything about the secret.
     """
 
@@ -49,7 +49,7 @@ class Attempt:
 
 
 LockListener = Callable[[AttemptSubject, float], Awaitable[None]]
-"""Told once when a door locks, with the seconds until it opens again."""
+"""Called once when a door locks, with the seconds until it opens again."""
 
 
 class AttemptLimiter:

@@ -199,7 +199,7 @@ class ManufacturerAuthManager:
 
         Raises:
             ValidationError: with every field's error.
-            DuplicateAccountError: the e-mail address or the id is known.
+            DuplicateAccountError: the email address or the id is known.
         """
         return await self.services.registration.register(data)
 
@@ -208,7 +208,7 @@ class ManufacturerAuthManager:
 
         Raises:
             ValidationError: with every field's error.
-            DuplicateAccountError: the e-mail address is known.
+            DuplicateAccountError: the email address is known.
         """
         return await self.services.registration.register_staff(email, password, role)
 
@@ -221,7 +221,7 @@ class ManufacturerAuthManager:
         return await self.services.registration.hash_password(password, words)
 
     async def request_registration(self, data: Mapping[str, Any], *, client: Any = None) -> None:
-        """Take a public registration. Known and new addresses are answered alike; a mail says how to go on.
+        """Take a public registration. Known and new addresses are answered the same way; a mail says how to continue.
 
         Raises:
             ValidationError: with every field's error.
@@ -242,7 +242,7 @@ class ManufacturerAuthManager:
     async def authenticate_manufacturer(
         self, email: str, password: str, mfa_code: str | None = None, *, client: Any = None
     ) -> AuthResult:
-        """Sign in with e-mail and password; ``status`` is ``authenticated`` or ``mfa_required``.
+        """Sign in with email and password; ``status`` is ``authenticated`` or ``mfa_required``.
 
         Args:
             mfa_code: a TOTP or backup code, to finish in one call.
@@ -275,7 +275,7 @@ class ManufacturerAuthManager:
     async def begin_passkey_login(
         self, email: str | None = None, *, client: Any = None, challenge_id: str | None = None
     ) -> PasskeyChallenge:
-        """The options for ``navigator.credentials.get``, alike for known and unknown addresses.
+        """The options for ``navigator.credentials.get``, the same for known and unknown addresses.
 
         Args:
             challenge_id: of a sign-in that waits for its second factor; the passkey then answers that one, and
@@ -371,7 +371,7 @@ class ManufacturerAuthManager:
             client: where it is used, for the event of a refusal.
 
         Raises:
-            InvalidCredentialsError: no key of ours, revoked or expired (code ``INVALID_API_KEY``).
+            InvalidCredentialsError: no key of this service, revoked or expired (code ``INVALID_API_KEY``).
         """
         return await self.services.api_keys.verify(key, client=client_info(client))
 
@@ -421,7 +421,7 @@ class ManufacturerAuthManager:
             data: a mapping or object with ``manufacturer_id``, ``company_name``, ``email``, ``tier`` and, as far
                 as known, ``account_id``, ``roles``, ``ip_address`` and ``user_agent``, to which it is bound.
                 Without ``account_id`` a foundation's session is no person's: it can show no second factor and
-                changes nobody's. Built alone, it is the owner's.
+                changes no one's. Built alone, it is the owner's.
 
         Raises:
             ValidationError: ``manufacturer_id`` is missing, or a value does not fit.
@@ -608,7 +608,7 @@ class ManufacturerAuthManager:
         Raises:
             RefreshTokenReuseError: it was used before.
             TokenExpiredError, TokenRevokedError, InvalidTokenError: it has expired, its session has ended, or it
-                is none of ours.
+                is not issued by this service.
             SessionHijackError: it comes from a place so unfit that policy ended the session.
         """
         return await self.services.refresh.rotate(refresh_token, client_info(client))
@@ -618,7 +618,7 @@ class ManufacturerAuthManager:
         session (RFC 7009).
 
         Raises:
-            InvalidTokenError: it is none of ours.
+            InvalidTokenError: it is not issued by this service.
         """
         if not is_refresh_token(token):
             await self.tokens.revoke(token)
@@ -675,8 +675,8 @@ class ManufacturerAuthManager:
 
     @asynccontextmanager
     async def _first_factor(self, person: Person, session_id: str | None) -> AsyncIterator[None]:
-        """Around the enrolment of a factor: what a session adds that nobody vouches for is held back, from before it
-        is there; what somebody vouches for counts, and so does the session.
+        """Around the enrollment of a factor: what a session adds that no one vouches for is held back, from before it
+        is there; what someone vouches for counts, and so does the session.
 
         An account that has a factor shows it before it gets another. That is asked here, where the factor comes into
         being, and not only at the beginning: what a thief began before the owner had one is not finished after.
@@ -778,7 +778,7 @@ class ManufacturerAuthManager:
     async def reset_mfa(
         self, manufacturer_id: str | CallerContext, *, actor: str, reason: str, account_id: str | None = None
     ) -> None:
-        """For staff: remove every second factor of somebody who lost them; audited, and the owner is told.
+        """For staff: remove every second factor of someone who lost them; audited, and the owner is informed.
 
         Sessions end, and until a new factor is enrolled sign-in asks for a code by mail.
         """

@@ -44,7 +44,7 @@ class AccessOptions(Record, frozen=True, kw_only=True):
 
     @classmethod
     def from_settings(cls, settings: Settings, policy: Policy | None = None) -> AccessOptions:
-        """The options that settings and policy of an installation stand for."""
+        """The options that settings and policy of an installation represent."""
         attempts, limits = _of_policy(policy.throttles) if policy else (AttemptPolicy(), SignInLimits())
         return cls(
             argon2=Argon2Parameters(
@@ -72,7 +72,7 @@ class AuthOptions(Record, frozen=True, kw_only=True):
 
     ``access_lifetime`` is for the tokens of sign-in and refresh (None: ``token_expiry_hours``).
     ``refresh_grace`` and ``revocation_window`` are in seconds. ``key_rotation`` is the age at which the signing
-    key is replaced (None: only by hand).
+    key is replaced (None: only manually).
     """
 
     issuer: str = "gatewright"
@@ -89,7 +89,7 @@ class AuthOptions(Record, frozen=True, kw_only=True):
 
     @classmethod
     def from_settings(cls, settings: Settings, policy: Policy | None = None) -> AuthOptions:
-        """The options that settings and policy of an installation stand for."""
+        """The options that settings and policy of an installation represent."""
         options = cls(
             issuer=settings.issuer,
             audience=settings.audience,

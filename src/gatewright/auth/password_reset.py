@@ -72,7 +72,7 @@ class Passwords:
         admitted = await self._throttle.admit_mail("reset", key)
         person = await self._people.by_address(canonical_email(address))
         mailed = admitted and person is not None and person.active
-        # For an address that gets no mail a secret is kept all the same, one that nobody is told.
+        # An address that gets no mail has a secret stored all the same, one that nobody receives.
         subject = person.account_id if person and mailed else key
         token = await self._challenges.create(RESET if mailed else f"{RESET}-decoy", subject, lifetime=LIFETIME)
         self._emit(event_kinds.AUTH_PASSWORD_RESET_REQUESTED, Severity.INFO, person, client, mailed=mailed)
@@ -97,7 +97,7 @@ class Passwords:
     async def reset(
         self, token: object, new_password: object, *, mfa_code: object = None, client: ClientInfo | None = None
     ) -> None:
-        """Set a new password with a token. Nobody is signed in by it.
+        """Set a new password with a token. No one is signed in by it.
 
         Raises:
             InvalidTokenError: the token is unknown, used or expired (code ``INVALID_RESET_TOKEN``).

@@ -156,7 +156,7 @@ class MFAEnrolment(Record, frozen=True, kw_only=True):
 
 
 class TrustedDevice(Record, frozen=True, kw_only=True):
-    """A device that stands for the second factor until it expires or is revoked.
+    """A device that represents the second factor until it expires or is revoked.
 
     ``device_token`` is there only in the answer of ``register_trusted_device``.
     """

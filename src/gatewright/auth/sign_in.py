@@ -70,7 +70,7 @@ class SignIn:
     async def authenticate(
         self, email: object, password: object, mfa_code: object = None, *, client: ClientInfo | None = None
     ) -> AuthResult:
-        """Sign in with e-mail and password.
+        """Sign in with email and password.
 
         An unknown address and a wrong password take the same steps: look-ups, doors, one hash, the same counts.
 
@@ -128,7 +128,7 @@ class SignIn:
         return await self._passkeys.options_for(secret.subject, str(challenge_id))
 
     async def begin_passkey(self, email: object = None, *, client: ClientInfo | None = None) -> PasskeyChallenge:
-        """Begin to sign in with a passkey alone. The answer is alike for known and unknown addresses."""
+        """Begin to sign in with a passkey alone. The answer is the same for known and unknown addresses."""
         await self._throttle.admit(client)
         address = bounded_text(email, MAX_ADDRESS_LENGTH).strip()
         subject = self.account_key(address) if address else ""
@@ -154,7 +154,7 @@ class SignIn:
         return await self._issue(person, client, frozenset({Factor.PASSKEY}))
 
     def account_key(self, address: str) -> str:
-        """What stands for an address in doors and counts, known or not."""
+        """The representation of an address in doors and counts, known or not."""
         return self._keyed.of("account", canonical_email(address))
 
     # ------------------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class SignIn:
     async def _challenge(self, person: Person, methods: list[str], client: ClientInfo | None) -> AuthResult:
         data: dict[str, Any] = {}
         if not methods:
-            # A second factor is demanded and none is enrolled: the mailbox that was verified stands in for one.
+            # A second factor is demanded and none is enrolled: the mailbox that was verified replaces one.
             code = new_code()
             data["mailed"] = self._factors.hash_mailed_code(person, code)
             methods = [Factor.EMAIL_CODE.value]
@@ -301,7 +301,7 @@ class SignIn:
 
 
 def _bounded(email: object, password: object) -> tuple[str, str]:
-    """Both as text within bounds; what is out of bounds can belong to nobody, and is checked all the same."""
+    """Both as text within bounds; what is out of bounds can belong to no one, and is checked all the same."""
     return bounded_text(email, MAX_ADDRESS_LENGTH), bounded_text(password, MAX_PASSWORD_LENGTH)
 
 

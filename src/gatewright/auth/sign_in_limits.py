@@ -1,6 +1,6 @@
 """Sign-in limits by network, device and overall, and detection of credential stuffing.
 
-Nothing here sleeps: whoever comes too often is told when to come again. The account's own limit is a *door*
+Nothing here sleeps: a client over the limit is told when to retry. The account's own limit is a *door*
 (see :mod:`gatewright.auth.lockout`).
 """
 

@@ -27,7 +27,7 @@ class SessionCache:
 
     Args:
         window: seconds for which a look counts, should no notice of changes come through.
-        capacity: sessions at the most, about 2 KB each; the oldest go first.
+        capacity: sessions at most, about 2 KB each; the oldest go first.
     """
 
     def __init__(

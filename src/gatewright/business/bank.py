@@ -16,7 +16,7 @@ _ERROR = "INVALID_BANK_ACCOUNT"
 def check_bank_account(name: str, value: str | Mapping[str, Any]) -> Outcome:
     """Check an account: a string, or a mapping with ``iban`` or ``account_number``, ``routing_number`` and ``bic``.
 
-    The normalised value is a string or a dictionary, as it came.
+    The normalized value is a string or a dictionary, as it came.
     """
     if isinstance(value, str):
         return _check_account(name, value)

@@ -16,7 +16,7 @@ _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters, marks and signs that show nothing."""
 _STACKED_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{5}")
-"""More marks on one letter than any language puts there (Unicode TR 36 §2.10.5): they cover what stands around."""
+"""More marks on one letter than any language puts there (Unicode TR 36 §2.10.5): they cover what is around."""
 
 
 class KnownNames:
@@ -81,7 +81,7 @@ _DIGITS = frozenset("0123456789")
 
 
 def check_licence(name: str, value: str) -> Outcome:
-    """Check a licence number: 6 to 20 capital letters, digits and hyphens, at least four of them digits."""
+    """Check a license number: 6 to 20 capital letters, digits and hyphens, at least four of them digits."""
     digits = sum(character in _DIGITS for character in value)
     if 6 <= len(value) <= 20 and digits >= 4 and all(character in _ALLOWED for character in value):
         return Outcome(value=value)

@@ -92,7 +92,7 @@ _PUNCTUATION = frozenset(" +-().,;/#*=:")
 
 
 def check_phone(name: str, value: str, *, region: str = "US") -> Outcome:
-    """Check a number; the normalised form is E.164, with ``;ext=12`` behind it where there is an extension (RFC 3966).
+    """Check a number; the normalized form is E.164, with ``;ext=12`` behind it where there is an extension (RFC 3966).
 
     Args:
         name: the field.

@@ -12,7 +12,7 @@ from gatewright.records import Record
 
 @dataclass(slots=True)
 class Outcome:
-    """The normalised value (None where it is not valid), what is wrong, and what is merely odd."""
+    """The normalized value (None where it is not valid), what is wrong, and what is merely odd."""
 
     value: Any = None
     errors: list[FieldError] = field(default_factory=list)

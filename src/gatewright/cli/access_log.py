@@ -99,7 +99,7 @@ def parse(line: bytes, form: str = "auto") -> LoggedRequest:
 def _from_combined(line: str) -> LoggedRequest:
     """``client ident user [time] "METHOD target HTTP/1.1" status bytes "referer" "user agent"``"""
     closing = line.find('] "')
-    opening = line.rfind("[", 0, max(0, closing))  # a user name, which anybody may send, can have brackets in it
+    opening = line.rfind("[", 0, max(0, closing))  # a user name, which anyone may send, can have brackets in it
     quoted, after = _quoted(line, closing + 1)
     if opening < 0 or quoted is None:
         raise NotARequest("neither Common nor Combined Log Format")

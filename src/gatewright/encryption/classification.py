@@ -108,7 +108,7 @@ _STRICTEST_FIRST = ("financial", "regulatory", "personal")
 
 
 class Match(NamedTuple):
-    """Where something sensitive stands in a text, and of which class it is."""
+    """Where something sensitive is in a text, and of which class it is."""
 
     start: int
     end: int

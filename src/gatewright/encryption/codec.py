@@ -1,7 +1,7 @@
 """Serialization of values with their types, and strict Base64.
 
-The wire form is MessagePack. Types that MessagePack lacks are extensions of ours (codes 1 to 11, written down
-in ``docs/encryption-format.md``). Data of plain types, the usual case, is recognised at the price of a look at
+The wire form is MessagePack. Types that MessagePack lacks are extensions (codes 1 to 11, written down
+in ``docs/encryption-format.md``). Data of plain types, the usual case, is recognized at the price of a look at
 each value's type and encoded directly.
 """
 
@@ -38,7 +38,7 @@ _LAST_OF_TWO = frozenset("AEIMQUYcgkosw048")
 
 
 def from_base64(text: str) -> bytes:
-    """The bytes of canonical base64; raises DecryptionError for any other text, also one that decodes alike."""
+    """Decode canonical base64; any other text, even one of the same bytes, raises DecryptionError."""
     if not isinstance(text, str):  # the fast library would take bytes as well
         raise decryption_failed()
     try:
@@ -52,7 +52,7 @@ def from_base64(text: str) -> bytes:
 
 
 MAXIMUM_DEPTH = 64
-"""Containers within containers at the most."""
+"""Containers within containers at most."""
 
 DATE, LOCAL_DATETIME, TIME, DECIMAL, UUID, BIG_INTEGER, TUPLE, SET, FROZENSET, DURATION, MAP = range(1, 12)
 """Extension codes."""

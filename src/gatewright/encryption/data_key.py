@@ -17,7 +17,7 @@ FIRST_LEASE = 1024
 
 
 class DataKey:
-    """One manufacturer's key of one version, in clear, for as long as the process keeps it in memory.
+    """One manufacturer's key of one version, in plaintext, for as long as the process keeps it in memory.
 
     ``owner`` is the manufacturer id, ``""`` for data of no manufacturer.
     """
@@ -97,7 +97,7 @@ class KeyRing(Protocol):
         ...
 
     async def rotate_root(self, new: KeyWrapper) -> int:
-        """Put ``new`` in the place of the root; how many data keys were wrapped anew."""
+        """Put ``new`` in the place of the root; how many data keys were wrapped again."""
         ...
 
     async def revoke(self, key_id: str, *, reason: str, destroy: bool) -> int:
@@ -109,7 +109,7 @@ class KeyRing(Protocol):
         ...
 
     async def is_shredded(self, owner: str) -> bool:
-        """Whether the keys of an owner were destroyed for good."""
+        """Whether the keys of an owner were destroyed permanently."""
         ...
 
     async def index_key(self, owner: str) -> bytes:
@@ -125,7 +125,7 @@ class BoundedCache(dict[K, V]):
     """A dictionary that drops its oldest entry when it is full; reading costs no more than a dictionary.
 
     Args:
-        limit: entries at the most.
+        limit: entries at most.
     """
 
     def __init__(self, limit: int) -> None:

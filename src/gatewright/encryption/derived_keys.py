@@ -25,7 +25,7 @@ class DerivedKeyRing:
     Args:
         roots: the root for new keys first, then older ones that may still open.
         version: the key version to begin with.
-        cache_size: data keys in memory at the most.
+        cache_size: data keys in memory at most.
     """
 
     def __init__(self, roots: list[RootKey], *, clock: Clock, version: int = 1, cache_size: int = 10_000) -> None:
@@ -96,7 +96,7 @@ class DerivedKeyRing:
         return old, new
 
     async def rotate_root(self, new: KeyWrapper) -> int:
-        """Derive new keys from ``new``; the roots before go on opening, in this process."""
+        """Derive new keys from ``new``; the roots before continue opening, in this process."""
         if not isinstance(new, RootKey):
             raise ConfigurationError("A key that wraps data keys needs a durable key store to keep them in.")
         if new.root_id != self._roots[0].root_id:

@@ -74,7 +74,7 @@ CHUNKED, COMPRESSED = 1, 2
 SALT_BYTES, NONCE_BYTES, TAG_BYTES = 16, 12, 16
 HEADER_BYTES = 3 + SALT_BYTES + KEY_BYTES
 PREFIX_CHARACTERS = HEADER_BYTES // 3 * 4
-"""The header is a multiple of three bytes, so its base64 stands by itself at the front."""
+"""The header is a multiple of three bytes, so its base64 is by itself at the front."""
 
 CHUNK_BYTES = 128 * 1024
 """Plaintext in a chunk. With its tag it is a multiple of three, so chunks of base64 join."""

@@ -51,7 +51,7 @@ class FieldRules:
 
     Args:
         record: the name of the kind; envelopes are bound to ``record.field``.
-        rules: by field name. Fields without a rule stay in clear.
+        rules: by field name. Fields without a rule stay in plaintext.
 
     Raises:
         ConfigurationError: a blind index would have the name of another field.
@@ -92,7 +92,7 @@ class FieldRules:
         """The data of :meth:`seal`.
 
         Raises:
-            DecryptionError: an envelope does not open, or stands in another field than its own.
+            DecryptionError: an envelope does not open, or is in another field than its own.
             InsufficientPermissionsError: it belongs to another manufacturer.
         """
         opened: dict[str, Any] = {}

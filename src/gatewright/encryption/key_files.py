@@ -20,7 +20,7 @@ NAMES = ("gatewright_secret_key", "gatewright_encryption_key")
 """The names under which the settings look for the keys in ``GATEWRIGHT_SECRETS_DIR``."""
 
 KEYS_DIRECTORY = "keys"
-"""Below the data directory: where the keys of an installation are that was told of no others."""
+"""Below the data directory: where keys are kept when no other path is configured."""
 
 
 def make_keys(directory: Path, names: Sequence[str] = NAMES) -> list[Path]:
@@ -103,7 +103,7 @@ def make_private_directory(directory: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner may read, never one that somebody else has put there."""
+    """Write a new file that only its owner may read, never one that someone else has put there."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
         os.fchmod(descriptor, 0o600)

@@ -27,7 +27,7 @@ from gatewright.events import Severity
 from gatewright.storage.keys import GenerationStatus
 
 SETTLE_SECONDS = 1.0
-"""After so long every process has heard of a rotation: they look four times a second or more often."""
+"""After so long every process has learned of a rotation: they look four times a second or more often."""
 
 
 class KeyLifecycle:
@@ -75,7 +75,7 @@ class KeyLifecycle:
         return await self.rotate_encryption_key(reason="age")
 
     async def rotate_root_key(self, new: Key) -> RootRotationResult:
-        """Replace the root key. Data keys are wrapped anew, envelopes stay as they are.
+        """Replace the root key. Data keys are wrapped again, envelopes stay as they are.
 
         May be called again after a fault: what was done already is skipped, and nothing is lost on the way.
         Without a key store there is nothing to wrap: new data keys come from the new root, and those of the old
@@ -96,7 +96,7 @@ class KeyLifecycle:
         Args:
             key_id: as in an envelope's metadata. The active generation is rotated away first.
             reason: why, for the event and the list of keys.
-            destroy: delete its data keys as well; what is still sealed under them is lost for good.
+            destroy: delete its data keys as well; what is still sealed under them is lost permanently.
 
         Returns:
             How many data keys the generation has (had).
@@ -136,7 +136,7 @@ class KeyLifecycle:
         return ShredResult(manufacturer_id=owner, keys_destroyed=keys, durable=durable, shredded_at=now)
 
     async def is_shredded(self, manufacturer: Any) -> bool:
-        """Whether a manufacturer's keys were destroyed for good."""
+        """Whether a manufacturer's keys were destroyed permanently."""
         owner = owner_of(manufacturer)
         return owner is not None and await (await self.vault.sealer()).ring.is_shredded(owner)
 
@@ -165,9 +165,9 @@ class KeyLifecycle:
         records_per_second: float | None = None,
         progress: Callable[[ReencryptionReport], None] | None = None,
     ) -> list[ReencryptionReport]:
-        """Bring all records of the sources under the newest keys, while reads and writes go on.
+        """Bring all records of the sources under the newest keys, while reads and writes continue.
 
-        Run it as a task. It may be ended at any moment and called again: with a key store it goes on where it
+        Run it as a task. It may be ended at any moment and called again: with a key store it continues where it
         was. Writes are compare-and-set, so what someone else wrote meanwhile is never lost.
 
         Args:
@@ -208,7 +208,7 @@ class KeyLifecycle:
             reason: what happened.
             key_id: the compromised generation; the active one when missing.
             batch_size: records in a page, 1 to 10,000.
-            settle: seconds to wait until every process has heard of the new generation, so that none writes
+            settle: seconds to wait until every process has learned of the new generation, so that none writes
                 under the old one behind our back; of no use, and not waited for, without a key store.
             destroy: delete the data keys of the generation as well, once nothing is left under it.
             progress: called after each page.

@@ -50,7 +50,7 @@ class ManufacturerEncryptionManager:
         encryption_key: the root: 32 bytes (raw, hex or base64), or a passphrase, which scrypt stretches; None
             makes one for the process. Or a :class:`~gatewright.encryption.root.KeyWrapper`, with a store.
         key_rotation_enabled: whether data keys rotate by themselves: by age, and before a key has sealed too many
-            messages. Rotation by hand always works.
+            messages. Rotation manually always works.
         algorithm: of new envelopes: ``AES-256-GCM`` or ``ChaCha20-Poly1305``.
         store: where wrapped data keys live. Without a durable one, data keys are derived from the root.
         previous_keys: roots that may still open, newest first.
@@ -58,7 +58,7 @@ class ManufacturerEncryptionManager:
         compress: compress new envelopes; off, because lengths tell where an attacker writes part of the data.
         rotation_days: age at which data keys rotate, above 0.
         max_messages_per_key: messages under one data key, at most 2^32.
-        cache_size: data keys in memory at the most.
+        cache_size: data keys in memory at most.
         secret_files: files and directories whose permissions the compliance report checks.
         require_fips: whether it counts a library without FIPS mode as a failure.
         sink: receives events.
@@ -141,7 +141,7 @@ class ManufacturerEncryptionManager:
         Args:
             data: what to encrypt.
             manufacturer_id: whose data it is (an id, or any object with ``manufacturer_id``); when missing, what
-                ``data["manufacturer_id"]`` says, and nobody's without that.
+                ``data["manufacturer_id"]`` says, and no one's without that.
             classification: a word for the data as a whole, kept in the metadata; up to 100 characters.
             field: the path of the field that the envelope belongs to; decryption may insist on it.
 
@@ -149,7 +149,7 @@ class ManufacturerEncryptionManager:
             ``{"encrypted_payload": ..., "encryption_metadata": {...}}``, JSON-safe.
 
         Raises:
-            ValidationError: the data holds a type that has no serialised form.
+            ValidationError: the data holds a type that has no serialized form.
             KeyUnavailableError: the manufacturer's keys were shredded, or the key store's root is not at hand.
         """
         sealer = self.vault.opened
@@ -201,7 +201,7 @@ class ManufacturerEncryptionManager:
             self._refuse_foreign(manufacturer_id, opened.owner)
             self._refuse_foreign(authorized_context, opened.owner)
         if field is not None and (opened.legacy or opened.metadata.get("field") != field):
-            raise decryption_failed()  # version 1.0 has no fields: what its metadata says of one, anybody can write
+            raise decryption_failed()  # version 1.0 has no fields: what its metadata says of one, anyone can write
         if minimum_key_version and (opened.legacy or opened.metadata["key_version"] < minimum_key_version):
             raise decryption_failed()
         return opened.data
@@ -255,9 +255,9 @@ class ManufacturerEncryptionManager:
     async def blind_index(self, manufacturer_id: Any, field: str, value: Any) -> str:
         """A keyed hash by which encrypted values can be found: equal values of a field have equal hashes.
 
-        It tells nobody without the key what the value is, but it does tell which records of a manufacturer have
+        It tells no one without the key what the value is, but it does tell which records of a manufacturer have
         the same one. It stays as it is when data keys rotate, and is of no use after ``shred``. Text is
-        normalised (NFC); fold its case before where case does not matter.
+        normalized (NFC); fold its case before where case does not matter.
 
         Returns:
             64 hexadecimal digits.
@@ -276,7 +276,7 @@ class ManufacturerEncryptionManager:
     async def export_manufacturer_data(
         self, manufacturer: Any, sources: Sequence[RecordSource], *, batch_size: int = 200
     ) -> AsyncIterator[ExportedRecord]:
-        """All data of a manufacturer in clear, record by record: the answer to a data subject's request.
+        """All data of a manufacturer in plaintext, record by record: the answer to a data subject's request.
 
         Records that do not open are named with ``readable=False``, so that an export never hides a gap.
         """
@@ -327,7 +327,7 @@ class ManufacturerEncryptionManager:
         return await self.keys.rotate_if_due()
 
     async def rotate_root_key(self, new: Key) -> RootRotationResult:
-        """Replace the root key. Data keys are wrapped anew, envelopes stay as they are.
+        """Replace the root key. Data keys are wrapped again, envelopes stay as they are.
 
         May be called again after a fault: what was done already is skipped, and nothing is lost on the way.
         Without a key store there is nothing to wrap: new data keys come from the new root, and those of the old
@@ -344,7 +344,7 @@ class ManufacturerEncryptionManager:
         Args:
             key_id: as in an envelope's metadata. The active generation is rotated away first.
             reason: why, for the event and the list of keys.
-            destroy: delete its data keys as well; what is still sealed under them is lost for good.
+            destroy: delete its data keys as well; what is still sealed under them is lost permanently.
 
         Returns:
             How many data keys the generation has (had).
@@ -363,7 +363,7 @@ class ManufacturerEncryptionManager:
         return await self.keys.shred(manufacturer, reason=reason)
 
     async def is_shredded(self, manufacturer: Any) -> bool:
-        """Whether a manufacturer's keys were destroyed for good."""
+        """Whether a manufacturer's keys were destroyed permanently."""
         return await self.keys.is_shredded(manufacturer)
 
     async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope:
@@ -384,9 +384,9 @@ class ManufacturerEncryptionManager:
         records_per_second: float | None = None,
         progress: Callable[[ReencryptionReport], None] | None = None,
     ) -> list[ReencryptionReport]:
-        """Bring all records of the sources under the newest keys, while reads and writes go on.
+        """Bring all records of the sources under the newest keys, while reads and writes continue.
 
-        Run it as a task. It may be ended at any moment and called again: with a key store it goes on where it
+        Run it as a task. It may be ended at any moment and called again: with a key store it continues where it
         was. Writes are compare-and-set, so what someone else wrote meanwhile is never lost.
 
         Args:
@@ -419,7 +419,7 @@ class ManufacturerEncryptionManager:
             reason: what happened.
             key_id: the compromised generation; the active one when missing.
             batch_size: records in a page, 1 to 10,000.
-            settle: seconds to wait until every process has heard of the new generation, so that none writes
+            settle: seconds to wait until every process has learned of the new generation, so that none writes
                 under the old one behind our back; of no use, and not waited for, without a key store.
             destroy: delete the data keys of the generation as well, once nothing is left under it.
             progress: called after each page.

@@ -18,7 +18,7 @@ def mask(data: Any) -> Any:
     """A copy of ``data`` with everything sensitive masked, to be shown or logged.
 
     Fields that are sensitive by name are masked whatever they hold; in other text, whatever looks like an IBAN, a
-    card, a tax id, an e-mail address or a phone number. A masked text keeps its last characters where it is
+    card, a tax id, an email address or a phone number. A masked text keeps its last characters where it is
     long enough for them to give nothing away (two of 8, at most four); passwords, tokens and keys keep none.
     Never raises.
     """

@@ -22,7 +22,7 @@ class KeyRotationResult(Record, frozen=True, kw_only=True):
 
 
 class RootRotationResult(Record, frozen=True, kw_only=True):
-    """Data keys are wrapped by the new root; ``rewrapped`` is how many were wrapped anew."""
+    """Data keys are wrapped by the new root; ``rewrapped`` is how many were wrapped again."""
 
     old_root_id: str
     new_root_id: str
@@ -88,7 +88,7 @@ class EmergencyReport(Record, frozen=True, kw_only=True):
 
 
 class ExportedRecord(Record, frozen=True, kw_only=True):
-    """One record of an export in clear; ``readable`` is False, and ``data`` None, where it does not open."""
+    """One record of an export in plaintext; ``readable`` is False, and ``data`` None, where it does not open."""
 
     source: str
     record_id: str

@@ -153,7 +153,7 @@ class Reencryption:
         """Pass over the source until a pass finds nothing under an old key.
 
         Raises:
-            StoreUnavailableError: the source or the key store is away; call again to go on.
+            StoreUnavailableError: the source or the key store is unavailable; call again to continue.
         """
         newest = (await self._manager.list_keys())[0]
         self._key_id = newest.key_id

@@ -88,7 +88,7 @@ def wrap_context(owner: str, version: int) -> bytes:
 
 
 def root_key(value: str | bytes | None) -> RootKey:
-    """The root key that ``value`` stands for; a fresh one for None.
+    """The root key that ``value`` represents; a fresh one for None.
 
     32 bytes, raw (as ``bytes``), in hex or in base64, are taken as they are. Any other text is a passphrase and
     is stretched with scrypt (RFC 7914; N = 2^15, r = 8, p = 1: some 100 ms, so call this on a thread).

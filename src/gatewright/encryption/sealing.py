@@ -49,10 +49,10 @@ _ENCRYPTION = "ManufacturerEncryptionManager.encrypt_manufacturer_data"
 _DECRYPTION = "ManufacturerEncryptionManager.decrypt_manufacturer_data"
 
 THREAD_BYTES = 256 * 1024
-"""Payloads from here on are worked on in a thread, so that the event loop goes on."""
+"""Payloads from here on are worked on in a thread, so that the event loop continues."""
 
 LARGEST_PLAINTEXT = 256 * 2**20
-"""Bytes of one record, serialised; what is larger goes through a stream."""
+"""Bytes of one record, serialized; what is larger goes through a stream."""
 
 _LONGEST_PAYLOAD = LARGEST_PLAINTEXT // 3 * 4 + 2**20
 
@@ -327,7 +327,7 @@ def _decompressed(data: bytes) -> bytes:
     return plain
 
 
-# The calls that do not wait are timed by hand: a decorator would cost a tenth of what they take.
+# The calls that do not wait are timed manually: a decorator would cost a tenth of what they take.
 _encryptions, _decryptions = (
     next(watch for watch in stopwatches() if watch.key == name) for name in (_ENCRYPTION, _DECRYPTION)
 )

@@ -34,7 +34,7 @@ class StoredKeyRing:
     Args:
         wrappers: what wraps new data keys first, then older ones that may still unwrap.
         store: where wrapped keys live; it may be another one than that of the records.
-        cache_size: data keys in memory at the most.
+        cache_size: data keys in memory at most.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class StoredKeyRing:
     async def reserve(self, key: DataKey, count: int) -> int:
         key.used = await self._store.reserve_key_uses(key.owner, key.version, count)
         if key.used < 0:
-            self._changed("revoked")  # it is gone, and this process had not heard of it yet
+            self._changed("revoked")  # it is gone, and this process had not learned of it yet
         return key.used
 
     async def rotate(self, reason: str) -> tuple[StoredKeyGeneration, StoredKeyGeneration]:
@@ -124,7 +124,7 @@ class StoredKeyRing:
         """Wrap every data key with ``new``; envelopes stay as they are. May be repeated after a fault.
 
         Returns:
-            How many data keys were wrapped anew.
+            How many data keys were wrapped again.
         """
         for root in await self._store.list_root_keys():
             if root.root_id == new.root_id:

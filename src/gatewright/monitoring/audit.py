@@ -34,7 +34,7 @@ class AuditLog:
         origin: the name of the log on its checkpoints.
         signing_seeds: keys of checkpoints, 32 bytes each. The first one signs (None: a key made for this process),
             the others only verify.
-        checkpoint_file: a file, best on another machine's disk, to which every checkpoint is appended as a JSON
+        checkpoint_file: a file, preferably on another machine, to which every checkpoint is appended as a JSON
             string a line, and which :meth:`verify` holds the log against.
         anchor_file: a file beside the database that keeps the first checkpoints of a log that is bound.
         binder: checks that the root secret was there when entries were appended.

@@ -1,7 +1,7 @@
 """Signed checkpoints of the audit log, in the store and in a file outside it.
 
 A checkpoint kept elsewhere is what shows that the end of a log was cut off, or that all of it was computed
-anew: a tree alone cannot.
+again: a tree alone cannot.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def verifier_key(origin: str, key: Ed25519PublicKey) -> str:
 
 
 def note_in(kept: str) -> str:
-    """The note in what somebody kept: the note itself, a checkpoint as JSON (as command and HTTP API print it), or
+    """The note in what someone kept: the note itself, a checkpoint as JSON (as command and HTTP API print it), or
     a file of JSON lines, of which the newest counts.
 
     Raises:

@@ -22,9 +22,9 @@ from gatewright.records import Record
 WINDOW = 60.0
 """Seconds that one folded event covers."""
 SOURCES = 10_000
-"""Sources that are told apart in one window; further ones are folded together."""
+"""Sources that are distinguished in one window; further ones are folded together."""
 SITE_NETWORKS = 8
-"""/64 networks of one IPv6 /48 that are told apart; further ones count as the /48."""
+"""/64 networks of one IPv6 /48 that are distinguished; further ones count as the /48."""
 
 EVERYWHERE = "*"
 _CODES = 8

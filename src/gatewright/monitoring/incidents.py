@@ -1,4 +1,4 @@
-"""Incidents: opened by correlation or by hand, merged while open, closed with a note."""
+"""Incidents: opened by correlation or manually, merged while open, closed with a note."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Incidents:
     Args:
         store: where they are kept.
         sink: where ``monitoring:incident:*`` events go.
-        clock: for the times of what is done by hand.
+        clock: for the times of what is done manually.
         correlator: turns events into incidents.
         throttle: where several processes count their events together; None when there is but one.
     """
@@ -80,7 +80,7 @@ class Incidents:
         actor: str | None,
         details: dict[str, Any],
     ) -> Incident:
-        """Open an incident by hand, or add to the open one with the same ``dedup_key``."""
+        """Open an incident manually, or add to the open one with the same ``dedup_key``."""
         level = str(severity)
         if level not in SEVERITIES:
             raise _invalid("severity", f"must be one of {', '.join(SEVERITIES)}")

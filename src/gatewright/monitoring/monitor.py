@@ -68,15 +68,15 @@ class SecurityMonitor:
             signed by a key of this process, and nothing binds the log.
         previous_root_secrets: roots whose checkpoints and bindings still count.
         origin: the log's name on its checkpoints.
-        spool_dir: a directory where audit entries wait while the store is away; without it they wait in memory.
+        spool_dir: a directory where audit entries wait while the store is unavailable; without it they wait in memory.
         spool_bytes: how much may wait there.
-        checkpoint_file: see :class:`~gatewright.monitoring.audit.AuditLog`; best on another machine's disk.
+        checkpoint_file: see :class:`~gatewright.monitoring.audit.AuditLog`; preferably on another machine.
         anchor_file: where it is noted, outside the store, that the log is bound; made when it is.
         checkpoint_every: seconds between checkpoints while the log grows; one more is made at the end.
         verify_every: seconds between verifications of the whole log, which the processes of one store take in
             turn; None leaves them to people.
         capacity: events that may wait in memory.
-        retry: seconds before a store that is away is tried again, at first.
+        retry: seconds before a store that is unavailable is tried again, at first.
         posture_mode: ``suggest`` or ``enforce``.
         bounds: how far ``enforce`` goes by itself.
         facts: measured facts for :meth:`assess`, a mapping or a function, async or not.
@@ -243,7 +243,7 @@ class SecurityMonitor:
         actor: str | None = None,
         **details: Any,
     ) -> Incident:
-        """Open an incident by hand.
+        """Open an incident manually.
 
         Args:
             kind: what it is, a word of your own or one of the rules' names.
@@ -294,7 +294,7 @@ class SecurityMonitor:
         return await self._incidents.resolve(incident_id, note, actor)
 
     async def assess(self) -> list[Finding]:
-        """What stands against the posture now, the gravest first."""
+        """What is a posture finding now, the most severe first."""
         with contextlib.suppress(SecurityError):
             await self.flush()
         return await self.posture.assess()

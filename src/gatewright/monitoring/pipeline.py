@@ -1,7 +1,7 @@
 """The audit pipeline: from ``emit`` to the store, in batches, in order, and through outages.
 
 ``emit`` puts an event into a bounded queue and returns. One task takes what has come, writes it as one store
-operation, and hands it on to correlation. While the store is away the entries go to the spool on disk, and
+operation, and hands it on to correlation. While the store is unavailable the entries go to the spool on disk, and
 from there to the store, in order, when it is back.
 """
 
@@ -46,7 +46,7 @@ def must_be_audited(event: SecurityEvent) -> bool:
 
 class _Taken(NamedTuple):
     """An event in the queue, and what is done with it. Folded away, it is correlated but not kept; folded events are
-    kept but not correlated, since what they stand for was."""
+    kept but not correlated, since what they represent was."""
 
     event: SecurityEvent
     keep: bool
@@ -58,7 +58,7 @@ class AuditPipeline:
 
     Args:
         store: where entries go.
-        spool: where they wait while the store is away; None keeps them in memory.
+        spool: where they wait while the store is unavailable; None keeps them in memory.
         capacity: events that may wait in memory.
         handle: called with each batch once it is kept; must not raise.
         retry: seconds before the store is tried again; doubled each time, to twenty times that.
@@ -255,7 +255,7 @@ class AuditPipeline:
         return True
 
     async def _keep(self, entries: list[StoredAuditEntry]) -> bool:
-        """Put entries into the store or, while it is away or the spool has older ones, into the spool."""
+        """Put entries into the store or, while it is unavailable or the spool has older ones, into the spool."""
         spool = self._spool
         if (spool is None or not spool.pending or await self._drain()) and await self._append(entries):
             return True

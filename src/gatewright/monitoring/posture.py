@@ -102,7 +102,7 @@ class Posture:
     # --- judging ------------------------------------------------------------------------------------------------
 
     async def assess(self) -> list[Finding]:
-        """What stands against the posture now, the gravest first: open incidents, facts, budgets."""
+        """What is a posture finding now, the most severe first: open incidents, facts, budgets."""
         facts = self.facts() if callable(self.facts) else self.facts
         measured: Mapping[str, Any] = await facts if inspect.isawaitable(facts) else facts
         findings = [

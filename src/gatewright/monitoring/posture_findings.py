@@ -26,7 +26,7 @@ class Answer(Record, frozen=True, kw_only=True):
 
 
 class Finding(Record, frozen=True, kw_only=True):
-    """One thing that stands against the posture; ``measured`` are the facts behind it, ``answers`` what could be
+    """One thing that is a posture finding; ``measured`` are the facts behind it, ``answers`` what could be
     put in force, and ``advice`` what a person should do."""
 
     finding_id: str
@@ -40,7 +40,7 @@ class Finding(Record, frozen=True, kw_only=True):
 
 
 class FactCheck(Record, frozen=True, kw_only=True):
-    """What one fact must be. ``good`` tells; a fact that nobody hands in is not judged."""
+    """What one fact must be. ``good`` tells; a fact that no one hands in is not judged."""
 
     fact: str
     good: Callable[[Any], bool]
@@ -244,7 +244,7 @@ def _answers(incident: StoredIncident, detection_level: int) -> Iterable[Answer]
 
 
 def _networks_to_block(incident: StoredIncident) -> list[str]:
-    """The addresses themselves while they are few, so that neighbours in the network stay in; else all of it."""
+    """The addresses themselves while they are few, so that neighbors in the network stay in; else all of it."""
     addresses = [str(address) for address in incident.details.get("addresses", ())]
     if 0 < len(addresses) <= 3 and all(":" not in address for address in addresses):
         return [f"{address}/32" for address in addresses]

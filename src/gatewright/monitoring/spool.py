@@ -2,7 +2,7 @@
 
 Each process writes segments of its own, locked as long as it lives; a process that starts adopts what a dead
 one left. Entries are acknowledged after ``fsync``. A line carries its CRC-32, so that a line torn by a power
-cut, which nobody was promised, is told from one that must be kept.
+cut, which no one was promised, can be told apart from one that must be kept.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class _Segment:
                     at -= len(rest) + sum(len(later) + 1 for later in lines[count:])
                     rest = b""
                     break
-        # A line without its end was torn: nobody was told that it is kept.
+        # A line without its end was torn: no caller was told that it had been stored.
         self._peeked = at
         return bodies
 

@@ -294,7 +294,7 @@ class Leases:
 
 
 async def sweep_periodically(leases: Leases, entitlements: EntitlementCache) -> None:
-    """Sweep until cancelled, at an interval that depends on the policy in force."""
+    """Sweep until canceled, at an interval that depends on the policy in force."""
     while True:
         shortest = min((lease.seconds for lease in entitlements.compiled.policy.quotas.leases.values()), default=30.0)
         await asyncio.sleep(min(_SWEEP_SECONDS, shortest / 2))

@@ -123,7 +123,7 @@ class ManufacturerRBACManager:
     # --- policy -------------------------------------------------------------------------------------------------
 
     async def reload_policy(self, policy: Policy | str | Path | None = None) -> Policy:
-        """Judge by another policy from now on, all at once, or go on with the present one where it is bad.
+        """Judge by another policy from now on, all at once, or continue with the present one where it is bad.
 
         Args:
             policy: a Policy or a file; None reads the file again that this manager was made with.
@@ -208,7 +208,7 @@ class ManufacturerRBACManager:
         return await self._permissions.access_names(manufacturer)
 
     async def role_of(self, manufacturer: Any) -> str | None:
-        """The stored role of the person in a context; None for nobody, and for a disabled person."""
+        """The stored role of the person in a context; None for no one, and for a disabled person."""
         account = getattr(manufacturer, "account_id", None)
         entitled = await self._entitlements.of(manufacturer)
         return entitled.roles.get(account) if isinstance(account, str) and entitled.active else None
@@ -364,7 +364,7 @@ class ManufacturerRBACManager:
         return await self._quotas.history(manufacturer_id)
 
     async def reset_monthly_quotas(self, manufacturer_id: str | None = None) -> int:
-        """Begin the present cycle anew, for one or for all; resources that were reset."""
+        """Restart the present cycle, for one or for all; resources that were reset."""
         return await self._quotas.reset(manufacturer_id)
 
     # --- insights -----------------------------------------------------------------------------------------------

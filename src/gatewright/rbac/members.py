@@ -52,7 +52,7 @@ class Members:
     """Invites people and changes what they may do.
 
     ``by`` is the account that asks, None for the platform itself (the command line, code). An account needs
-    ``members:manage``, and nobody gives a role, or changes a person, with a permission that they lack themselves: so
+    ``members:manage``, and no one gives a role, or changes a person, with a permission that they lack themselves: so
     no way leads up.
     """
 
@@ -65,7 +65,7 @@ class Members:
     async def invite(self, manufacturer: Any, email: str, role: Any, by: str | None) -> Invitation:
         """Invite an address with a role.
 
-        An address that has an account in another company gets an invitation like any other, which nobody can accept:
+        An address that has an account in another company gets an invitation like any other, which no one can accept:
         neither the answer nor the list of open invitations tells that it is known.
 
         Raises:
@@ -99,7 +99,7 @@ class Members:
         return _public(made, None if known is not None else token)
 
     async def invitation_of(self, token: object) -> Invitation:
-        """The open invitation that a token stands for.
+        """The open invitation that a token represents.
 
         It is worth nothing once the person who sent it could not send it anymore: whoever is demoted or disabled
         leaves no door open behind them.

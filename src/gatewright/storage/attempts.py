@@ -81,7 +81,7 @@ class OneTimeSecret(Record, frozen=True, kw_only=True):
 
     ``key`` is the keyed hash of what the person holds, never that itself. ``purpose`` keeps the kinds apart,
     ``subject`` says whose it is (an account id, or a hash of an address), ``data`` holds plain JSON values
-    without secrets in clear.
+    without secrets in plaintext.
     """
 
     key: str
@@ -219,8 +219,8 @@ DISTINCT_LIMIT = 1_000
 
 
 PENDING_SECONDS = 60.0
-"""Seconds after which an attempt that was never settled is dropped. Nobody was told its outcome, since answers
-wait for the settlement, so it is a failure of ours and not a guess."""
+"""Seconds after which an attempt that was never settled is dropped. No caller saw its outcome, since answers
+wait for the settlement, so it is a failure of the service and not a guess."""
 
 
 def reserve(

@@ -23,7 +23,7 @@ class Changes:
     def __init__(self) -> None:
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
         self.relay: Callable[[str, str], None] | None = None
-        """Told of every change, to pass it on to other processes."""
+        """Called of every change, to pass it on to other processes."""
 
     def subscribe(self, topic: str, listener: Listener) -> Callable[[], None]:
         """Call ``listener(key)`` for each change of ``topic``; call the result to stop."""

@@ -55,7 +55,7 @@ class FactorStore(Protocol):
     """What proves a person besides the password."""
 
     async def put_totp(self, totp: StoredTotp, code_hashes: Sequence[str]) -> None:
-        """Keep an enrolment that waits to be confirmed, and its backup codes, in place of one that waited."""
+        """Keep an enrollment that waits to be confirmed, and its backup codes, in place of one that waited."""
         ...
 
     async def list_totp(self, account_id: str) -> list[StoredTotp]:
@@ -65,7 +65,7 @@ class FactorStore(Protocol):
     async def accept_totp_step(self, account_id: str, enrolment_id: str, step: int) -> bool:
         """Advance the last accepted step to ``step``, if it is above it: exactly one of several callers does.
 
-        An enrolment that waited becomes the active one with it, and replaces the one before and its codes.
+        An enrollment that waited becomes the active one with it, and replaces the one before and its codes.
         """
         ...
 

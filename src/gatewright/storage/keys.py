@@ -53,7 +53,7 @@ class StoredKeyGeneration(Record, frozen=True, kw_only=True):
 class StoredDataKey(Record, frozen=True, kw_only=True):
     """One manufacturer's key of one generation (version 0: its index key), wrapped by a root key.
 
-    ``uses`` is how many messages were reserved under it. The manufacturer ``""`` stands for none.
+    ``uses`` is how many messages were reserved under it. The manufacturer ``""`` represents none.
     """
 
     manufacturer_id: str
@@ -65,7 +65,7 @@ class StoredDataKey(Record, frozen=True, kw_only=True):
 
 
 class Rewrapping(Record, frozen=True, kw_only=True):
-    """A data key wrapped anew, to take the place of ``expected``."""
+    """A data key wrapped again, to take the place of ``expected``."""
 
     manufacturer_id: str
     version: int
@@ -89,7 +89,7 @@ class StoredReencryption(Record, frozen=True, kw_only=True):
 
 
 class Shredding(Record, frozen=True, kw_only=True):
-    """A manufacturer whose keys were destroyed for good: when, why, and how many."""
+    """A manufacturer whose keys were destroyed permanently: when, why, and how many."""
 
     manufacturer_id: str
     shredded_at: datetime
@@ -169,7 +169,7 @@ class KeyStore(Protocol):
         ...
 
     async def shred_data_keys(self, manufacturer_id: str, *, now: datetime, reason: str) -> int:
-        """Delete all keys of a manufacturer and remember that it has none for good; how many there were."""
+        """Delete all keys of a manufacturer and remember that it has none permanently; how many there were."""
         ...
 
     async def is_shredded(self, manufacturer_id: str) -> bool: ...
@@ -248,7 +248,7 @@ class SigningStore(Protocol):
         """Make ``key`` the one that signs, if ``replaces`` is the one that does now (None: no key does).
 
         The old one is retired and verifies for ``verify_seconds`` more, or until its latest token expires. False
-        when another process was faster: exactly one of several callers is told True.
+        when another process was faster: exactly one of several concurrent callers gets True.
         """
         ...
 

@@ -60,7 +60,7 @@ class RefreshOutcome(StrEnum):
 class RefreshRotation(Record, frozen=True, kw_only=True):
     """A refresh token presented, and what takes its place if it is good.
 
-    ``family_id`` is the family that the token names, rightly or not. ``client_key`` stands for the client that
+    ``family_id`` is the family that the token names, rightly or not. ``client_key`` represents the client that
     presents it; None is never the same client as before. ``sealed`` is the successor encrypted under a key that
     only the presented token yields.
     """
@@ -133,7 +133,7 @@ class SessionStore(Protocol):
     async def replace_session(self, session_id: str, successor: StoredSession, *, now: datetime) -> bool:
         """End a session and add its successor, both or neither; its refresh family goes over to the successor.
 
-        False when the old one is not alive (any more): exactly one of several callers is told True.
+        False when the old one is not alive (any more): exactly one of several concurrent callers gets True.
         """
         ...
 
@@ -153,7 +153,7 @@ class SessionStore(Protocol):
     ) -> list[str]:
         """End all sessions of a manufacturer (or of one account), but ``keep``; the ids that were ended.
 
-        With ``without_account``, those of ``account_id`` and those of nobody.
+        With ``without_account``, those of ``account_id`` and those of no one.
         """
         ...
 

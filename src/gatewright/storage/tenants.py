@@ -46,12 +46,12 @@ class TenantStore(Protocol):
         """Add a tenant and its owner, both or neither.
 
         Raises:
-            DuplicateAccountError: the id or the e-mail address is taken.
+            DuplicateAccountError: the id or the email address is taken.
         """
         ...
 
     async def add_account(self, account: StoredAccount) -> None:
-        """Add a person to a tenant; raises DuplicateAccountError when the e-mail address is taken."""
+        """Add a person to a tenant; raises DuplicateAccountError when the email address is taken."""
         ...
 
     async def get_manufacturer(self, manufacturer_id: str) -> StoredManufacturer | None: ...
@@ -197,5 +197,5 @@ class GrantStore(Protocol):
     async def add_violation(self, violation: PermissionViolation) -> None: ...
 
     async def violations_of(self, manufacturer_id: str, *, since: datetime) -> list[PermissionViolation]:
-        """Newest first, a thousand at the most."""
+        """Newest first, a thousand at most."""
         ...

@@ -1,6 +1,6 @@
 """The storage protocol of usage counters, leases and adjustments, exact under concurrency.
 
-What is spent of a slice is written where it outlives the process, before anybody is told that it was granted. So
+What is spent of a slice is written where it outlives the process, before any caller is told that it was granted. So
 when a process is killed, what it granted stays counted, and what it still held comes back when the lease ends.
 """
 
@@ -71,7 +71,7 @@ class UsageStore(Protocol):
         ...
 
     async def reset_usage(self, manufacturer_id: str | None, resources: Collection[str], *, since: int) -> int:
-        """Begin anew in buckets from ``since`` on, of one manufacturer or of all; how many counters were not zero."""
+        """Begin again in buckets from ``since`` on, of one manufacturer or of all; how many counters were not zero."""
         ...
 
     async def usage_history(self, manufacturer_id: str, *, since: int = 0) -> list[StoredUsage]:
@@ -79,7 +79,7 @@ class UsageStore(Protocol):
         ...
 
     async def overage_attempts(self, manufacturer_id: str, *, since: datetime) -> list[OverageAttempt]:
-        """Refusals, newest first, a thousand at the most."""
+        """Refusals, newest first, a thousand at most."""
         ...
 
 
@@ -163,7 +163,7 @@ class LeaseStore(Protocol):
         ...
 
     async def unspent_usage(self, manufacturer_id: str, take: UsageTake) -> int:
-        """Units from ``take.since`` on that are counted as used, and that nobody has spent yet."""
+        """Units from ``take.since`` on that are counted as used, and that no one has spent yet."""
         ...
 
     async def reclaim_leases(self, at: datetime) -> int:
@@ -212,7 +212,7 @@ class AdjustmentStore(Protocol):
         ...
 
     async def replace_tier(self, manufacturer_id: str, *, expected: str | None, tier: str | None) -> bool:
-        """Set the stored tier if it still is ``expected``; None stands for no stored tier, which only a manufacturer
+        """Set the stored tier if it still is ``expected``; None represents no stored tier, which only a manufacturer
         that is not registered can have. A change of topic ``manufacturer``."""
         ...
 

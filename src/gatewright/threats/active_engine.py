@@ -35,7 +35,7 @@ class Detection:
     Args:
         level: the policy's detection level, 1 to 4.
         controls: may raise it.
-        sink: where drift is told.
+        sink: receives the drift events.
         offload: where inspections run.
         load_arguments: make the same engine in another process; None for an engine that was handed in.
         bounds: when drift and false alarms are worth an event.
@@ -136,7 +136,7 @@ class Detection:
         return results
 
     async def analyse(self, threat_type: Any, data: Any) -> ThreatDetectionResult:
-        """The worst finding of a type, or of a neighbouring type of its family; a clean result where there is none.
+        """The worst finding of a type, or of a neighboring type of its family; a clean result where there is none.
 
         Raises:
             UnknownThreatTypeError: no such type.

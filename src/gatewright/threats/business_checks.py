@@ -37,8 +37,8 @@ class Screening:
     Args:
         detection: finds attacks.
         offload: where the rules of business run, which read tables from files.
-        manufacturers: the registered ones, whose names a new one must not imitate; None for nobody.
-        sink: where refused data is told.
+        manufacturers: the registered ones, whose names a new one must not imitate; None for no one.
+        sink: receives the events of rejected data.
         clock: ages the names.
     """
 

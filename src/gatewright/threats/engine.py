@@ -43,7 +43,7 @@ def is_trivial(text: str) -> bool:
 
 
 def odd_signs(data: bytes) -> int:
-    """How many signs stand in a text that ordinary text hardly has."""
+    """How many signs are in a text that ordinary text hardly has."""
     return len(data.translate(None, _HARMLESS_SIGNS))
 
 

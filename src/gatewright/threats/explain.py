@@ -61,7 +61,7 @@ class Explainer:
 
         Args:
             types: of these only.
-            brief: without n-grams, where there are too many findings for anybody to read.
+            brief: without n-grams, where there are too many findings for anyone to read.
         """
         by_type: dict[str, list[Rule]] = {}
         for rule in verdict.rules:
@@ -129,7 +129,7 @@ def _is_secret(text: Text) -> bool:
 
 def _masked(text: str, start: int = 0) -> str:
     """What is shown of a text: known forms of keys and tokens hidden, what is assigned to a telling name, and
-    long runs of letters and digits, which may be anybody's token."""
+    long runs of letters and digits, which may be anyone's token."""
     # A secret may begin before what is shown, or end behind it: hidden first, length kept, and cut afterwards.
     first = max(0, start - _AROUND)
     shown = text[first : start + EVIDENCE + _AROUND].encode("utf-8", "replace").decode()
@@ -189,7 +189,7 @@ def _span(rule: Rule, value: str, normal: str, squashed: str) -> dict[str, Any] 
 
 
 def _in_original(value: str, form: str, start: int, end: int) -> tuple[int, int]:
-    """The part of a value that became a part of a decoded form of it, from the first change to the last at the most."""
+    """The part of a value that became a part of a decoded form of it, from the first change to the last at most."""
     if value == form:
         return start, end
     alike_before, alike_behind = _alike(value, form), _alike(value, form, behind=True)

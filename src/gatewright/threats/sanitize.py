@@ -1,6 +1,6 @@
 """Sanitization of values for the context in which they are used.
 
-Sanitising is for output and for storage of free text. It does not replace inspection: what is sanitised for one
+Sanitizing is for output and for storage of free text. It does not replace inspection: what is sanitized for one
 place is not safe in another.
 """
 
@@ -53,7 +53,7 @@ _FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
 _KEPT = frozenset("\n\t\u200c\u200d")
 _STRAY_JOINERS = re.compile("(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+")
 _AMPERSAND, _NO_BREAK_SPACE = "\ue000", "\ue001"
-"""What stands for ``&`` and a no-break space while the parser works, which takes a time that grows with the square
+"""What represents ``&`` and a no-break space while the parser works, which takes a time that grows with the square
 of how many of them there are. Private characters are taken out before, so that they mean nothing else."""
 _WINDOWS_DEVICES = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
@@ -76,7 +76,7 @@ def sanitise(data: Any, context: str) -> SanitizedValue:
     """Make ``data`` harmless where ``context`` says that it goes.
 
     Args:
-        data: a string, or any JSON-like value, whose strings and keys are sanitised one by one.
+        data: a string, or any JSON-like value, whose strings and keys are sanitized one by one.
         context: ``html`` (a fragment with harmless markup), ``text`` (no markup), ``filename`` (one path segment),
             ``identifier`` (ASCII letters, digits, ``_`` and ``-``), ``csv`` (one cell; spreadsheet formulas are
             defused), ``log`` (one line).

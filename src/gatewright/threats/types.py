@@ -9,7 +9,7 @@ from gatewright.errors import UnknownThreatTypeError
 
 
 class ThreatType(StrEnum):
-    """The kinds of injection that are told apart."""
+    """The kinds of injection that are distinguished."""
 
     SQL_INJECTION = "sql_injection"
     NOSQL_INJECTION = "nosql_injection"
@@ -43,7 +43,7 @@ CORPUS_CATEGORIES = {
     "rce": ThreatType.CODE_INJECTION,
     "other": ThreatType.CODE_INJECTION,
 }
-"""The threat type that a row of the corpus stands for."""
+"""The threat type that a row of the corpus represents."""
 
 _FAMILIES = (
     {ThreatType.SQL_INJECTION, ThreatType.NOSQL_INJECTION},
@@ -55,7 +55,7 @@ _FAMILIES = (
 
 
 def threat_type_of(name: Any) -> str:
-    """The type that a name stands for: a ThreatType, any enum of the same value, or the plain string.
+    """The type that a name represents: a ThreatType, any enum of the same value, or the plain string.
 
     Raises:
         UnknownThreatTypeError: it names none; silence would hide a typing error.

@@ -213,7 +213,7 @@ class ManufacturerSecurityValidator:
         return await self._detection.inspect_many(items, manufacturer_id=manufacturer_id, route=route)
 
     async def detect_threat(self, threat_type: Any, data: Any) -> bool:
-        """Whether ``data`` shows an attack of this type, or of a neighbouring type of its family.
+        """Whether ``data`` shows an attack of this type, or of a neighboring type of its family.
 
         Raises:
             UnknownThreatTypeError: no such type.

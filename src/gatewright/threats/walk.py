@@ -18,7 +18,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 class Text(NamedTuple):
-    """One text. ``key`` is the key of the mapping under which it stands (or that it is)."""
+    """One text. ``key`` is the key of the mapping under which it is (or that it is)."""
 
     text: str
     path: str

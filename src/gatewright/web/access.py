@@ -1,6 +1,6 @@
 """Access declarations: who may make each call, checked at start and shown in OpenAPI.
 
-The default of a route of ours is deny: one that does not say who may call it stops the start.
+The default of a built-in route is deny: one that does not say who may call it stops the start.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ SESSION_COOKIE = "__Host-gatewright"
 """The cookie of the pages; it carries a secret of its own, never the session id."""
 
 MAX_CREDENTIAL = 8_192
-"""Characters of a token or key at the most; longer ones are refused unread."""
+"""Characters of a token or key at most; longer ones are refused unread."""
 
 
 class Authenticator:

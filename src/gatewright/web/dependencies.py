@@ -34,7 +34,7 @@ class Requires:
 
 
 class Open:
-    """A dependency that carries a rule for a route which anybody may call."""
+    """A dependency that carries a rule for a route which anyone may call."""
 
     def __init__(self, rule: RouteRule) -> None:
         self.rule = rule

@@ -41,7 +41,7 @@ _EACH_ITEM = r"\[[0-9]+\]"
 
 
 class Excluded(NamedTuple):
-    """An exclusion made ready: ``pattern`` fits the paths of findings in the field and below it."""
+    """An exclusion compiled: ``pattern`` fits the paths of findings in the field and below it."""
 
     exclusion: Exclusion
     threats: frozenset[str]
@@ -110,8 +110,8 @@ class Treatments:
         mode: the mode of routes that set none, or None for the one in the policy.
         holder: has the policy in force; a new one is noticed at the next request.
         clock: ends exclusions.
-        sink: is told of exclusions that ended.
-        declared: exclusions that stand in code are added here when their route is first used.
+        sink: receives an event when an exclusion expires.
+        declared: exclusions that are in code are added here when their route is first used.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ def _path_of(step: Step) -> str:
 
 
 def take_out(value: Any, steps: Sequence[Step], taken: list[Any]) -> Any:
-    """``value`` without what stands at ``steps``, which goes to ``taken``; copied only along the way."""
+    """``value`` without what is at ``steps``, which goes to ``taken``; copied only along the way."""
     if not steps:
         taken.append(value)
         return None

@@ -33,7 +33,7 @@ KEPT = timedelta(days=1)
 RUNNING = timedelta(minutes=1)
 """How long a call may take before its key is free again; a process that was killed leaves it so."""
 MAX_ANSWER = 65_536
-"""Bytes of an answer at the most; a longer one is not kept."""
+"""Bytes of an answer at most; a longer one is not kept."""
 
 _ALREADY_BOUNDED = 1 << 40
 _CLAIM, _ANSWER = "idempotent call", KEPT_ANSWER
@@ -60,7 +60,7 @@ class Idempotency:
     async def look_up(self, scope: Scope, receive: Receive, state: RequestState) -> Receive | None:
         """Find the answer that this call was given before, so that nothing is charged for it again.
 
-        Returns the ``receive`` to go on with, or None when the client has gone.
+        Returns the ``receive`` to continue with, or None when the client has gone.
 
         Raises:
             Problem: 400, the header is not a key.
@@ -204,7 +204,7 @@ class _Answer:
 
 
 def _place(scope: Scope, state: RequestState, key: str, body: bytes) -> str:
-    """Where an answer is kept: apart for each caller and credential, so that nobody's key finds another's answer.
+    """Where an answer is kept: apart for each caller and credential, so that no one's key finds another's answer.
 
     A session is one credential, whatever token of it is used; so is each API key. Of unknown callers only the very
     same request is a repetition.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatewright.threats import ManufacturerSecurityValidator
 
 MANY = 100
-"""Findings in one value after which the detector stops; what is refused may then stand behind what is not."""
+"""Findings in one value after which the detector stops; what is refused may then are behind what is not."""
 
 SHOWN = 8
 _PLACE = re.compile(r"\$\.(body|query|headers|path)(.*)", re.DOTALL)
@@ -197,7 +197,7 @@ def _query(query: bytes) -> list[tuple[str, str]]:
 def without(body: Any, excluded: frozenset[str]) -> Any:
     """``body`` without the top-level fields that are not inspected; a copy only where there is one.
 
-    What stands where a password should and is no plain text is inspected: ``{"password": {"$ne": ""}}`` is an attack.
+    What is where a password should and is no plain text is inspected: ``{"password": {"$ne": ""}}`` is an attack.
     """
     if isinstance(body, dict) and not excluded.isdisjoint(body):
         return {

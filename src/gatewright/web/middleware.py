@@ -1,6 +1,6 @@
 """GatewrightMiddleware: the way of a request through the foundation. Pure ASGI, for any framework.
 
-Cheap and certain before dear and rare, and nothing is charged for what is refused: authenticate, throttle,
+Cheap and certain before expensive and rare, and nothing is charged for what is refused: authenticate, throttle,
 authorize, inspect, take quota, run the application, record.
 """
 
@@ -168,7 +168,7 @@ class GatewrightMiddleware:
         return receive
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
-        """Credential kind, role and permission first: nobody is asked to step up for what they may not do anyway."""
+        """Credential kind, role and permission first: no one is asked to step up for what they may not do anyway."""
         caller = state.caller
         if caller is None:
             return
@@ -283,7 +283,7 @@ class GatewrightMiddleware:
     def _record(
         self, scope: Scope, state: RequestState, status: int, started: float, *, code: str | None = None
     ) -> None:
-        """One event a request, of those that somebody made or that were refused."""
+        """One event a request, of those that someone made or that were refused."""
         caller = state.caller
         if caller is None and status < 400:
             return

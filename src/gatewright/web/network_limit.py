@@ -5,7 +5,7 @@ credentials takes a share only when they are refused, so that a good client pays
 allowance is used up, this process refuses by itself, without asking cache or store, until some of it is back.
 
 Good clients that share a network with an attacker keep working: credentials that were accepted before are still
-verified, and so are tokens under a signing key of ours, whose signature is checked without the store. Only API
+verified, and so are tokens under a signing key of this service, whose signature is checked without the store. Only API
 keys, cookies and tokens that this process has never accepted wait until the attack stops.
 """
 
@@ -54,7 +54,7 @@ class _Exhausted(NamedTuple):
 
 
 class NetworkLimit:
-    """Counts what nobody signed in for.
+    """Counts what no one signed in for.
 
     Args:
         foundation: its cache counts; its measures tighten the limit.
@@ -118,7 +118,7 @@ class NetworkLimit:
     async def charged(self, state: RequestState, error: SecurityError) -> SecurityError:
         """What to answer to a refused request: its own error, or that the network's allowance is used up.
 
-        A failure of ours (5xx) is never charged, and no request is charged twice.
+        A failure of the service (5xx) is never charged, and no request is charged twice.
         """
         if state.caller is not None or state.charged or error.http_status >= 500:
             return error
@@ -145,7 +145,7 @@ class NetworkLimit:
                 self._remember_exhausted(network, rate, result)
                 raise exceeded(self._sink, state, LIMIT, rate, result)
 
-    # --- what is known here, without asking anybody -------------------------------------------------------------
+    # --- what is known here, without asking anyone -------------------------------------------------------------
 
     def _rate_of(self, number: int) -> Rate:
         rate, factor = self._rate(), self._controls.limit_factor(LIMIT)

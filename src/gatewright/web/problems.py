@@ -71,7 +71,7 @@ class Problem(SecurityError):
 
 
 def category_of(status: int) -> str:
-    """The error category that an HTTP status stands for."""
+    """The error category that an HTTP status represents."""
     return _CATEGORIES.get(status, "validation" if status < 500 else "configuration")
 
 

@@ -99,7 +99,7 @@ class PathRules:
     without the trailing slash as written. A request that no rule covers is refused: 403 ``ROUTE_NOT_DECLARED``.
 
     Args:
-        rules: (method, pattern, rule); in a pattern ``{name}`` stands for one segment, ``{id:int}`` and
+        rules: (method, pattern, rule); in a pattern ``{name}`` represents one segment, ``{id:int}`` and
             ``{rest:path}`` for what Starlette takes them for, and a last ``*`` for the rest:
             ``("POST", "/products/{id}/images/*", RouteRule(permission="upload_products"))``. The method ``*`` is any,
             ``WEBSOCKET`` a WebSocket, and GET covers HEAD. A rule without a name gets ``POST /products/{id}/images/*``.

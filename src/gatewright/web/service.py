@@ -105,7 +105,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """FastAPI's findings about a body or query, as field errors of ours."""
+    """FastAPI's findings about a body or query, as field Gatewright's errors."""
     if not isinstance(error, RequestValidationError):
         raise error
     state = request.scope.get(KEY)

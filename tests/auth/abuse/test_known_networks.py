@@ -37,7 +37,7 @@ async def lock_for_strangers(here: World, email: str = EMAIL) -> None:
 
 
 async def test_a_stranger_with_one_network_never_locks_the_account() -> None:
-    """Ten requests, again and again for a day: the network that fails is refused, nobody else."""
+    """Ten requests, again and again for a day: the network that fails is refused, no one else."""
     async with world() as here:
         checked = count_checks(here.auth.services.hashing)
         for _ in range(24 * 12):
@@ -93,7 +93,7 @@ async def test_strangers_get_ten_guesses_at_an_account_however_many_networks_the
 
 
 async def test_an_attacker_in_a_known_network_locks_that_network_only() -> None:
-    """Behind the same NAT an attacker gets at most ten guesses, and other known networks and devices go on."""
+    """Behind the same NAT an attacker gets at most ten guesses, and other known networks and devices continue."""
     async with world() as here:
         assert await outcome(here, EMAIL, HOME, PASSWORD) == "authenticated"
         assert await outcome(here, EMAIL, ELSEWHERE, PASSWORD) == "authenticated"

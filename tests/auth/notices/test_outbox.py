@@ -21,7 +21,7 @@ class Broken:
 
 
 class Slow:
-    """A notifier that waits until it is told to go on."""
+    """A notifier that waits until it is told to continue."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()

@@ -74,7 +74,7 @@ async def test_cancelled_callers_leave_no_place_taken() -> None:
 
 
 async def test_the_loop_goes_on_while_passwords_are_hashed() -> None:
-    """Told by the processor's time, which a busy machine does not stretch: the work is done on other threads."""
+    """Called by the processor's time, which a busy machine does not stretch: the work is done on other threads."""
     hashing = PasswordHashing(Argon2Parameters(time_cost=2, memory_kib=8_192))
     own, everyone = time.thread_time(), time.process_time()
     await asyncio.gather(*(hashing.hash("x") for _ in range(12)))

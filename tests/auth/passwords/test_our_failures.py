@@ -1,4 +1,4 @@
-"""A failure of ours is never a wrong password, and never a guess: memory, a full queue, a closed store, a cancel."""
+"""A failure of the service never counts as a wrong password: memory, a full queue, a closed store, a cancel."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ROUND_SECONDS = 0.012
 
 
 def manager(store: SqliteStore) -> ManufacturerAuthManager:
-    """A manager on the shared file; its clock stands, so that all processes see the same time step."""
+    """A manager on the shared file; its clock is, so that all processes see the same time step."""
     options = AuthOptions(access=AccessOptions(argon2=CHEAP, hashing_threads=1))
     return ManufacturerAuthManager(SECRET, store=store, clock=ManualClock(START), options=options)
 

@@ -103,7 +103,7 @@ async def test_the_grace(auth: ManufacturerAuthManager, clock: ManualClock, clie
 
 
 async def test_parallel_refreshes_converge(auth: ManufacturerAuthManager) -> None:
-    """Twenty tabs at once: one successor, no fork, nobody signed out."""
+    """Twenty tabs at once: one successor, no fork, no one signed out."""
     first = await sign_in(auth)
     results = await asyncio.gather(*(auth.refresh_tokens(token_of(first), client=HOME) for _ in range(20)))
     assert len({result.refresh_token for result in results}) == 1
@@ -149,7 +149,7 @@ async def test_one_machine_on_two_networks_at_once_is_refused_like_a_thief(
     It looks exactly like a stolen token: a user agent is copied with the token, and the thief is on another network.
     The same successor would give the thief a working pair. A refusal that leaves the session alive would leave it to
     the thief when he comes first: the owner's refusal is then the only sign of the theft, and a client that is
-    refused signs in anew, which nobody connects with the stolen session. Both cost more than one sign-in does. A
+    refused signs in again, which no one connects with the stolen session. Both cost more than one sign-in does. A
     machine that merely moves from one network to the other, without using a token twice, stays signed in.
     """
     four, six = ClientInfo("203.0.113.7", CHROME), ClientInfo("2001:db8:1:2::5", CHROME)

@@ -99,7 +99,7 @@ def names(risk: SessionRisk) -> set[str]:
     ],
 )
 async def test_what_looks_hijacked(auth: ManufacturerAuthManager, client: ClientInfo, hijacked: bool) -> None:
-    """Network, family, platform; a new version or a neighbouring address is no reason. It only reports."""
+    """Network, family, platform; a new version or a neighboring address is no reason. It only reports."""
     session = await auth.create_session(BOUND)
     assert await auth.detect_session_hijacking(session.session_id, client) is hijacked
     assert await auth.validate_session(session.session_id)
@@ -134,7 +134,7 @@ async def test_signals(auth: ManufacturerAuthManager, client: ClientInfo, expect
 
 
 async def test_signals_of_place(located: ManufacturerAuthManager, clock: ManualClock) -> None:
-    """Provider and country, and travel that nobody can make; in time it becomes possible."""
+    """Provider and country, and travel that no one can make; in time it becomes possible."""
     session = await located.create_session(BOUND)
     clock.advance(hours=1)
     near = await located.assess_session_risk(session.session_id, ClientInfo("192.0.2.1", CHROME))

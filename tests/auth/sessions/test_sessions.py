@@ -177,7 +177,7 @@ async def test_only_so_many_at_once(clock: ManualClock) -> None:
 
 
 async def test_rotation(auth: ManufacturerAuthManager) -> None:
-    """New id and tier, the old one dead with its tokens; its refresh token goes on in the new one."""
+    """New id and tier, the old one dead with its tokens; its refresh token continues in the new one."""
     result = await sign_in(auth)
     assert result.session_id and result.access_token and result.refresh_token
     rotated = await auth.rotate_session(result.session_id, new_tier="enterprise")
@@ -203,7 +203,7 @@ async def test_one_of_many_rotations_wins(auth: ManufacturerAuthManager) -> None
 
 
 async def test_listing_and_ending(auth: ManufacturerAuthManager, clock: ManualClock, sink: ListSink) -> None:
-    """Newest first, only the living, only this manufacturer's; ends are told with their reason."""
+    """Newest first, only the living, only this manufacturer's; every end is reported with its reason."""
     sessions = []
     for _ in range(3):
         clock.advance(1)

@@ -1,4 +1,4 @@
-"""Sign-in with a password: what is told, what is not, and what follows."""
+"""Sign-in with a password: what the answer reveals, what it does not, and what follows."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ async def test_the_grace_of_a_refresh_token_is_not_stretched_by_a_clock_set_back
     async with ManufacturerAuthManager(SECRET, clock=clock) as auth:
         done = await sign_in(auth)
         following = await auth.refresh_tokens(done.refresh_token or "", client=HOME)
-        clock.set(START - timedelta(seconds=30))  # another host of ours may be that far behind
+        clock.set(START - timedelta(seconds=30))  # another host of Gatewright may be that far behind
         again = await auth.refresh_tokens(done.refresh_token or "", client=HOME)
         assert again.refresh_token == following.refresh_token
         clock.set(START - timedelta(hours=1))

@@ -203,7 +203,7 @@ async def test_revoked_with_the_session(auth: ManufacturerAuthManager) -> None:
 
 
 async def test_revoked_with_the_manufacturer(auth: ManufacturerAuthManager) -> None:
-    """All of a manufacturer's tokens up to now, none of another's, and none made after, though the clock stands."""
+    """All of a manufacturer's tokens up to now, none of another's, and none made after, though the clock is."""
     other = await auth.generate_manufacturer_token({**ACME, "manufacturer_id": "mfr_other"})
     session = await auth.create_session(ACME)
     kept = await auth.generate_manufacturer_token({**ACME, "session_id": session.session_id})
@@ -218,7 +218,7 @@ async def test_revoked_with_the_manufacturer(auth: ManufacturerAuthManager) -> N
 
 
 async def test_an_account_can_be_cut_off_alone(auth: ManufacturerAuthManager) -> None:
-    """The tokens of one person; those of a colleague go on."""
+    """The tokens of one person; those of a colleague continue."""
     hers, his = [await auth.generate_manufacturer_token({**ACME, "account_id": name}) for name in ("her", "him")]
     await auth.tokens.revoke_sessionless("mfr_acme", account_id="her")
     with pytest.raises(TokenRevokedError):
@@ -270,7 +270,7 @@ async def test_the_memory_is_bounded(clock: ManualClock) -> None:
 
 
 async def test_no_secret_in_events_or_reprs(clock: ManualClock) -> None:
-    """Neither tokens nor keys are told to anyone."""
+    """Neither tokens nor keys are shown to anyone."""
     sink = ListSink()
     async with ManufacturerAuthManager(SECRET, clock=clock, sink=sink) as auth:
         result = await sign_in(auth)

@@ -69,7 +69,7 @@ def test_json_web_key(group: dict[str, Any], case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("group", "case"), cases("json_web_crypto_test"))
 def test_json_web_crypto(group: dict[str, Any], case: dict[str, Any]) -> None:
-    """Signatures as above; encrypted tokens are none of ours, valid or not."""
+    """Signatures as above; encrypted tokens are not issued by this service, valid or not."""
     token = case["jws"] if "jws" in case else case["jwe"]
     accepted = is_accepted(group.get("public", group["private"]), token)
     assert accepted is (case["result"] == "valid" and case["tcId"] not in JWE)

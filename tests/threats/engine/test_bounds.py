@@ -41,7 +41,7 @@ def test_the_walk_sees_every_string(value: Any) -> None:
 
 
 def test_the_walk_is_bounded() -> None:
-    """In depth, in number and in length; what was cut is told."""
+    """In depth, in number and in length; what was cut is reported."""
     deep: Any = "x"
     for _ in range(MAX_DEPTH + 5):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""The attacks everybody knows, by type, and the business data that must pass."""
+"""The attacks everyone knows, by type, and the business data that must pass."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_finding_explains_itself(engine: DetectionEngine) -> None:
 
 
 def test_decoded_form_is_shown(engine: DetectionEngine) -> None:
-    """What stands behind the encoding."""
+    """What is behind the encoding."""
     found = engine.inspect("%3Cscript%3Ealert(1)%3C/script%3E")
     assert found.findings[0].metadata["decoded"] == "<script>alert(1)</script>"
     assert "url" in found.findings[0].metadata["signals"]
@@ -175,6 +175,6 @@ def test_higher_levels_find_no_less(engine: DetectionEngine) -> None:
 
 
 def test_secrets_in_evidence_are_masked(engine: DetectionEngine) -> None:
-    """A password beside an attack is not told."""
+    """A password beside an attack is not reported."""
     found = engine.inspect("password=hunter2secret' OR '1'='1")
     assert "hunter2secret" not in str(found.to_dict())

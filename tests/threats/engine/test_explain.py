@@ -129,7 +129,7 @@ def test_the_heaviest_n_grams_are_told(engine: DetectionEngine) -> None:
 
 
 def test_what_n_grams_add_is_the_score() -> None:
-    """The weights that are told are shares of the model's own score, and each belongs to what it is spelled as."""
+    """The reported weights are shares of the model's own score, and each belongs to what it is spelled as."""
     model = LinearModel.load()
     (window,) = windows("1; DROP TABLE users")
     found = columns(window)

@@ -14,7 +14,7 @@ WEIGHTS = (np.random.default_rng(7).integers(-127 * FINENESS, 128 * FINENESS, CO
 
 @given(st.lists(st.binary(max_size=WINDOW), min_size=1, max_size=9))
 def test_together_and_alone_the_same(cut: list[bytes]) -> None:
-    """To the bit: a verdict must not hang on a neighbour."""
+    """To the bit: a verdict must not hang on a neighbor."""
     assert means(cut, WEIGHTS) == [means([window], WEIGHTS)[0] for window in cut]
 
 

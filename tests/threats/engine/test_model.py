@@ -72,7 +72,7 @@ def test_encoding_gives_the_margin_that_decides(engine: DetectionEngine) -> None
 
 
 def test_reading_a_corpus(tmp_path: Path) -> None:
-    """A file, plain or gzip, or a directory; what is no row is told by line."""
+    """A file, plain or gzip, or a directory; what is not a row is reported by line."""
     line = msgspec.json.encode({"payload": "x", "label": 0, "category": "benign", "source": "s", "id": "1"}) + b"\n"
     (tmp_path / "a.jsonl").write_bytes(line)
     (tmp_path / "dev.jsonl.gz").write_bytes(gzip.compress(line * 2))

@@ -1,4 +1,4 @@
-"""Normalising undoes layers of encoding, and leaves ordinary text alone."""
+"""Normalizing undoes layers of encoding, and leaves ordinary text alone."""
 
 from __future__ import annotations
 

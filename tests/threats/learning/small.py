@@ -25,7 +25,7 @@ def as_text(payload: Any) -> str:
 
 
 class SmallDetector:
-    """Hashed character 1- to 3-grams, L2-normalised; an attack from a margin of 2 on."""
+    """Hashed character 1- to 3-grams, L2-normalized; an attack from a margin of 2 on."""
 
     def __init__(self, weights: Floats, bias: float, correction: Correction | None = None) -> None:
         self._weights, self._bias = weights, bias

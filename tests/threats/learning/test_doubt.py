@@ -1,4 +1,4 @@
-"""doubted: who says much that no candidate can take up is not believed; nobody else is."""
+"""doubted: who says much that no candidate can take up is not believed; no one else is."""
 
 from __future__ import annotations
 

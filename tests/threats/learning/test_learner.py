@@ -118,7 +118,7 @@ async def test_nothing_new(learner: Learner, small: SmallDetector, ldap: list[st
 
 
 async def test_roll_back_is_exact(learner: Learner, small: SmallDetector, ldap: list[str], attacks: list[str]) -> None:
-    """Scores of an earlier version come back to the bit, and what came later must be settled anew."""
+    """Scores of an earlier version come back to the bit, and what came later must be settled again."""
     await tell(learner, small, ldap[:10], True, "ann")
     first = await learner.learn(small, actor="ann")
     assert first.accepted, first.reason
@@ -217,7 +217,7 @@ async def test_honest_people_are_heard_beside_a_liar(
 
 
 async def test_lies_alone_teach_nothing(learner: Learner, small: SmallDetector, attacks: list[str]) -> None:
-    """Nothing explains them together, so that they are not taken up, and nobody is left to learn from."""
+    """Nothing explains them together, so that they are not taken up, and no one is left to learn from."""
     await tell(learner, small, attacks[:60:2], False, "liar")
     version = await learner.learn(small, actor="liar")
     assert not version.accepted
@@ -227,7 +227,7 @@ async def test_lies_alone_teach_nothing(learner: Learner, small: SmallDetector, 
 async def test_the_base_decides_where_what_was_told_does_not_fit(
     learner: Learner, small: SmallDetector, ldap: list[str], store: SqliteStore, sink: ListSink
 ) -> None:
-    """Many people say what no pattern explains: the version in use goes too, and nothing stands in the way."""
+    """Many people say what no pattern explains: the version in use goes too, and nothing is in the way."""
     await tell(learner, small, ldap[:3], True, "ann")
     assert (await learner.learn(small, actor="ann")).accepted
     signs = ["<i>", "(!)", "[%]", "{;}", "=&=", "#*#", "@~@", "|^|", "+$+", "?/?"]

@@ -13,7 +13,7 @@ from gatewright.threats.learning.regression_gate import read_corpus
 
 
 def test_what_ships() -> None:
-    """Guard and replay are disjoint, and every category stands in both."""
+    """Guard and replay are disjoint, and every category is in both."""
     rows = load_reference()
     texts = {part: {msgspec.json.encode(r.payload) for r in rows if r.part == part} for part in ("guard", "replay")}
     assert texts["guard"].isdisjoint(texts["replay"])

@@ -52,7 +52,7 @@ def test_counts() -> None:
 
 
 def test_what_people_say() -> None:
-    """Too many findings called false are told, by the rules behind them."""
+    """Too many findings called false are reported, by the rules behind them."""
     watch = DetectionWatch()
     for _ in range(10):
         watch.saw("<x", FOUND)
@@ -84,7 +84,7 @@ def test_false_alarms_are_judged_by_rule_and_within_the_bounds() -> None:
 
 
 def test_drift_is_told_when_a_window_ends() -> None:
-    """The first window is the measure; a new model begins anew."""
+    """The first window is the measure; a new model begins again."""
     watch = DetectionWatch()
     assert not any(watch.saw("x", CLEAN) for _ in range(2 * WINDOW))
     told = [watch.saw("<x", FOUND) for _ in range(WINDOW)]

@@ -1,4 +1,4 @@
-"""sanitise: each context is safe for its place, keeps honest text, and tells what it took out."""
+"""sanitize: each context is safe for its place, keeps honest text, and tells what it took out."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_nests_too_deep_is_taken_apart() -> None:
 
 @pytest.mark.parametrize("text", ["&" * 300_000, "\xa0" * 300_000, "<3 & " * 60_000])
 def test_signs_that_a_parser_is_slow_with(text: str) -> None:
-    """A parser that starts anew at each of these signs would take minutes."""
+    """A parser that starts again at each of these signs would take minutes."""
     assert sanitise(text, "text").value == text
     assert sanitise(text, "html").value.count("&") >= 60_000
 

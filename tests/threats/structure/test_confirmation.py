@@ -1,4 +1,4 @@
-"""A rule's check of structure: asked only where its expression matches, in both matchers; bad rules are told."""
+"""A rule's check of structure: asked only where its expression matches, in both matchers; bad rules are reported."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ async def validator(engine: DetectionEngine) -> AsyncIterator[ManufacturerSecuri
 class TestDetection:
     @pytest.mark.parametrize("threat_type", list(ThreatType))
     async def test_each_type(self, validator: ManufacturerSecurityValidator, threat_type: ThreatType) -> None:
-        """Detected, analysed and graded under its own type."""
+        """Detected, analyzed and graded under its own type."""
         attack = ATTACKS[threat_type]
         assert await validator.detect_threat(threat_type, attack)
         result = await validator.analyze_threat(str(threat_type), attack)
@@ -146,7 +146,7 @@ class TestDetection:
 
 
 class SlowNames:
-    """Nobody is registered, and it takes its time to say so."""
+    """No one is registered, and it takes its time to say so."""
 
     def __init__(self) -> None:
         self.go, self.asked = asyncio.Event(), asyncio.Event()

@@ -1,6 +1,6 @@
 """Grammars: where public lists are thin, attacks are made from what they are built of, and harmless look-alikes too.
 
-Each file has productions; ``«name»`` stands for a production of the symbol of that name, taken at random.
+Each file has productions; ``«name»`` represents a production of the symbol of that name, taken at random.
 ``attacks``, or ``harmless`` in the one file of that kind, gives texts, ``json`` whole bodies. The same seed gives the
 same rows.
 """

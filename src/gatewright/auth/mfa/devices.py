@@ -1,6 +1,6 @@
 """Trusted devices: signed tokens bound to an account and a kind of browser, revocable and expiring.
 
-A device's token stands for the second factor on that device, and gives it doors of its own: whoever fails on
+A device's token represents the second factor on that device, and gives it doors of its own: whoever fails on
 purpose elsewhere does not lock its owner out.
 """
 
@@ -29,7 +29,7 @@ MAX_NAME_LENGTH = 100
 
 
 class TrustedDevices:
-    """Remembers and recognises devices.
+    """Remembers and recognizes devices.
 
     Args:
         lifetime: how long a device is trusted.

@@ -144,7 +144,7 @@ class Enrollment:
         await self._notify(person, "mfa_disabled", "Two-factor authentication was turned off for your account.")
 
     async def reset_by_staff(self, person: Person, *, actor: str, reason: str) -> None:
-        """Remove every second factor of somebody who lost them.
+        """Remove every second factor of someone who lost them.
 
         Sessions and trusted devices end, and until a new factor is enrolled sign-in asks for a code by mail:
         recovery never falls below two factors.
@@ -167,7 +167,7 @@ class Enrollment:
     async def _prove(self, person: Person, proof: object, client: ClientInfo | None, challenge: bytes | None) -> object:
         if await self._factors.enabled(person.account_id) or isinstance(proof, Mapping):
             return await self._factors.prove(person, proof, client=client, challenge=challenge)
-        # Not confirmed yet: a code of the enrolment that waits is as good, and nothing was protected by it.
+        # Not confirmed yet: a code of the enrollment that waits is as good, and nothing was protected by it.
         if normalize_totp(proof) is not None:
             verdict = await self._factors.verify_totp(person, proof, client=client, waiting=True)
         else:
@@ -175,7 +175,7 @@ class Enrollment:
         return verdict if verdict == "accepted" else None
 
     async def _drift(self, person: Person, code: object) -> int | None:
-        """By how many seconds the clock is off, for an enrolment that waits: it protects nothing yet."""
+        """By how many seconds the clock is off, for an enrollment that waits: it protects nothing yet."""
         plain = normalize_totp(code)
         if plain is None:
             return None

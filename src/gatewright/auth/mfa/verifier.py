@@ -147,7 +147,7 @@ class SecondFactors:
         """Check a code of the app and take its step.
 
         Args:
-            waiting: whether an enrolment that is not confirmed counts as well (and is confirmed by it).
+            waiting: whether an enrollment that is not confirmed counts as well (and is confirmed by it).
 
         Raises:
             RateLimitExceededError, AccountLockedError: too many wrong codes.

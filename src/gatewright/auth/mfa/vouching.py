@@ -2,9 +2,9 @@
 
 Whoever holds a session can enroll an authenticator app or passkey where the account has none. If it counted at once, a
 session without any second factor could satisfy every call that asks for one. So a first factor counts for sensitive
-operations only when somebody vouches for it: it was added in a session that had just shown a second factor (a mailed
-code is one), or its owner proves to read the account's mailbox, or it is a day old, which leaves the owner, who is told
-by mail at once, time to object. Sign-in asks for it from the first moment on.
+operations only when something vouches for it: it was added in a session that had just shown a second factor (a
+mailed code is one), its owner has shown access to the account's mailbox, or it is a day old, which leaves the owner,
+who is informed by mail at once, time to object. Sign-in asks for it from the first moment on.
 
 A mailed confirmation decides rather than the age alone, because a new customer must be able to work on the first day;
 it is the mailbox rather than the password, because passwords are what is phished.
@@ -28,7 +28,7 @@ from gatewright.storage.credentials import FactorStore
 from gatewright.storage.sessions import StoredSession
 
 HELD_FOR = timedelta(days=1)
-"""How long a factor that nobody vouched for does not count."""
+"""How long a factor that no one vouched for does not count."""
 
 LIFETIME = timedelta(hours=1)
 """Of a mailed confirmation."""
@@ -37,7 +37,7 @@ _PURPOSE = "factor-confirmation"
 
 
 class FactorVouching:
-    """Holds first factors back until somebody vouches for them.
+    """Holds first factors back until someone vouches for them.
 
     Args:
         recent: how old a second factor of the session may be to vouch for another one.

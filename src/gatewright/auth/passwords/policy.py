@@ -1,6 +1,6 @@
 """Password policy (NIST SP 800-63B): length, common and breached passwords, words of the account.
 
-Its sources are the frequency lists of zxcvbn (MIT licence): leaked passwords and frequent words, those of at
+Its sources are the frequency lists of zxcvbn (MIT license): leaked passwords and frequent words, those of at
 least eight characters, since a shorter password is refused for its length.
 
 No composition rules: they make passwords worse.
@@ -63,7 +63,7 @@ MAX_ANSWER = 1_048_576
 
 
 class BreachedPasswords:
-    """Asks a range service whether a password is known; one that does not answer hinders nobody.
+    """Asks a range service whether a password is known; one that does not answer hinders no one.
 
     Args:
         url: its range address, HTTPS (or this machine); the first five hex digits of the SHA-1 are appended.
@@ -138,7 +138,7 @@ _MAX_PIECES = 96
 
 
 def minimum_length(setting: int | None, *, mfa_required: bool, alone: bool) -> int:
-    """Characters at the least: the setting, or 8 where MFA is required, 12 for a manager built alone, else 15."""
+    """Characters at least: the setting, or 8 where MFA is required, 12 for a manager built alone, else 15."""
     if setting is not None:
         return setting
     if mfa_required:
@@ -151,7 +151,7 @@ class PasswordPolicy:
 
     Args:
         hashing: its pool reads the list of common passwords.
-        min_length: characters at the least, counted as the person sees them (code points after NFKC).
+        min_length: characters at least, counted as the person sees them (code points after NFKC).
         breached: an optional further source.
     """
 
@@ -165,7 +165,7 @@ class PasswordPolicy:
 
         Args:
             password: anything; what is not text is an error.
-            words: the person's e-mail address, the company's name and the like.
+            words: the person's email address, the company's name and the like.
         """
         if not isinstance(password, str) or not password:
             return [_error(field, "PASSWORD_MISSING", "A password is required.")]
@@ -188,7 +188,7 @@ class PasswordPolicy:
 
 
 def made_of(password: str, words: Iterable[str]) -> bool:
-    """Whether a password is built from ``words``: an e-mail address, a company name, or their words and initials.
+    """Whether a password is built from ``words``: an email address, a company name, or their words and initials.
 
     Letter case, digits, punctuation, accents, leetspeak and reversal are ignored. Up to three letters of the
     person's own do not make it a password; a phrase that only contains one of the words is fine.
@@ -243,7 +243,7 @@ def _is_covered(text: str, pieces: list[str], digits: int) -> bool:
 
 
 def is_run(password: str) -> bool:
-    """Whether it is a piece over and over (``abcabcabc``, ``secretsecret``) or one row of neighbours (``456789``)."""
+    """Whether it is a piece over and over (``abcabcabc``, ``secretsecret``) or one row of neighbors (``456789``)."""
     text = password.casefold()
     sizes = range(1, max(4, len(text) // 2) + 1)
     if any(text == (text[:size] * (len(text) // size + 1))[: len(text)] for size in sizes):

@@ -68,7 +68,7 @@ class SessionIssuer:
 
         Args:
             factors: what was shown, :class:`~gatewright.auth.records.Factor` values.
-            mfa_at: when a second factor was shown in this sign-in; None for a trusted device, which stands
+            mfa_at: when a second factor was shown in this sign-in; None for a trusted device, which is
                 for one but is no recent proof.
             device_id: the trusted device that the session is bound to.
             device_token: handed through to the result when a device was just remembered.

@@ -33,11 +33,11 @@ class RefreshService:
     """Makes refresh tokens and takes them in.
 
     Args:
-        hashes: what stands for a token in the store.
+        hashes: the representation of a token in the store.
         lifetime: of a token, and how far a refresh moves the session's end.
         access_lifetime: of the access token that comes with it.
         grace: seconds in which the same client gets the same successor again.
-        risk: asked before a session goes on from another place.
+        risk: asked before a session continues from another place.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class RefreshService:
             RefreshTokenReuseError: it was used before; its family is revoked and its session ended.
             TokenExpiredError: it has expired.
             TokenRevokedError: its session or family has ended.
-            InvalidTokenError: it is none of ours.
+            InvalidTokenError: it is not issued by this service.
             SessionHijackError: the risk was such that policy ended the session.
         """
         presented = _checked(token)
@@ -179,7 +179,7 @@ class RefreshService:
 
 
 def is_refresh_token(token: object) -> bool:
-    """Whether it looks like one of ours."""
+    """Whether it looks like one of this service."""
     return isinstance(token, str) and token.startswith(PREFIX)
 
 
@@ -203,7 +203,7 @@ def _checked(token: object) -> str:
 
 
 def _box(presented: str) -> SecretBox:
-    """Opens for whoever holds the presented token, and for nobody who holds only the store."""
+    """Opens for whoever holds the presented token, and for no one who holds only the store."""
     return SecretBox(derive_key(presented.encode("utf-8", "surrogatepass"), "gatewright auth", "refresh successor"))
 
 

@@ -33,7 +33,7 @@ class SessionRules(Record, frozen=True, kw_only=True):
 
     ``lifetime`` is for a session that is not refreshed, ``absolute`` for one that is; ``idle`` ends an unused
     one earlier. ``limit`` is how many an account may have at once (the oldest ends); None: any number. Ended
-    ones stay for ``keep_ended``, so that a late second use of their tokens is still recognised.
+    ones stay for ``keep_ended``, so that a late second use of their tokens is still recognized.
     """
 
     lifetime: timedelta = timedelta(hours=24)
@@ -204,7 +204,7 @@ class SessionService:
     async def rotate(self, session_id: str, *, new_tier: str | None = None) -> ManufacturerSession:
         """Move a session to a new id, as after a change of privilege; the old id and its tokens are dead.
 
-        The refresh family goes over; a cookie must be issued anew. Raises as :meth:`refresh`.
+        The refresh family goes over; a cookie must be issued again. Raises as :meth:`refresh`.
         """
         now = self._clock.now()
         await self.flush()
@@ -247,7 +247,7 @@ class SessionService:
         without_account: bool = False,
         except_session: str | None = None,
     ) -> int:
-        """End all sessions of a manufacturer, or of one account in it (and, ``without_account``, those of nobody);
+        """End all sessions of a manufacturer, or of one account in it (and, ``without_account``, those of no one);
         how many there were."""
         work = self._store.end_sessions(
             manufacturer_id,

@@ -12,7 +12,7 @@ from gatewright.clock import CLOCK_SKEW
 from gatewright.errors import FieldError, TokenExpiredError, ValidationError
 
 MAX_TEXT = 512
-"""Characters of one claim at the most, so that a token always fits in a header line."""
+"""Characters of one claim at most, so that a token always fits in a header line."""
 
 MAX_ROLES = 32
 
@@ -85,12 +85,12 @@ def new_token_id(milliseconds: int) -> str:
 
 
 def issued_milliseconds(claims: Mapping[str, Any]) -> int:
-    """When a token of ours was made, in milliseconds, as its ``jti`` tells."""
+    """When a token of this service was made, in milliseconds, as its ``jti`` tells."""
     return int(claims["jti"][:12], 16)
 
 
 def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: float) -> None:
-    """Raise unless these are the claims of a token of ours that is valid now.
+    """Raise unless these are the claims of a token of this service that is valid now.
 
     ``nbf`` and ``iat`` may be up to ``CLOCK_SKEW`` seconds ahead; ``exp`` has no leeway.
 

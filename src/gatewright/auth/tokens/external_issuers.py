@@ -65,7 +65,7 @@ class ExternalIssuer:
         if not isinstance(claims.get("sub"), str) or not claims["sub"]:
             raise invalid("sub is missing")
         self._check_times(claims, now)
-        # Our ids begin with a time; a foreign one is kept apart from them and its session is not one of ours.
+        # Our ids begin with a time; a foreign one is kept apart from them and its session is not one of this service.
         foreign = str(claims.get("jti") or claims["sub"])[:128]
         claims.pop("sid", None)
         claims["exp"] += self._leeway

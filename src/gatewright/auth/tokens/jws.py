@@ -15,10 +15,10 @@ import msgspec
 from gatewright.errors import InvalidTokenError
 
 MAX_TOKEN_LENGTH = 8192
-"""Characters of a token at the most; ours are about 700."""
+"""Characters of a token at most; ours are about 700."""
 
 MAX_HEADER_LENGTH = 1024
-"""Characters of the encoded header at the most; ours are about 80."""
+"""Characters of the encoded header at most; ours are about 80."""
 
 FORBIDDEN_HEADERS = frozenset({"crit", "b64", "zip", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256"})
 """Members that would let a token choose its key, its meaning or its size."""
@@ -37,7 +37,7 @@ class CompactJWS(NamedTuple):
 
 
 def invalid(reason: str) -> InvalidTokenError:
-    """The error for a token that is not one of ours; ``reason`` is a clause without the token's content."""
+    """The error for a token that is not one of this service; ``reason`` is a clause without the token's content."""
     return InvalidTokenError(f"The token is invalid: {reason}.")
 
 

@@ -2,7 +2,7 @@
 
 A check is a dictionary look-up. Other processes' revocations arrive with the poll (within a fraction of a
 second); beyond that, what is held is compared with the store at least once in every revocation window, so a
-process whose notices fail goes on for that long and no longer.
+process whose notices fail continues for that long and no longer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Remembered(NamedTuple):
 
 
 def token_hash(token: bytes) -> bytes:
-    """What stands for a token in memory, so that no memory dump holds a usable one."""
+    """The representation of a token in memory, so that no memory dump holds a usable one."""
     return hashlib.sha256(token).digest()
 
 
@@ -40,7 +40,7 @@ class VerifiedTokenCache:
     """A bounded dictionary; the oldest go first.
 
     Args:
-        capacity: tokens at the most, about 2 KB each.
+        capacity: tokens at most, about 2 KB each.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -75,7 +75,7 @@ class Revocations:
 
     Args:
         window: seconds for which what is held counts without another look at the store.
-        capacity: single tokens held at the most; beyond them each first sight asks the store.
+        capacity: single tokens held at most; beyond them each first sight asks the store.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class TokenService:
         issuer, audience: what our tokens say and must say.
         lifetime: of a token that names none.
         foreign: other issuers that are trusted.
-        remember: verified tokens kept in memory at the most.
+        remember: verified tokens kept in memory at most.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class TokenService:
         self._memory = VerifiedTokenCache(VERIFIED_TOKENS)
 
     def forget_all(self, _: str = "") -> None:
-        """Look at every token anew: a signing key was replaced or destroyed, here or in another process."""
+        """Look at every token again: a signing key was replaced or destroyed, here or in another process."""
         self._memory.clear()
 
     # --- making -------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class TokenService:
         """Revoke one token everywhere; one that has expired already needs nothing.
 
         Raises:
-            InvalidTokenError: it is not a token of ours.
+            InvalidTokenError: it is not a token of this service.
         """
         raw = as_bytes(token)
         try:

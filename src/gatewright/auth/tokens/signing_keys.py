@@ -41,7 +41,7 @@ class SigningKeyRing:
         algorithm: what new keys are for: HS256, ES256, EdDSA or RS256.
         derived: make the first HS256 key from ``root`` instead of at random.
         token_lifetime: how long tokens live as a rule; a retired key verifies that much longer.
-        rotation: the age at which a key is replaced; None: only by hand.
+        rotation: the age at which a key is replaced; None: only manually.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ def daily_series(usage: Sequence[StoredUsage], now: datetime) -> dict[str, list[
 def analyse(
     manufacturer_id: str, tier: str, series: Mapping[str, Sequence[int]], quotas: Sequence[UsageResult], now: datetime
 ) -> UsageAnalytics:
-    """Analyse daily series, oldest first and ending yesterday, against the quotas as they stand."""
+    """Analyze daily series, oldest first and ending yesterday, against the quotas as they are."""
     described = {q.resource: _describe(q.resource, series.get(q.resource, ()), now) for q in quotas}
     return UsageAnalytics(
         manufacturer_id=manufacturer_id,
@@ -121,7 +121,7 @@ def _describe(resource: str, days: Sequence[int], now: datetime) -> ResourceAnal
 
 
 def forecast(quota: UsageResult, days: Sequence[int], now: datetime) -> QuotaForecast:
-    """Where a quota stands when its cycle ends, and when it is used up."""
+    """Where a quota is when its cycle ends, and when it is used up."""
     history = [float(d) for d in days]
     ahead = max(0, -(-int((quota.resets_at - now).total_seconds()) // DAY))
     rest = span(history, ahead)

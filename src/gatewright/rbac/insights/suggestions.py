@@ -219,7 +219,7 @@ class Suggestions:
         return with_grant
 
     async def roll_back(self, suggestion_id: str, author: str | None) -> StoredAdjustment:
-        """Restore exactly what was before. A tier that was changed by hand since stays as it is.
+        """Restore exactly what was before. A tier that was changed manually since stays as it is.
 
         Raises:
             ValidationError: it is unknown or not in force.

@@ -81,7 +81,7 @@ class RedisInvalidation:
             if self._cache.up:
                 with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
                     await self._hear()
-            # Not connected: nobody can tell what changes meanwhile.
+            # Not connected: no one can tell what changes meanwhile.
             self._publish_all()
             await asyncio.sleep(CHECK_EVERY)
 

@@ -12,7 +12,7 @@ class MemoryCache:
     """A bounded dictionary with times to live; every call runs to its end on the loop, so each is atomic.
 
     Args:
-        size: entries at the most; the least recently written ones go first.
+        size: entries at most; the least recently written ones go first.
         clock: its monotonic time ages the entries.
     """
 

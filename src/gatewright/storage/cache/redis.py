@@ -50,10 +50,10 @@ return total
 FALLBACK_SHARE = 4
 """While Redis is gone, a process allows one part in so many of a rate."""
 _FORGOTTEN_LIMIT = 10_000
-"""Deletions that wait for Redis to come back at the most; over it everything of ours is dropped."""
+"""Deletions that wait for Redis to come back at most; over it everything of Gatewright is dropped."""
 
 Listener = Callable[[bool], None]
-"""Told True when Redis is back, False when it is lost."""
+"""Called True when Redis is back, False when it is lost."""
 
 
 class RedisCache:
@@ -62,7 +62,7 @@ class RedisCache:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
         prefix: begins every key, so that several installations may share a server.
-        connections: pooled connections at the most.
+        connections: pooled connections at most.
         timeout: seconds for a connect or an answer; longer counts as gone.
         probe: seconds between two looks for a server that is gone.
     """
@@ -121,7 +121,7 @@ class RedisCache:
         self._listeners.append(listener)
 
     def key(self, name: str, *, tag: str | None = None) -> str:
-        """The key of a name. What stands in braces decides the cluster's slot: the name itself, or ``tag``."""
+        """The key of a name. What is in braces decides the cluster's slot: the name itself, or ``tag``."""
         return f"{self.prefix}:{{{name}}}" if tag is None else f"{self.prefix}:{{{tag}}}:{name}"
 
     # --- the protocol -------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class RedisCache:
         )
 
     def lost(self, error: BaseException) -> None:
-        """Somebody who uses :attr:`client` found that Redis does not answer."""
+        """Someone who uses :attr:`client` found that Redis does not answer."""
         self._lose(error)
 
     def _lose(self, error: BaseException) -> None:

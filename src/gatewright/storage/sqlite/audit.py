@@ -104,7 +104,7 @@ def _append(
         f"INSERT INTO audit_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
         rows,
     )
-    # A subtree that stands there already can only be left of a tampered head; the newest wins, verify() tells.
+    # A subtree that is there already can only be left of a tampered head; the newest wins, verify() tells.
     connection.executemany("INSERT OR REPLACE INTO audit_nodes (level, idx, hash) VALUES (?, ?, ?)", growth.finished)
     connection.execute("UPDATE audit_head SET size = ?, peaks = ?", (growth.size, b"".join(growth.peaks)))
     head = AuditHead(size=growth.size, root=growth.root(), stored=growth.size)

@@ -16,7 +16,7 @@ ATTEMPTS_KEPT = 90 * DAY
 
 
 ATTEMPTS_OF_ONE = 5_000
-"""Refusals that are kept of one manufacturer: who asks in vain for ever must not fill the disk."""
+"""Refusals that are kept of one manufacturer: who asks without success forever must not fill the disk."""
 
 
 USED = "SELECT COALESCE(SUM(used), 0) FROM usage WHERE manufacturer_id = ? AND resource = ? AND bucket >= ?"

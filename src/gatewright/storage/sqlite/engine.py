@@ -28,7 +28,7 @@ _Write = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any]", async
 _Done = tuple[_Write, Any, BaseException | None]
 
 GROUP_LIMIT = 256
-"""Writes in one transaction at the most, so that the first of them does not wait for ever."""
+"""Writes in one transaction at most, so that the first of them does not wait forever."""
 
 _MEMORY = ":memory:"
 
@@ -229,14 +229,14 @@ def _answer(done: list[_Done]) -> None:
     for one in done:
         by_loop.setdefault(one[0][2], []).append(one)
     for loop, own in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop has ended; nobody waits anymore
+        with contextlib.suppress(RuntimeError):  # the loop has ended; no one waits anymore
             loop.call_soon_threadsafe(_resolve, own)
 
 
 def _resolve(done: list[_Done]) -> None:
     for (_, future, _), result, problem in done:
         if future.done():
-            continue  # the caller was cancelled; what was committed stays committed
+            continue  # the caller was canceled; what was committed stays committed
         if problem is None:
             future.set_result(result)
         else:
@@ -244,13 +244,13 @@ def _resolve(done: list[_Done]) -> None:
 
 
 def _ends_transaction(error: sqlite3.Error) -> bool:
-    """Whether the fault is of the file or the disk, so that the other writes of the group cannot go on either."""
+    """Whether the fault is of the file or the disk, so that the other writes of the group cannot continue either."""
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY"))
 
 
 def translate(error: BaseException, path: str) -> StorageError:
-    """The error of the tree that stands for what SQLite said."""
+    """The error of the tree that represents what SQLite said."""
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith("SQLITE_FULL"):
         full = StorageError(f"The disk with {path} is full.", code="STORAGE_FULL", context={"path": path})

@@ -16,7 +16,7 @@ _CURRENT_CODES = """
     enrolment_id IN ('', COALESCE((SELECT enrolment_id FROM totp WHERE account_id = :account
                                    ORDER BY active DESC LIMIT 1), ''))
 """
-"""Codes count that stand alone, or belong to the active enrolment, or to the waiting one where none is active."""
+"""Codes count that are alone, or belong to the active enrollment, or to the waiting one where none is active."""
 
 
 class SqliteFactors(SqliteBase):
@@ -140,7 +140,7 @@ def _has_active(connection: sqlite3.Connection, account_id: str) -> bool:
 
 
 def _promote(connection: sqlite3.Connection, account_id: str, enrolment_id: str) -> None:
-    """The waiting enrolment takes the place of the active one; only its own codes stay."""
+    """The waiting enrollment takes the place of the active one; only its own codes stay."""
     connection.execute("DELETE FROM totp WHERE account_id = ? AND active = 1", (account_id,))
     connection.execute("UPDATE totp SET active = 1 WHERE enrolment_id = ?", (enrolment_id,))
     connection.execute(

@@ -192,5 +192,5 @@ def _proposal(connection: sqlite3.Connection, proposal_id: str) -> StoredProposa
 
 
 def _ended(proposal: StoredProposal, now: datetime) -> bool:
-    """Whether it was applied and its measure has run out, so that the same may be proposed anew."""
+    """Whether it was applied and its measure has run out, so that the same may be proposed again."""
     return proposal.status == "applied" and (now - proposal.changed_at).total_seconds() >= proposal.seconds

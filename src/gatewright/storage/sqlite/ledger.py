@@ -3,7 +3,7 @@
 A spent unit is one store into shared memory, which the kernel keeps when the process is killed in the next
 instant. The process holds a lock on its file as long as it lives, so another one that gets the lock knows that
 nothing more is spent from it. A file of an earlier boot of the machine may be older than what was spent: then all
-counts as spent, so that nobody ever has more than the limit.
+counts as spent, so that no one ever has more than the limit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SLOTS = 4_096
-"""Slices that a process holds at the same time at the most; beyond them the store alone decides."""
+"""Slices that a process holds at the same time at most; beyond them the store alone decides."""
 _WIDTH = 8
 _SIZE = SLOTS * _WIDTH
 _BOOT_FILE = "/proc/sys/kernel/random/boot_id"
@@ -63,7 +63,7 @@ class Ledger:
         self.spent = memoryview(self._map).cast("q")
 
     def take_slot(self) -> int | None:
-        """A slot that stands at zero, if there is one."""
+        """A slot that is at zero, if there is one."""
         if not self._free:
             return None
         slot = self._free.pop()
@@ -88,7 +88,7 @@ class Ledger:
 
 
 def spent_in(directory: Path, name: str, slot: int) -> int | None:
-    """What a process has spent so far, dead or alive; None where nobody can tell."""
+    """What a process has spent so far, dead or alive; None where no one can tell."""
     if name.split("-")[0] != boot():
         return None
     try:
@@ -125,7 +125,7 @@ def _number(file: int, slot: int) -> int:
 
 
 def read_slot(file: int, slot: int) -> int:
-    """What stands in a slot of an open ledger."""
+    """What is in a slot of an open ledger."""
     return _number(file, slot)
 
 

@@ -185,7 +185,7 @@ class SqliteSessions(SqliteBase):
         return changed
 
     def _end(self, connection: sqlite3.Connection, session_id: str, now: float, reason: str) -> None:
-        """End a session and the families that hang on it; other processes are told."""
+        """End a session and the families that hang on it; other processes are notified."""
         connection.execute(
             "UPDATE sessions SET ended_at = ?, ended_reason = ? WHERE session_id = ? AND ended_at IS NULL",
             (now, reason, session_id),

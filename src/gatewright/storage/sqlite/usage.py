@@ -122,7 +122,7 @@ class _TakeQueue:
         orders: list[Order] = []
         while self._waiting and len(batch) < BATCH:
             order, future = self._waiting.popleft()
-            if not future.done():  # else its caller was cancelled
+            if not future.done():  # else its caller was canceled
                 batch.append((order, future))
                 orders.append(order)
         try:
@@ -149,7 +149,7 @@ class _TakeQueue:
                 self._undo(order)
 
     def _undo(self, order: Order) -> None:
-        """Return what was taken for a caller that was cancelled meanwhile."""
+        """Return what was taken for a caller that was canceled meanwhile."""
 
         def work(connection: sqlite3.Connection) -> None:
             for take in order.takes:

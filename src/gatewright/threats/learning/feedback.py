@@ -64,7 +64,7 @@ MAX_TEXT_LENGTH = 4_096
 
 MAX_TEXTS = 200
 MODEL_ALONE = "model"
-"""The pattern of a finding behind which no rule stands."""
+"""The pattern of a finding behind which no rule is."""
 
 CERTAIN = 0.97
 """From this confidence on, with a rule behind it, "harmless" is a contradiction that a person must settle."""
@@ -118,7 +118,7 @@ MAX_ALIKE = 4
 VOICES = 2
 """People who must call a text harmless before a version learns that where the base model finds an attack in it.
 
-Nobody can open a way for attacks alone; that an attack was missed counts from one person on.
+No one can open a way for attacks alone; that an attack was missed counts from one person on.
 """
 
 MAX_IN_ALL = 600

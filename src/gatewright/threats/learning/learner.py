@@ -134,9 +134,9 @@ class Learner:
     async def learn(self, current: Learnable, *, actor: str, traffic: Sequence[Any] = ()) -> ModelVersion:
         """Fit, judge and keep a new version; it is in use from then on if it was accepted.
 
-        Every version is learned anew from all that was told. Where that does not fit what is known, neither can the
-        version in use be trusted, which was learned from a part of it while there was too little to tell: the base
-        model decides again, and the statements are put in dispute, so that they stand in nobody's way.
+        Every version is trained again on all feedback given. If the result fails its checks, the version in use
+        cannot be trusted either, since it was trained on part of the same feedback: the base model takes over, and
+        the statements are marked as disputed so that they do not block later ones.
 
         Args:
             current: the detector in use.

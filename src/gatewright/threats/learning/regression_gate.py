@@ -1,7 +1,7 @@
 """The regression gate: a candidate must not do worse than the base on the replay set.
 
 Two disjoint samples of the training corpus ship with the package: the *replay*, fitted together with what people
-say, and the *guard*, which judges the result and is never fitted. Only rows of sources whose licence lets them be
+say, and the *guard*, which judges the result and is never fitted. Only rows of sources whose license lets them be
 passed on without conditions on what is built with them are taken.
 """
 
@@ -43,7 +43,7 @@ _FREE_SOURCES = frozenset(
 
 
 class ReferenceRow(Record, frozen=True, kw_only=True):
-    """One labelled value: ``part`` is ``guard`` or ``replay``, ``category`` that of the corpus."""
+    """One labeled value: ``part`` is ``guard`` or ``replay``, ``category`` that of the corpus."""
 
     part: str
     label: int
@@ -140,7 +140,7 @@ class Bounds(NamedTuple):
 
 
 TAUGHT_ATTACKS = Bounds(0.01, 0.03)
-"""Where all statements are of attacks: what is lost is a side effect that nobody can aim."""
+"""Where all statements are of attacks: what is lost is a side effect that no one can aim."""
 
 TAUGHT_HARMLESS = Bounds(0.004, 0.02)
 """Where text is called harmless. The base model was trained on the guard, so that it holds those attacks more firmly

@@ -18,7 +18,7 @@ from gatewright.threats.model.features import LENGTHS, Columns, Floats, grams
 SHOWN = 8
 _CANDIDATES = 48
 _FIRST_TOLD = 2
-"""Of :data:`LENGTHS`: n-grams of one or two characters carry weight as well, and tell nobody anything."""
+"""Of :data:`LENGTHS`: n-grams of one or two characters carry weight as well, and tell no one anything."""
 
 _BEGIN, _END = "⟨", "⟩"
 """How the begin and the end of what was scored are written."""
@@ -46,8 +46,8 @@ def heaviest(
     Args:
         window: what was scored.
         weigh: what each of some columns adds to the score of a window with a single n-gram.
-        hidden: of each byte of the window, whether it is of a secret; no n-gram with such a byte is told.
-        count: how many at the most.
+        hidden: of each byte of the window, whether it is of a secret; no n-gram with such a byte is reported.
+        count: how many at most.
     """
     found, (_, text_end, begin, end) = grams([window])
     long_ones = found[_FIRST_TOLD:]

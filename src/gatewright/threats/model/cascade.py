@@ -1,7 +1,7 @@
 """Stage one of the cascade: character pairs alone, at a half to a tenth of the model's cost.
 
 The model reads fourteen n-grams at every byte. Nearly all harmless windows are so far from an attack that a rough
-guess of their margin will do: one weight a pair of neighbours, fitted to the margins that the model gives. Windows
+guess of their margin will do: one weight a pair of neighbors, fitted to the margins that the model gives. Windows
 that it guesses far below a floor are not asked about; the model decides on all others.
 """
 
@@ -59,7 +59,7 @@ class Screen:
     """
 
     def __init__(self, weights: npt.NDArray[np.int16], bias: float) -> None:
-        # Laid out by the two bytes of a pair as they stand in memory: then no index needs to be computed.
+        # Laid out by the two bytes of a pair as they are in memory: then no index needs to be computed.
         table = np.zeros((CLASSES, 256), np.int32)
         table[:, :CLASSES] = weights.T
         self._table = table.ravel()
@@ -92,7 +92,7 @@ class Screen:
         return [number * STEP for number in hot]
 
     def _weighed(self, data: bytes) -> npt.NDArray[np.int32]:
-        """The weight of each pair of neighbours."""
+        """The weight of each pair of neighbors."""
         pairs: npt.NDArray[np.uint16] = np.ndarray((max(0, len(data) - 1),), "<u2", data.translate(_CLASS_OF), 0, (1,))
         return self._table.take(pairs)
 
@@ -129,7 +129,7 @@ def fit_screen(cut: Sequence[bytes], margins: npt.NDArray[np.float64]) -> tuple[
 
 
 _FITTED = (-8.0, 6.0)
-"""Margins beyond these are all alike to the fit: what counts is what lies between."""
+"""Margins beyond these are all the same to the fit: what counts is what lies between."""
 
 _RIDGE = 1.0
 """What the square of a weight costs, so that rare pairs weigh little."""

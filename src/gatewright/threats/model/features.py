@@ -124,7 +124,7 @@ def _collapsed(shapes: bytes, begins: Columns) -> tuple[bytes, Columns]:
 
 
 def columns(window: bytes) -> Columns:
-    """The column of every n-gram of a window, repeated as often as it stands there."""
+    """The column of every n-gram of a window, repeated as often as it is there."""
     found, (_, text_end, shape, shape_end) = grams([window])
     return np.concatenate((found[:, :text_end].ravel(), found[:, shape:shape_end].ravel()))
 

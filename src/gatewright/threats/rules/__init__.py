@@ -27,7 +27,7 @@ class Rule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule. ``pattern`` is a linear-time expression (RE2 syntax), without case, the dot matching line ends.
 
     Where ``confirm`` names a check of structure (``threats/structure``), a hit counts only if the check agrees.
-    ``file`` says where the rule stands; loading fills it in.
+    ``file`` says where the rule is; loading fills it in.
     """
 
     id: str
@@ -60,7 +60,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
     """Read every ``*.toml`` of a directory; the package's own without one.
 
     Raises:
-        ConfigurationError: a file does not have the form, an id stands twice, or an expression is none.
+        ConfigurationError: a file does not have the form, an id is used twice, or an expression is none.
     """
     found: dict[str, Rule] = {}
     for path in sorted(Path(directory or HERE).glob("*.toml")):
@@ -84,7 +84,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
 
 
 def refused(rule: Rule, reason: object) -> ConfigurationError:
-    """What to raise for a rule that cannot be used, with where it stands and what to do."""
+    """What to raise for a rule that cannot be used, with where it is and what to do."""
     return ConfigurationError(
         f"{rule.file or 'rules'}: the rule {rule.id} cannot be used: {reason}; correct it "
         "(RE2 syntax: no look-around, no back-references; confirm names a check of structure), or remove it."

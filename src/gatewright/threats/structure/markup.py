@@ -64,7 +64,7 @@ EXPRESSIONS = 128
 """Expressions of one text that are looked at."""
 
 TOKENS = 2_000
-"""Tokens of them that are read together: where openings nest, the same signs stand in many expressions."""
+"""Tokens of them that are read together: where openings nest, the same signs are in many expressions."""
 
 _OPENS = re.compile(r"\{\{\{?|\{%-?|\$\{\{?|#\{|<%[=-]?|@\{|@\(|\*\{|~\{|\[\[\$?\{?|\[=|%\{|\{#|\{@|\$!?\{")
 _CLOSES = re.compile(r"\}\}|%\}|\}|%>|\)\s*(?=$|[^.\w(\[])|\]\]")
@@ -124,7 +124,7 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
 
 
 def _computes(expression: str) -> bool:
-    """Literals with an operator between them, and no name. Minus and slash stand in dates and networks too."""
+    """Literals with an operator between them, and no name. Minus and slash are in dates and networks too."""
     expression = expression.strip().strip("()=- ")
     if expression[:1] not in _LITERAL_BEGINS:
         return False

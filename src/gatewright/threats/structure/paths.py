@@ -2,7 +2,7 @@
 
 Separators may be slashes or back-slashes, doubled, with single dots between them, written ``..;/`` or encoded twice.
 A relative link in documentation (``../images/logo.png``) leaves a directory too, so one step out is no finding by
-itself: two are where nothing but the path stands in the value, and any step is before a file of the system.
+itself: two are where nothing but the path is in the value, and any step is before a file of the system.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SECRETS = frozenset(
 )
 
 _ODD_STEP = re.compile(r"^[./\\]*(?:/\.\.\\|\\\.\.//?|\.\.//+|\.\./\\|\.\.\\/|\.\.\\\\|\.{3,}[/\\])[./\\]*(?:[\w{]|$)")
-"""A step up in a form that only a filter misreads: nobody links like that."""
+"""A step up in a form that only a filter misreads: no one links like that."""
 
 
 def leaves_its_root(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Shell structure: a known command where a shell would run it.
 
-A command stands behind a separator (``;``, ``|``, ``&``, a line end) or opens a substitution (``$(``, a backtick,
+A command is behind a separator (``;``, ``|``, ``&``, a line end) or opens a substitution (``$(``, a backtick,
 ``<(``). Its word is put together first: quotes, back-slashes, carets, empty expansions and the directory go, and so
 do words that only carry another command (``sudo``, ``then``). Prose has such words too ("salt & sort"), so what
 follows must look like the arguments of a command, or like its end.
@@ -42,7 +42,7 @@ KNOWN = PLAIN | WORDY
 CARRIERS = frozenset(
     ("sudo time command builtin exec eval nohup env then do else nice ionice stdbuf setsid doas start call").split()
 )
-"""Words behind which another command stands."""
+"""Words behind which another command is."""
 
 
 EXPANSIONS = 64
@@ -56,14 +56,14 @@ _USED = re.compile(r"[;|&`(]\s*(?:eval\s+)?\$\{?([a-z_]\w{0,15})", re.IGNORECASE
 
 
 def runs_expanded(text: str) -> bool:
-    """Whether a path with wildcards stands for one of the system's, or a variable is set and then run."""
+    """Whether a path with wildcards represents one of the system's, or a variable is set and then run."""
     return ("/" in text and any(_is_of_system(*found.groups()) for found in _first(_GLOB, text))) or (
         "=" in text and "$" in text and _runs_what_it_set(text)
     )
 
 
 def _is_of_system(directory: str, name: str) -> bool:
-    """A bare star stands for any directory, and says nothing."""
+    """A bare star represents any directory, and says nothing."""
     if not directory.strip("*") or not (_WILD.search(name) or "?" in directory):
         return False
     return any(fnmatchcase(known, directory.lower()) for known in _DIRECTORIES)
@@ -112,7 +112,7 @@ _QUOTES = {ord(sign): None for sign in "'\"^\\"}
 
 
 def runs_command(text: str) -> bool:
-    """Whether a known command stands in the place of a command, with arguments or an end that a shell would take."""
+    """Whether a known command is in the place of a command, with arguments or an end that a shell would take."""
     return runs_expanded(text) or _stands_in_place(_as_read(text))
 
 
@@ -170,13 +170,13 @@ def _places_of_word(text: str, begin: int) -> Iterator[int]:
 
 
 def _is_other_word(text: str, begin: int) -> bool:
-    """Whether no command, but a word of letters stands here, as in nearly all prose."""
+    """Whether no command, but a word of letters is here, as in nearly all prose."""
     word = _WORD.match(text, begin)
     return word is None or (word.group().isalnum() and word.group().lower() not in KNOWN)
 
 
 def _is_command(text: str, begin: int, known: frozenset[str], *, alone: bool) -> bool:
-    """Whether one of the known words stands here with arguments, or, of those that prose does not know, alone."""
+    """Whether one of the known words is here with arguments, or, of those that prose does not know, alone."""
     piece = text[begin : begin + LONGEST_WORD]
     word = _WORD.match(_EMPTY.sub("", piece)) if "$" in piece or "''" in piece or '""' in piece else _WORD.match(piece)
     if word is None:

@@ -1,9 +1,9 @@
 """SQL and MongoDB structure: attacks recognized by their fingerprint.
 
-``$where`` in a sentence, in a string or as a value does nothing. As a key it does, wherever the object stands: whole
+``$where`` in a sentence, in a string or as a value does nothing. As a key it does, wherever the object is: whole
 JSON, relaxed JSON without quotes, or a piece that continues an object the application began.
 
-A value stands bare, between single or between double quotes. Read from each of these places it becomes a short row
+A value is bare, between single or between double quotes. Read from each of these places it becomes a short row
 of token types. Prose has quotes and the word "or" too; it hardly has an operand, a comparison and an operand behind
 a quote that closes a string.
 """
@@ -27,7 +27,7 @@ _IS_KEY = re.compile(r"\s*:")
 
 
 def has_operator_key(text: str) -> bool:
-    """Whether an operator stands as a key or in the brackets of a field's name."""
+    """Whether an operator is as a key or in the brackets of a field's name."""
     text = text[:LONGEST_OPERATORS]
     if _FIELD.search(text):
         return True
@@ -82,14 +82,14 @@ _BARE = re.compile(
 
 
 _BEHIND_STRING = frozenset("&oU;cafk")
-"""What stands behind the string in every attack from between quotes."""
+"""What is behind the string in every attack from between quotes."""
 
 _BEGINS_BARE = frozenset(("1", "v", "f", "E", "nU", "n&"))
 """What every attack from a bare place begins with."""
 
 
 def is_injected(text: str) -> bool:
-    """Whether the text, put where a value stands in a statement, changes what the statement says."""
+    """Whether the text, put where a value is in a statement, changes what the statement says."""
     text = text[:LONGEST_SQL]
     bare = _types(text)
     begin = next(bare, "")
@@ -130,7 +130,7 @@ def _types(text: str) -> Iterator[str]:
         elif kind == "p":
             found = "" if said in "()" else said
         elif kind == "c" and said[0] in "-#" and text.startswith("\n", place):
-            found = ""  # the statement goes on in the next line
+            found = ""  # the statement continues in the next line
         elif kind == "c":
             found = "c" if len(said) <= _SHORT_COMMENT or said.startswith("/*") else "C"
         else:

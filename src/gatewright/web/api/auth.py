@@ -37,7 +37,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 def _registration(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.post("/manufacturers", status_code=202, dependencies=PUBLIC)
     async def register(body: models.Registration, request: Request) -> Response:
-        """Register a manufacturer. Answers alike for new and known addresses; the mail says how to go on."""
+        """Register a manufacturer. Answers alike for new and known addresses; the mail says how to continue."""
         await auth.request_registration(body.model_dump(exclude_none=True), client=_client(request))
         return answer(ACCEPTED, 202)
 
@@ -51,7 +51,7 @@ def _registration(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.post("/auth/login", dependencies=PUBLIC)
     async def login(body: models.Login, request: Request) -> Response:
-        """Sign in with e-mail and password, and a code where the account has a second factor."""
+        """Sign in with email and password, and a code where the account has a second factor."""
         result = await auth.authenticate_manufacturer(
             body.email, body.password, body.mfa_code, client=_client(request, body.device_token)
         )

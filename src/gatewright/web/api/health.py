@@ -23,7 +23,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
     @api.get("/readyz")
     async def readyz() -> Response:
-        """Whether requests can be served: 200 when ready or degraded, 503 when the store is away."""
+        """Whether requests can be served: 200 when ready or degraded, 503 when the store is unavailable."""
         checks = await readiness(foundation)
         ready = checks["store"] == "ok"
         status = "ready" if all(v == "ok" for v in checks.values()) else "degraded" if ready else "unavailable"

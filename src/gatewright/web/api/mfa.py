@@ -131,7 +131,7 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/passkeys/login/begin", dependencies=[Depends(open_to_all())])
     async def begin_login(body: models.PasskeyLogin, request: Request) -> Response:
-        """The options for ``navigator.credentials.get``; alike for known and unknown addresses."""
+        """The options for ``navigator.credentials.get``; the same for known and unknown addresses."""
         return answer(await auth.begin_passkey_login(body.email, client=state_of(request).client))
 
     @api.post("/passkeys/login/finish", dependencies=[Depends(open_to_all())])

@@ -40,7 +40,7 @@ Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Body(BaseModel):
-    """A JSON object of ours."""
+    """A JSON object of Gatewright."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -32,7 +32,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
     @api.get("/usage")
     async def usage(caller: Reader) -> Response:
-        """My quotas, what is left of them, and when they begin anew."""
+        """My quotas, what is left of them, and when they begin again."""
         return answer({"tier": await rbac.tier_of(caller), "resources": await rbac.get_usage_overview(caller)})
 
     @api.get("/usage/analytics")

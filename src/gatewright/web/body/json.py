@@ -85,5 +85,5 @@ def refuse_other_encodings(body: bytes) -> None:
     try:
         json.loads(body.decode(encoding))
     except (ValueError, RecursionError):
-        return  # nobody reads it as JSON
+        return  # no one reads it as JSON
     raise Problem(400, "INVALID_ENCODING", f"JSON must be UTF-8, not {encoding.upper()}; encode the body as UTF-8.")

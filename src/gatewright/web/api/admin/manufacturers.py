@@ -24,9 +24,9 @@ def add_people(api: APIRouter, foundation: SecurityFoundation) -> None:
     async def reset_mfa(
         manufacturer_id: str, account_id: str, body: models.StatusChange, admin: FactorResetter, request: Request
     ) -> Response:
-        """Remove the second factors of a person who lost them; sessions end, and the person is told by mail."""
+        """Remove the second factors of a person who lost them; sessions end, and the person is informed by mail."""
         await known(foundation, manufacturer_id)
-        if manufacturer_id == PLATFORM_TENANT:  # a colleague: no way to the factors of somebody who may do more
+        if manufacturer_id == PLATFORM_TENANT:  # a colleague: no way to the factors of someone who may do more
             await foundation.rbac.members.require_authority(manufacturer_id, account_id, admin.account_id or "")
         await foundation.auth.reset_mfa(
             manufacturer_id, actor=admin.account_id or "admin", reason=body.reason, account_id=account_id

@@ -44,7 +44,7 @@ async def changeable(foundation: SecurityFoundation, manufacturer_id: str) -> St
     """As :func:`known`, for calls that change a tenant: the platform's own is none of them.
 
     Raises:
-        Problem: 404 where there is none; 403 for the platform itself, which nobody can disable or sell a tier.
+        Problem: 404 where there is none; 403 for the platform itself, which no one can disable or sell a tier.
     """
     if manufacturer_id == PLATFORM_TENANT:
         raise Problem(
