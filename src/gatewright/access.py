@@ -61,4 +61,4 @@ EVERYTHING = "*"
 
 BUILT_IN_ROLES: Mapping[str, bool] = MappingProxyType({"owner": False, "platform_admin": True})
 """Roles that every policy has, with all permissions, and whether they are platform roles. Without them, a policy
-could leave no one able to manage anything."""
+could leave nobody able to manage anything."""

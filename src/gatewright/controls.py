@@ -271,8 +271,8 @@ def network_of(ip_address: str) -> str | None:
 def networks_of(ip_address: str) -> tuple[str, ...]:
     """The networks that limits are counted for, narrowest first; empty for what is not an address.
 
-    The /24 of an IPv4 address (mapped ones too); the /64 and the /48 of an IPv6 address, since whoever is assigned
-    a /48 has 65,536 networks of /64 to change between.
+    The /24 of an IPv4 address (mapped ones too); the /64 and the /48 of an IPv6 address, since a client that is
+    assigned a /48 has 65,536 networks of /64 to change between.
     """
     try:
         address = ipaddress.ip_address(ip_address)

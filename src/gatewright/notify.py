@@ -103,7 +103,7 @@ class MemoryNotifier:
         self.messages.append(message)
 
     def last(self, to: str | None = None, *, kind: str | None = None) -> Message:
-        """The latest message, optionally to one address or of one kind. Raises LookupError if there is none."""
+        """The latest message, optionally to one address or of one kind. Raises LookupError if there is no such mail."""
         for message in reversed(self.messages):
             if (to is None or message.to == to) and (kind is None or message.kind == kind):
                 return message

@@ -9,7 +9,6 @@ logarithmic bucket.
 from __future__ import annotations
 
 import inspect
-import logging
 import struct
 import sys
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
+from gatewright.logs import get_logger
 from gatewright.records import Record
 
 P = ParamSpec("P")
@@ -33,7 +33,7 @@ _FOLD_AT = 512
 _TOP = 3 if sys.byteorder == "little" else 0
 """The index of the 16-bit word of a double with its sign, exponent and leading fraction bits."""
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Timing(Record, frozen=True, kw_only=True):
@@ -95,9 +95,12 @@ class Stopwatch:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + WARNING_WINDOW
-            took, budget = seconds * 1e3, self.budget * 1e3
             _log.warning(
-                "%s took %.3f ms, over its budget of %.3f ms (%d times so far)", self.key, took, budget, self.over
+                "operation_over_budget",
+                operation=self.key,
+                took_ms=round(seconds * 1e3, 3),
+                budget_ms=round(self.budget * 1e3, 3),
+                times=self.over,
             )
 
     def fold(self) -> None:

@@ -45,7 +45,7 @@ def manufacturer_id_of(manufacturer: TenantRef) -> str:
     """The id in a reference to a manufacturer.
 
     Raises:
-        ValidationError: there is none, or it is not 1 to 128 characters of Unicode text
+        ValidationError: it is missing, or it is not 1 to 128 characters of Unicode text
             (code ``INVALID_MANUFACTURER_ID``).
     """
     found: object = manufacturer

@@ -232,7 +232,7 @@ def matrix() -> str:
     return (
         "\n".join([*rows, "", legend])
         + f"\n\nRefused with 401 or 403 wherever credentials are asked for: {refused}."
-        + f"\n\nAsked for no credentials: {everybody}."
+        + f"\n\nOpen without credentials: {everybody}."
     )
 
 

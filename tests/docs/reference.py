@@ -189,7 +189,7 @@ def access_permissions() -> str:
             for role, found in roles.items()
             if (found.platform or name in TENANT_ACCESS) and {"*", name} & set(found.permissions)
         ]
-        who = "everybody" if name in PERSONAL_ACCESS else ", ".join(have)
+        who = "everyone" if name in PERSONAL_ACCESS else ", ".join(have)
         rows.append(_row(f"`{name}`", meaning, who, "yes" if name in KEY_ACCESS else ""))
     return "\n".join([_row("permission", "allows to", "roles that ship with it", "keys"), _row(*["---"] * 4), *rows])
 

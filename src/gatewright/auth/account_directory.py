@@ -81,7 +81,7 @@ class AccountDirectory:
         """Whose session it is.
 
         Raises:
-            ValidationError: it was created without an account, so it is no one's (code ``ACCOUNT_ID_REQUIRED``).
+            ValidationError: it was created without an account, so it belongs to nobody (code ``ACCOUNT_ID_REQUIRED``).
             AuthorizationError: as :meth:`of`.
         """
         if account_id is None and self.strict:
@@ -187,7 +187,8 @@ def _ids(manufacturer: str | CallerContext, account_id: str | None) -> tuple[str
         within = getattr(manufacturer, "account_id", None)
         if account_id is not None and within not in (None, account_id):
             raise _refused(
-                "The context and account_id name two different accounts. A call acts on one; pass the manufacturer id"
+                "The context and account_id name two different accounts. A call acts on one account. Pass the"
+                " manufacturer id"
                 " with account_id, or the context alone.",
                 code="ACCOUNT_ID_MISMATCH",
             )
@@ -201,7 +202,7 @@ def _ids(manufacturer: str | CallerContext, account_id: str | None) -> tuple[str
 
 def _check_account_id(account_id: object) -> None:
     if not bounded_text(account_id, MAX_ID_LENGTH):
-        raise _refused("An account id is text of 1 to 128 characters.", code="INVALID_ACCOUNT_ID")
+        raise _refused("An account id must be 1 to 128 characters.", code="INVALID_ACCOUNT_ID")
 
 
 def _account_missing() -> ValidationError:
@@ -223,7 +224,7 @@ def _stand_in_id(manufacturer_id: str) -> str:
 
 
 def _make_nobody() -> None:
-    """Do for no one what reading a known person's row does, so that the time tells no difference."""
+    """Spend the work of reading a known person's row, so that the time tells no difference."""
     row = ("", "", "", "", "", "owner", "active", *(str(seconds) for seconds in _THREE_TIMES))
     moments = [datetime.fromtimestamp(float(seconds), UTC) for seconds in row[7:]]
     account = StoredAccount(

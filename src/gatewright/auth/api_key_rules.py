@@ -67,7 +67,7 @@ class PermissionCeiling(Protocol):
 
     async def permissions_of(self, manufacturer_id: str, account_id: str | None) -> frozenset[str] | None:
         """The permissions now: the policy's under the tier, and those of our own calls, as the role has them; None
-        where no one knows (any known permission may be given)."""
+        if unknown (any known permission may then be given)."""
         ...
 
 

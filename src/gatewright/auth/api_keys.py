@@ -168,7 +168,7 @@ class ApiKeys:
     ) -> ApiKeyInfo:
         """A new key in place of another, which still works for ``overlap``; each is rotated once.
 
-        Whoever sees a key holds it: rotating a colleague's must lead to nothing that one could not have made oneself.
+        The caller sees the new key: rotating a colleague's must lead to nothing that one could not have made oneself.
 
         Args:
             person: who rotates it, and whose key the new one is; None: the one whose key the old one is.
@@ -203,7 +203,7 @@ class ApiKeys:
         return [_describe(stored) for stored in await self._store.list_api_keys(manufacturer_id)]
 
     async def revoke(self, key_id: str, *, manufacturer_id: str | None = None) -> bool:
-        """End a key at once, in every process; False when there is none (of this manufacturer) to end."""
+        """Revoke a key immediately, in every process; False if this manufacturer has no such active key."""
         stored = await self._store.get_api_key(bounded_text(key_id, ID_LENGTH))
         if stored is None or (manufacturer_id is not None and stored.manufacturer_id != manufacturer_id):
             return False

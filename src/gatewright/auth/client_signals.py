@@ -18,7 +18,7 @@ from gatewright.errors import ConfigurationError
 from gatewright.records import Record
 
 MAX_AGENT_LENGTH = 512
-"""Characters of a user agent that are looked at and kept."""
+"""Characters of a user agent that are read and stored."""
 
 MAX_ADDRESS_LENGTH = 45
 """Characters of the longest textual IPv6 address."""

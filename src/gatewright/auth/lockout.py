@@ -40,8 +40,8 @@ class AttemptSubject(Record, frozen=True, kw_only=True):
 class Attempt:
     """One attempt that was let through. Set ``outcome`` once the secret was checked.
 
-    Unset, it is not counted: whatever failed, was canceled or timed out before was a failure of the service, and no one
-    learned anything about the secret.
+    Unset, it is not counted: whatever failed, was canceled or timed out before was a failure of the service, and it
+    revealed nothing about the secret.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class AttemptLimiter:
 
     Args:
         store: counts, for all processes together.
-        on_lock: told when a door locks (a message to the owner).
+        on_lock: called when a lockout begins (to notify the owner).
     """
 
     def __init__(

@@ -588,7 +588,7 @@ class ManufacturerAuthManager:
     async def validate_token(self, token: str) -> dict[str, Any]:
         """The claims of a token that is valid now.
 
-        A token that was verified before is remembered; its expiry, revocation and session are looked at each time.
+        A token that was verified before is remembered; its expiry, revocation and session are checked each time.
 
         Raises:
             TokenExpiredError: it was ours and has expired; there is no leeway.

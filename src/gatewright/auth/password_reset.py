@@ -97,7 +97,7 @@ class Passwords:
     async def reset(
         self, token: object, new_password: object, *, mfa_code: object = None, client: ClientInfo | None = None
     ) -> None:
-        """Set a new password with a token. No one is signed in by it.
+        """Set a new password with a token. This does not sign the person in.
 
         Raises:
             InvalidTokenError: the token is unknown, used or expired (code ``INVALID_RESET_TOKEN``).

@@ -45,7 +45,7 @@ TOKEN_BYTES = 32
 
 
 class KeyedHash:
-    """HMAC-SHA-256 over labeled parts (RFC 2104), so that a stolen store lets no one try codes against it.
+    """HMAC-SHA-256 over labeled parts (RFC 2104), so that codes cannot be tried against a stolen store.
 
     Args:
         key: 32 bytes, derived from the root secret for this use alone.

@@ -23,7 +23,7 @@ class _Known(NamedTuple):
 
 
 class SessionCache:
-    """The sessions that were looked at lately.
+    """Recently checked sessions.
 
     Args:
         window: seconds for which a look counts, should no notice of changes come through.

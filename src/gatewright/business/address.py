@@ -40,7 +40,7 @@ def check_address(name: str, value: str | Mapping[str, Any], *, country: str = "
         return problems
     code = country_code(parts["country"]) if parts["country"] else country
     if code is None:
-        return Outcome.refused(f"{name}.country", _ERROR, "There is no such country; give its ISO code, such as US.")
+        return Outcome.refused(f"{name}.country", _ERROR, "Unknown country. Use an ISO code, such as US.")
     return _check_parts(name, parts, code)
 
 
@@ -58,9 +58,13 @@ def country_of(value: Any) -> str | None:
 def _check_line(name: str, value: str) -> Outcome:
     text = " ".join(value.split())
     if len(text) < 10 or len(text.split()) < 3 or not any(map(str.isalpha, text)):
-        return Outcome.refused(name, _ERROR, "An address has street, city and country.")
+        return Outcome.refused(name, _ERROR, "An address requires street, city and country.")
     outcome = Outcome(value=text)
-    outcome.warn(name, "UNSTRUCTURED_ADDRESS", "Give street, city, state, zip and country apart to have them checked.")
+    outcome.warn(
+        name,
+        "UNSTRUCTURED_ADDRESS",
+        "Send street, city, state, zip and country as separate fields to have them checked.",
+    )
     return outcome
 
 
@@ -71,7 +75,7 @@ def _read_parts(name: str, value: Mapping[str, Any]) -> tuple[dict[str, str], Ou
         given = next((value[key] for key in keys if value.get(key) not in (None, "")), "")
         text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else None
         if text is None or len(text) > MAX_PART_LENGTH:
-            problems.refuse(f"{name}.{part}", _ERROR, f"The {part} is text of at most {MAX_PART_LENGTH} characters.")
+            problems.refuse(f"{name}.{part}", _ERROR, f"{part} must be text of at most {MAX_PART_LENGTH} characters.")
         parts[part] = " ".join((text or "")[:MAX_PART_LENGTH].split())
     return parts, problems
 
@@ -88,7 +92,7 @@ def _check_parts(name: str, parts: Mapping[str, str], code: str) -> Outcome:
     }
     outcome = Outcome(value={**parts, "country": code})
     if not any(map(str.isalnum, parts["street"])):
-        outcome.refuse(f"{name}.street", _ERROR, "The street is missing.")
+        outcome.refuse(f"{name}.street", _ERROR, "street is required.")
     try:
         normal = normalize_address(asked)
     except InvalidAddressError as error:
@@ -106,13 +110,13 @@ def _check_parts(name: str, parts: Mapping[str, str], code: str) -> Outcome:
 def _report(outcome: Outcome, name: str, part: str, problem: str, asked: Mapping[str, str]) -> None:
     field = f"{name}.{part}"
     if problem == "required":
-        outcome.refuse(field, _ERROR, f"Addresses of {asked['country_code']} need the {part}.")
+        outcome.refuse(field, _ERROR, f"{part} is required for addresses in {asked['country_code']}.")
     elif part == "zip" and _zip_fits_country(asked):
-        outcome.warn(field, "POSTAL_CODE_MISMATCH", "The postal code belongs to another state; check both.")
+        outcome.warn(field, "POSTAL_CODE_MISMATCH", "The postal code belongs to another state. Check both.")
     elif part == "city" or (part == "state" and _state_in_other_letters(asked)):
-        outcome.warn(field, "UNVERIFIED_ADDRESS", f"The {part} is not in the tables of {asked['country_code']}.")
+        outcome.warn(field, "UNVERIFIED_ADDRESS", f"{part} could not be verified for {asked['country_code']}.")
     else:
-        outcome.refuse(field, _ERROR, f"This is no {part} of {asked['country_code']}; check it.")
+        outcome.refuse(field, _ERROR, f"Invalid {part} for {asked['country_code']}. Check it.")
 
 
 def _zip_fits_country(asked: Mapping[str, str]) -> bool:

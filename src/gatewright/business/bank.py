@@ -35,7 +35,7 @@ def check_bank_account(name: str, value: str | Mapping[str, Any]) -> Outcome:
         outcome.warnings.extend(found.warnings)
         outcome.value[part] = found.value
     if not (value.get("iban") or value.get("account_number")):
-        outcome.refuse(name, _ERROR, "A bank account needs an `iban` or an `account_number`.")
+        outcome.refuse(name, _ERROR, "A bank account requires `iban` or `account_number`.")
     if outcome.errors:
         outcome.value = None
     return outcome
@@ -44,7 +44,7 @@ def check_bank_account(name: str, value: str | Mapping[str, Any]) -> Outcome:
 def _check_part(name: str, given: Any, check: Callable[[str, str], Outcome]) -> Outcome:
     text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else None
     if text is None or len(text) > MAX_PART_LENGTH:
-        return Outcome.refused(name, _ERROR, f"This is text of at most {MAX_PART_LENGTH} characters.")
+        return Outcome.refused(name, _ERROR, f"Must be text of at most {MAX_PART_LENGTH} characters.")
     return check(name, text)
 
 
@@ -54,7 +54,7 @@ def _check_account(name: str, value: str) -> Outcome:
         return _check_iban(name, value)
     if 4 <= len(bare) <= 34 and bare.isascii() and bare.isdigit():
         return Outcome(value=bare)
-    return Outcome.refused(name, _ERROR, "A bank account is an IBAN, or 4 to 34 digits.")
+    return Outcome.refused(name, _ERROR, "A bank account must be an IBAN, or 4 to 34 digits.")
 
 
 def _check_iban(name: str, value: str) -> Outcome:
@@ -64,12 +64,10 @@ def _check_iban(name: str, value: str) -> Outcome:
     try:
         outcome = Outcome(value=str(iban.validate(value, check_country=False)))
         if not _bank_is_known(value):
-            outcome.warn(
-                name, "UNVERIFIED_BANK_ACCOUNT", "The bank of the IBAN is not in the tables; check it by hand."
-            )
+            outcome.warn(name, "UNVERIFIED_BANK_ACCOUNT", "The bank of this IBAN is unknown. Check it manually.")
         return outcome
     except ValidationError:
-        return Outcome.refused(name, _ERROR, "The check digits of the IBAN do not fit; check it.")
+        return Outcome.refused(name, _ERROR, "The check digits of the IBAN are wrong. Check the number.")
 
 
 def _bank_is_known(number: str) -> bool:
@@ -91,7 +89,7 @@ def _check_routing(name: str, value: str) -> Outcome:
     try:
         return Outcome(value=str(rtn.validate(value)))
     except ValidationError:
-        return Outcome.refused(name, _ERROR, "The routing number is not one of a US bank; check its nine digits.")
+        return Outcome.refused(name, _ERROR, "The routing number is not that of a US bank. Check its nine digits.")
 
 
 def _check_bic(name: str, value: str) -> Outcome:
@@ -101,4 +99,4 @@ def _check_bic(name: str, value: str) -> Outcome:
     try:
         return Outcome(value=str(bic.validate(value)))
     except ValidationError:
-        return Outcome.refused(name, _ERROR, "A BIC has 8 or 11 letters and digits.")
+        return Outcome.refused(name, _ERROR, "A BIC must have 8 or 11 letters and digits.")

@@ -35,7 +35,7 @@ class KnownNames:
         return len(self._by_skeleton)
 
     def add(self, name: str) -> None:
-        """Know ``name`` from now on; the first of several that look alike stays."""
+        """Register ``name``; the first of several look-alikes stays."""
         key = skeleton(name[:MAX_NAME_LENGTH])
         if key:
             self._by_skeleton.setdefault(key, _plain(name))
@@ -54,16 +54,20 @@ def check_company_name(name: str, value: str, *, known: KnownNames | None = None
     plain = _plain(value)
     if _STACKED_MARKS.search(plain) or any(map(_is_unseen, plain)):
         return Outcome.refused(
-            name, "INVALID_COMPANY_NAME", "A company name has no control, invisible or piled-up characters; retype it."
+            name,
+            "INVALID_COMPANY_NAME",
+            "A company name must not contain control, invisible or stacked combining characters. Retype it.",
         )
     if not any(character.isalnum() for character in plain):
-        return Outcome.refused(name, "INVALID_COMPANY_NAME", "A company name has at least one letter or digit.")
+        return Outcome.refused(
+            name, "INVALID_COMPANY_NAME", "A company name must contain at least one letter or digit."
+        )
     outcome = Outcome(value=plain)
     if any(mixes_scripts(word) for word in plain.split()) or (known and known.look_alike(plain)):
         outcome.warn(
             name,
             "LOOKALIKE_COMPANY_NAME",
-            "The name looks like another one but is written differently; check that nobody is imitated.",
+            "The name looks like that of another company. Check that it is not an impersonation.",
         )
     return outcome
 
@@ -88,5 +92,5 @@ def check_licence(name: str, value: str) -> Outcome:
     return Outcome.refused(
         name,
         "INVALID_LICENSE_FORMAT",
-        "A licence number has 6 to 20 capital letters, digits and hyphens, at least four of them digits.",
+        "A license number must have 6 to 20 capital letters, digits and hyphens, including at least four digits.",
     )

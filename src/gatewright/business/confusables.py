@@ -37,7 +37,7 @@ _TABLE = {ord(other): latin for latin, others in _LOOK_ALIKES.items() for other 
 for _first_of_an_alphabet in (0x1F150, 0x1F170, 0x1F1E6):  # white on black, in circles and squares; regional indicators
     _TABLE |= {_first_of_an_alphabet + place: chr(ord("a") + place) for place in range(26)}
 _TWINS = frozenset("асԁеԍһіјӏорԛѕԝхуѵονρօոսհց")
-"""Small letters of other alphabets that no one tells from Latin ones."""
+"""Small letters of other alphabets that are indistinguishable from Latin ones."""
 _OTHERS_LIKE_LATIN = frozenset({"ARMENIAN", "CANADIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LISU"})
 _DIGITS_AS_LETTERS = {ord("0"): "o", ord("1"): "l", ord("5"): "s", ord("|"): "l", ord("i"): "l"}
 _LEGAL_FORMS = frozenset(

@@ -59,16 +59,16 @@ def check_email(name: str, value: str) -> Outcome:
     try:
         address = validate_email(value.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
-        return Outcome.refused(name, "INVALID_EMAIL_FORMAT", f"This is no e-mail address. {error}")
+        return Outcome.refused(name, "INVALID_EMAIL_FORMAT", f"Invalid email address. {error}")
     outcome = Outcome(value=address.normalized)
     if is_disposable_domain(address.ascii_domain or address.domain):
         outcome.warn(
             name,
             "SUSPICIOUS_EMAIL_DOMAIN",
-            "The domain gives out throw-away mailboxes; use an address of the company's own domain.",
+            "The domain provides disposable mailboxes. Use an address at the company's own domain.",
         )
     if imitates_latin(address.domain):
-        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain has letters of another alphabet that look alike; check it.")
+        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it.")
     return outcome
 
 
@@ -104,7 +104,7 @@ def check_phone(name: str, value: str, *, region: str = "US") -> Outcome:
     refused = Outcome.refused(
         name,
         "INVALID_PHONE_FORMAT",
-        "This is no phone number; write it with country code, such as +1 415 555 2671.",
+        "Invalid phone number. Include the country code, such as +1 415 555 2671.",
     )
     if not _written_as_number(value):
         return refused
@@ -120,7 +120,7 @@ def check_phone(name: str, value: str, *, region: str = "US") -> Outcome:
         outcome.warn(
             name,
             "UNASSIGNED_PHONE_NUMBER",
-            "The number has the right form, but its range is assigned to nobody; check the digits.",
+            "The number is well formed, but its range is not assigned. Check the digits.",
         )
     return outcome
 

@@ -46,7 +46,7 @@ class BusinessReport(Record, frozen=True, kw_only=True):
     """What was found in business data.
 
     ``normalised`` has the valid fields in their one spelling (phone as E.164, country as ISO code, and so on);
-    ``checked`` counts the fields that were looked at; ``security_score`` is from 0 (bad) to 1.
+    ``checked`` counts the fields that were checked; ``security_score`` is from 0 (bad) to 1.
     """
 
     errors: list[FieldError]
@@ -72,7 +72,7 @@ def security_score(
     Args:
         errors: what is invalid.
         warnings: what is odd.
-        checked: how many fields were looked at.
+        checked: how many fields were checked.
         attacks: how many attacks were found, in whatever field.
     """
     wrong = {error.field.partition(".")[0] for error in errors}

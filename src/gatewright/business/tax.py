@@ -119,9 +119,7 @@ def check_tax_id(name: str, value: str, *, country: str | None = None) -> Outcom
     if meant not in _PLACES:
         return _unknown_rules(name, number, meant)
     expected = "an EIN such as 12-3456789" if meant == "US" else f"a business tax number of {meant}"
-    return Outcome.refused(
-        name, "INVALID_TAX_ID_FORMAT", f"This is not {expected}; check the digits, or name the country it is of."
-    )
+    return Outcome.refused(name, "INVALID_TAX_ID_FORMAT", f"Not {expected}. Check the digits, or state the country.")
 
 
 def _country_in(number: str) -> str | None:
@@ -145,9 +143,9 @@ def _valid_in(country: str, number: str) -> str | None:
 def _unknown_rules(name: str, number: str, country: str) -> Outcome:
     bare = number.translate({ord(character): None for character in " -./"})
     if not (5 <= len(bare) <= 20 and bare.isascii() and bare.isalnum() and any(map(str.isdigit, bare))):
-        return Outcome.refused(name, "INVALID_TAX_ID_FORMAT", "A tax number has 5 to 20 letters and digits.")
+        return Outcome.refused(name, "INVALID_TAX_ID_FORMAT", "A tax number must have 5 to 20 letters and digits.")
     outcome = Outcome(value=bare.upper())
-    outcome.warn(name, "UNVERIFIED_TAX_ID", f"The check digits of {country} are not known here; check it by hand.")
+    outcome.warn(name, "UNVERIFIED_TAX_ID", f"The check digits of {country} are unknown. Check it manually.")
     return outcome
 
 

@@ -62,7 +62,7 @@ def validate_business_data(
     total = Outcome(value={})
     missing = _missing(data, require)
     for name in missing:
-        total.refuse(name, "EMPTY_REQUIRED_FIELD", f"The field {name} is required.")
+        total.refuse(name, "EMPTY_REQUIRED_FIELD", f"{name} is required.")
     checks = _checks(country, default_country, known_names)
     given = [name for name in checks if name in data]
     for name in given:
@@ -97,16 +97,16 @@ def _checks(country: str | None, default: str, known_names: KnownNames | None) -
 
 def _check_field(name: str, value: Any, check: Check) -> Outcome:
     if value is None or (isinstance(value, str) and not value.strip()) or value == {}:
-        return Outcome.refused(name, "EMPTY_REQUIRED_FIELD", f"The field {name} is empty; fill it in or leave it out.")
+        return Outcome.refused(
+            name, "EMPTY_REQUIRED_FIELD", f"{name} must not be empty. Enter a value, or omit the field."
+        )
     if isinstance(value, str):
         if len(value) > _MAX_LENGTHS[name]:
-            return Outcome.refused(
-                name, "FIELD_TOO_LONG", f"The field {name} has at most {_MAX_LENGTHS[name]} characters."
-            )
+            return Outcome.refused(name, "FIELD_TOO_LONG", f"{name} must have at most {_MAX_LENGTHS[name]} characters.")
         return check(name, value)
     if name in _STRUCTURED and isinstance(value, Mapping):
         return check(name, value)
-    return Outcome.refused(name, "INVALID_FIELD_TYPE", f"The field {name} has the wrong type; give it as text.")
+    return Outcome.refused(name, "INVALID_FIELD_TYPE", f"{name} must be text.")
 
 
 def _missing(data: Mapping[str, Any], require: Iterable[str]) -> list[str]:

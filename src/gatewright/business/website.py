@@ -25,9 +25,9 @@ def check_website(name: str, value: str) -> Outcome:
         return Outcome.refused(name, "INVALID_URL_FORMAT", problem)
     outcome = Outcome(value=parts.geturl())
     if _is_ip_address(parts.hostname or ""):
-        outcome.warn(name, "SUSPICIOUS_WEBSITE", "The website is a bare IP address; give the company's domain.")
+        outcome.warn(name, "SUSPICIOUS_WEBSITE", "The website is a bare IP address. Use the company's domain.")
     elif imitates_latin(_unicode_host(parts.hostname or "")):
-        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain has letters of another alphabet that look alike; check it.")
+        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it.")
     return outcome
 
 
@@ -39,7 +39,7 @@ def _problem(value: str) -> tuple[str, SplitResult | None]:
         host = parts.hostname or ""
         port_is_good = parts.port != 0
     except ValueError:
-        return "This is no web address; write it as https://company.example.", None
+        return "Invalid web address. Write it as https://company.example.", None
     if parts.scheme not in ("http", "https") or not host or ("[" in parts.netloc and not _is_ip_address(host)):
         return "A website starts with https:// (or http://) and a host, such as https://company.example.", None
     if parts.username is not None or parts.password is not None:

@@ -61,7 +61,7 @@ async def installed_detector() -> AsyncIterator[ManufacturerSecurityValidator]:
 
 
 async def _open_store(settings: Settings) -> SqliteStore | None:
-    """The store with the model versions, or None if there is none, or it cannot be read."""
+    """The store with the model versions, or None if it does not exist or cannot be read."""
     path = settings.database_path
     if not _is_there(path):
         return None

@@ -109,7 +109,7 @@ def rotate(
     reason: Reason = "by operator",
     json: Json = False,
 ) -> None:
-    """Rotate keys. Old keys still verify and decrypt, and no one is signed out."""
+    """Rotate keys. Old keys still verify and decrypt, and nobody is signed out."""
     done = run(_rotate(which, reason))
     if json:
         print_json(done)
@@ -179,7 +179,7 @@ def revoke(
 ) -> None:
     """Revoke a compromised key. A replacement is created first.
 
-    Revoking a signing key also ends all older ones: clients refresh their tokens, but no one has to sign in again. A
+    Revoking a signing key also ends all older ones: clients refresh their tokens, but nobody has to sign in again. A
     revoked data key generation can still be re-encrypted until it is destroyed.
     """
     done = run(_revoke(key_id, reason, destroy=destroy))

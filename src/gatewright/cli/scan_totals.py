@@ -68,7 +68,7 @@ def top(counts: dict[str, int], size: int = 10) -> dict[str, int]:
 
 
 def load(path: Path | None) -> Tally:
-    """Load the state at ``path``, or an empty one if there is none.
+    """Load the state at ``path``, or an empty one if the file does not exist.
 
     Raises:
         ValidationError: the file is not the state of a scan.

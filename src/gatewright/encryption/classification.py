@@ -1,7 +1,7 @@
 """Classification of fields by name and content: what is sensitive, and how much.
 
 Numbers with a checksum are checked (Luhn, ISO 7064 mod 97-10), so an order number is not taken for a card.
-Every pattern is linear, and a text is looked at up to ``LONGEST_TEXT`` characters.
+Every pattern is linear, and a text is read up to ``LONGEST_TEXT`` characters.
 
 Only paths and classes are found and kept, never values.
 """

@@ -160,7 +160,7 @@ def _as_known_type(value: Any) -> Any:
     for scalar in (str, int, float, bytes):
         if isinstance(value, scalar):
             return scalar(value)
-    raise _refused(f"holds a {type(value).__name__}, which has no serialised form")
+    raise _refused(f"holds a {type(value).__name__}, which has no serialized form")
 
 
 def _refused(reason: str) -> ValidationError:

@@ -1,7 +1,7 @@
 """Compliance checks of encryption at rest, including FIPS mode.
 
 There is no public call that asks the library for the mode. But in FIPS mode it refuses what FIPS 140-3 does not
-approve, and says so by documented errors; that is what is looked at: MD5 and ChaCha20-Poly1305. Whether the module in
+approve, and says so by documented errors, which is what is checked: MD5 and ChaCha20-Poly1305. Whether the module in
 use is a validated one, and of which certificate, no program can tell.
 """
 
@@ -108,7 +108,7 @@ class ComplianceChecker:
         )
 
     def _commitment(self) -> None:
-        """A payload of one key is refused under another before its ciphertext is looked at."""
+        """A payload of one key is refused under another before its ciphertext is read."""
         prefix = new_subkey(os.urandom(32), self._vault.algorithm, 0, remaining=0).prefix
         try:
             known_subkey(os.urandom(32), self._vault.algorithm, prefix)
@@ -147,7 +147,7 @@ class ComplianceChecker:
             "key_age",
             age < limit,
             f"The newest data keys ({newest.key_id}) are {age.days} days old, of at most {limit.days}.",
-            "Rotate them: `gatewright keys rotate`.",
+            "Run `gatewright keys rotate encryption`.",
         )
 
     def _revoked(self, generations: Iterable[StoredKeyGeneration]) -> None:

@@ -38,7 +38,7 @@ class DataKey:
         return f"DataKey({self.key_id}, version={self.version})"
 
     def __reduce__(self) -> str:
-        raise TypeError("keys are not pickled: that would write them in clear")
+        raise TypeError("keys are not pickled: that would write them in plain text")
 
     def next_lease(self, limit: int) -> int:
         """How many messages to reserve next, at most ``limit``."""
@@ -97,7 +97,7 @@ class KeyRing(Protocol):
         ...
 
     async def rotate_root(self, new: KeyWrapper) -> int:
-        """Put ``new`` in the place of the root; how many data keys were wrapped again."""
+        """Replace the root by ``new`` and return how many data keys were rewrapped."""
         ...
 
     async def revoke(self, key_id: str, *, reason: str, destroy: bool) -> int:

@@ -1,6 +1,6 @@
 """Envelopes of records (format 2) and of streams, and legacy payloads of version 1.0.
 
-Nothing authenticates the metadata of such an envelope, so whoever can write the records can write any label into
+Nothing authenticates the metadata of such an envelope, so anyone who can write the records can write any label into
 it. Only what the token itself holds counts.
 
 ``header (51) ‖ body``, where the header is ``format ‖ algorithm ‖ flags ‖ salt (16) ‖ commitment (32)``. Key and
@@ -186,7 +186,7 @@ class Subkey:
         return "Subkey()"
 
     def __reduce__(self) -> str:
-        raise TypeError("keys are not pickled: that would write them in clear")
+        raise TypeError("keys are not pickled: that would write them in plain text")
 
 
 def new_subkey(secret: bytes, algorithm: Algorithm, flags: int, *, remaining: int) -> Subkey:

@@ -50,7 +50,7 @@ class FieldScan:
 
 
 class _Shape:
-    """The names and types of one record, and what is to be looked at in others like it."""
+    """The names and types of one record, and what is to be checked in others like it."""
 
     __slots__ = ("integers", "kinds", "nested", "survey", "texts")
 
@@ -141,7 +141,7 @@ def _container(value: Any, texts: list[str], visited: list[_Shape], depth: int) 
 
 
 def _telling(text: str) -> bool:
-    """Whether the text holds what only a closer look can judge: ``@``, or seven digits close together."""
+    """Whether the text holds what needs a closer look: ``@``, or seven digits close together."""
     if len(text) > _LONGEST_TEXT:
         return True
     # One search for each is faster than a look at every character: most texts have none of them.
@@ -172,7 +172,7 @@ def _remembered(data: _Record, visited: list[_Shape]) -> FieldScan:
 
 
 def _learned(data: dict[Any, Any]) -> _Shape:
-    """Remember the shape of a record, in the place of another one of the same names."""
+    """Remember the shape of a record, replacing another one of the same names."""
     kinds = list(map(type, data.values()))
     names = tuple(data)
     if len(names) > _WIDEST or not _SCALARS_OR_CONTAINERS.issuperset(kinds):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from collections.abc import Sequence
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewright.errors import ConfigurationError
+from gatewright.logs import get_logger
 
 if TYPE_CHECKING:
     from gatewright.settings import Settings
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 NAMES = ("gatewright_secret_key", "gatewright_encryption_key")
 """The names under which the settings look for the keys in ``GATEWRIGHT_SECRETS_DIR``."""
@@ -62,7 +62,9 @@ def with_keys(settings: Settings) -> Settings:
 
     directory = settings.data_dir / KEYS_DIRECTORY
     for path in make_keys(directory, missing):
-        _log.warning("%s was created, because no setting provides this key. Back it up separately from the data.", path)
+        _log.warning(
+            "key_created", path=str(path), advice="no setting provides this key; back it up apart from the data"
+        )
     try:
         found = {name.removeprefix("gatewright_"): (directory / name).read_text().strip() for name in missing}
     except OSError as error:

@@ -54,7 +54,7 @@ class ManufacturerEncryptionManager:
         algorithm: of new envelopes: ``AES-256-GCM`` or ``ChaCha20-Poly1305``.
         store: where wrapped data keys live. Without a durable one, data keys are derived from the root.
         previous_keys: roots that may still open, newest first.
-        legacy_fernet_keys: keys of payloads of version 1.0; the root is none of them unless it is named here too.
+        legacy_fernet_keys: keys of payloads of version 1.0; the root is not one of them unless listed here too.
         compress: compress new envelopes; off, because lengths tell where an attacker writes part of the data.
         rotation_days: age at which data keys rotate, above 0.
         max_messages_per_key: messages under one data key, at most 2^32.
@@ -255,7 +255,7 @@ class ManufacturerEncryptionManager:
     async def blind_index(self, manufacturer_id: Any, field: str, value: Any) -> str:
         """A keyed hash by which encrypted values can be found: equal values of a field have equal hashes.
 
-        It tells no one without the key what the value is, but it does tell which records of a manufacturer have
+        Without the key it does not reveal the value, but it does reveal which records of a manufacturer have
         the same one. It stays as it is when data keys rotate, and is of no use after ``shred``. Text is
         normalized (NFC); fold its case before where case does not matter.
 

@@ -90,7 +90,7 @@ class Profiles:
         return found[:limit]
 
     async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
-        """Put ``envelope`` in the place of ``expected``; False when it is not that any more."""
+        """Replace ``expected`` by ``envelope``; False if the stored value has changed."""
         stored = await self._store.get_manufacturer(record_id)
         if stored is None or stored.profile is None or msgspec.json.decode(stored.profile) != expected:
             return False

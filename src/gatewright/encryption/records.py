@@ -53,7 +53,7 @@ class ShredResult(Record, frozen=True, kw_only=True):
 class ReencryptionReport(Record, frozen=True, kw_only=True):
     """How far a re-encryption came, or that it ended.
 
-    ``contended`` counts records that a writer changed first (they were looked at again), ``failed_ids`` names
+    ``contended`` counts records that a writer changed first (they were processed again), ``failed_ids`` names
     at most a hundred of the records that do not open; those were left as they were. ``shredded`` counts what no
     key opens any more because its manufacturer's keys were destroyed, which is no failure.
     """
@@ -75,7 +75,7 @@ class ReencryptionReport(Record, frozen=True, kw_only=True):
 class EmergencyReport(Record, frozen=True, kw_only=True):
     """A compromised generation (``key_id``) was replaced, what was sealed under it re-encrypted, and it was revoked.
 
-    ``rotation`` is None when a newer generation was in use already. ``complete`` is False while records are left
+    ``rotation`` is None if a newer generation was already in use. ``complete`` is False while records are left
     under it; it is not revoked then, so that they stay readable. ``destroyed``: its keys are deleted.
     """
 

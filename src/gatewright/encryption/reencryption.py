@@ -42,7 +42,7 @@ class IdempotencySource:
         return [SourceRecord(record_id=secret.key, envelope=dict(secret.data["sealed"])) for secret in found]
 
     async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
-        """Put ``envelope`` in the place of ``expected`` of the last page; False when it is not that any more."""
+        """Replace ``expected`` of the last page by ``envelope``; False if the stored value has changed."""
         known = self._page.get(record_id)
         if known is None or known["sealed"] != expected:
             return False
@@ -76,7 +76,7 @@ class RecordSource(Protocol):
         ...
 
     async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
-        """Put ``envelope`` in the place of ``expected``; False when it is not that any more."""
+        """Replace ``expected`` by ``envelope``; False if the stored value has changed."""
         ...
 
 
@@ -186,7 +186,7 @@ class Reencryption:
         return StoredReencryption(source=self._source.name, target_version=version, started_at=now, updated_at=now)
 
     async def _pass(self, state: StoredReencryption) -> StoredReencryption:
-        """From the cursor to the end of the source; the cursor is None again afterwards."""
+        """Process from the cursor to the end of the source, then reset the cursor."""
         begun, looked_at = self._vault.clock.monotonic(), 0
         while page := await self._source.page(state.cursor, self._batch_size):
             changed = sum(await asyncio.gather(*(self._renew(record) for record in page)))

@@ -54,7 +54,7 @@ class RootKey:
         return f"RootKey({self.root_id})"
 
     def __reduce__(self) -> str:
-        raise TypeError("keys are not pickled: that would write them in clear")
+        raise TypeError("keys are not pickled: that would write them in plain text")
 
     def generation_id(self, version: int) -> str:
         """The key id of the generation ``version`` of keys derived from this root."""

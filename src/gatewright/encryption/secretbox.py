@@ -46,7 +46,7 @@ def derive_key(root: bytes, *info: str | bytes, length: int = KEY_BYTES) -> byte
 def expand_key_and_commitment(key: bytes, *info: str | bytes) -> tuple[bytes, bytes]:
     """An encryption key and a commitment to it (32 bytes each), by HKDF-Expand with SHA-512.
 
-    Both come out of one pseudo-random function of ``key``: whoever finds two keys with one commitment has found
+    Both come out of one pseudo-random function of ``key``: finding two keys with one commitment means finding
     a collision of HMAC-SHA-512 cut to 256 bits. An AEAD alone promises nothing of the kind.
     """
     both = HKDFExpand(algorithm=hashes.SHA512(), length=2 * KEY_BYTES, info=joined(*info)).derive(key)
@@ -92,7 +92,7 @@ class SecretBox:
         return "SecretBox()"
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret box is not pickled: that would write its key in clear")
+        raise TypeError("a secret box is not pickled: that would write its key in plain text")
 
     def seal(self, plaintext: bytes, aad: bytes = b"") -> bytes:
         """Encrypt; ``aad`` is what :meth:`open` must be given as well, and is not part of the result."""

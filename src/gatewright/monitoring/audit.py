@@ -29,7 +29,7 @@ class AuditLog:
 
     Args:
         store: where it is kept.
-        flush: waits until what was emitted is kept, so that one's own events are found.
+        flush: waits until emitted events are stored, so that a caller finds its own.
         clock: for the time on checkpoints.
         origin: the name of the log on its checkpoints.
         signing_seeds: keys of checkpoints, 32 bytes each. The first one signs (None: a key made for this process),
@@ -68,7 +68,7 @@ class AuditLog:
 
     @property
     def verifier_key(self) -> str:
-        """The public key of the checkpoints, in C2SP's form; whoever checks a proof needs it."""
+        """The public key of the checkpoints, in C2SP's form; needed to check a proof."""
         return self._signer.verifier_key
 
     async def search(
@@ -95,7 +95,7 @@ class AuditLog:
             limit: 1 to 1,000.
 
         Raises:
-            ValidationError: a severity that is none, or a limit out of range.
+            ValidationError: an unknown severity, or a limit out of range.
         """
         if severity is not None and str(severity) not in SEVERITIES:
             raise _invalid("severity", f"must be one of {', '.join(SEVERITIES)}")

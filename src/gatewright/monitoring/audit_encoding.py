@@ -98,5 +98,5 @@ def event_of(entry: StoredAuditEntry) -> AuditedEvent:
 
 
 def _is_plain(texts: tuple[str | None, ...]) -> bool:
-    """Whether they are short and printable, so that only their look is left to judge."""
+    """Whether they are short and printable, so that only their format needs checking."""
     return all(text is None or (type(text) is str and len(text) <= _MAX_FIELD and text.isprintable()) for text in texts)

@@ -1,6 +1,6 @@
 """Binding of the audit log to the root secret: a MAC over its size and root, renewed with every append.
 
-Whoever can write the database can recompute every hash in it, but not this MAC. What it cannot show is that the
+Someone who can write the database can recompute every hash in it, but not this MAC. What it cannot show is that the
 whole database was put back to an older state, with the MAC of that time: a checkpoint file does.
 """
 
@@ -18,7 +18,7 @@ class HeadBinder:
     """Makes and checks the MACs (HMAC-SHA-256, under a key derived from the root secret).
 
     Args:
-        origin: the name of the log; a binding of another log does not hold.
+        origin: the name of the log; a binding of another log is invalid.
         root: the root secret.
         previous: earlier root secrets, whose bindings still hold.
     """
@@ -56,7 +56,7 @@ class BindingCheck:
 
     Args:
         bindings: as the store has them, oldest first.
-        binder: knows the root secrets; None where there is none, and then nothing is judged.
+        binder: knows the root secrets; None if there are none, and then nothing is checked.
     """
 
     def __init__(self, bindings: Sequence[AuditBinding], binder: AuditBinder | None) -> None:

@@ -27,7 +27,7 @@ _TAIL = 256 * 1024
 
 
 class CheckpointFile:
-    """A file to which checkpoints are appended, best on a disk that whoever can write the database cannot.
+    """A file to which checkpoints are appended, ideally on a disk that the database's writers cannot write.
 
     Args:
         path: the file; made when missing, for its owner only, in a directory for its owner only.
@@ -144,7 +144,7 @@ def note_in(kept: str) -> str:
     a file of JSON lines, of which the newest counts.
 
     Raises:
-        ValidationError: there is none in it (code ``INVALID_CHECKPOINT``).
+        ValidationError: it contains no checkpoint (code ``INVALID_CHECKPOINT``).
     """
     if kept.lstrip()[:1] not in ("{", '"'):
         return kept
@@ -158,7 +158,7 @@ def note_in(kept: str) -> str:
 
 
 def read_checkpoint(note: str) -> Checkpoint:
-    """The statement of a note, whose signature is not looked at.
+    """The statement of a note, whose signature is not checked.
 
     Raises:
         ValidationError: the text is no checkpoint (code ``INVALID_CHECKPOINT``).

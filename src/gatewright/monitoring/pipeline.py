@@ -249,7 +249,7 @@ class AuditPipeline:
         try:
             await self._handle([taken.event for taken in batch if taken.correlate])
         except Exception:
-            _log.exception("events were kept, but could not be correlated", events=len(batch))
+            _log.exception("audit_events_not_correlated", events=len(batch))
         self._done += len(batch)
         self._answer()
         return True
@@ -281,7 +281,7 @@ class AuditPipeline:
             self._retry = min(self._retry * 2, self._first_retry * _RETRY_GROWTH)
             return False
         if self.store_away:
-            _log.info("the store takes audit events again")
+            _log.info("audit_store_recovered")
         self.store_away = False
         self._retry = self._first_retry
         if head.rebound and self._rebound is not None:

@@ -68,7 +68,7 @@ class PostureStore(IncidentStore, MeasureStore, Protocol):
 
 
 class Posture:
-    """Judges and hardens.
+    """Assesses the posture and applies measures.
 
     Args:
         store: incidents, proposals, measures.

@@ -2,7 +2,7 @@
 
 Each process writes segments of its own, locked as long as it lives; a process that starts adopts what a dead
 one left. Entries are acknowledged after ``fsync``. A line carries its CRC-32, so that a line torn by a power
-cut, which no one was promised, can be told apart from one that must be kept.
+cut, which was never acknowledged, can be told apart from one that must be kept.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ async def verify_log(
         keys: verifier keys whose signatures count.
         kept: checkpoints that were kept elsewhere; their signatures must hold.
         older: further ones, of which those with such a signature are compared.
-        binder: checks the bindings of the head; without it they are not looked at.
+        binder: checks the bindings of the head; without it they are not checked.
         strict: whether a checkpoint in the store with another key's signature is a finding.
         progress: called with entries read and their total.
     """
@@ -129,7 +129,7 @@ class _Reading:
         for start in range(0, size, _CHUNK):
             stop = min(start + _CHUNK, size)
             nodes = await self._store.audit_nodes(CACHED_LEVEL, start >> CACHED_LEVEL, stop >> CACHED_LEVEL)
-            # The store compares search fields meanwhile, on a thread that Python's lock does not hold.
+            # Meanwhile the store compares search fields, on a thread that releases the GIL.
             searching = asyncio.ensure_future(self._store.disguised_audit(start, stop))
             try:
                 rows = await self._store.scan_audit(start, stop - start)
@@ -174,7 +174,7 @@ class _Reading:
         growth, start = self._growth, self._growth.size
         growth.finished.clear()
         whole = len(rows) == stop - start and rows[0][0] == start and rows[-1][0] == stop - 1
-        if not whole:  # entries before the gap are judged first
+        if not whole:  # entries before the gap are checked first
             missing = next((start + at for at, row in enumerate(rows) if row[0] != start + at), start + len(rows))
             rows = rows[: missing - start]
         leaves = [_sha256(b"\x00" + body).digest() for _, body, _ in rows]

@@ -31,7 +31,7 @@ class Entitlements:
     """The entitlements of one manufacturer.
 
     ``tier`` is the stored tier, or None if only the caller's context names one. ``until`` is when the first grant
-    ends. ``members`` maps account ids to the permissions that their role allows, and is None if nothing is stored.
+    ends. ``members`` maps account ids to the permissions that their role allows, and is None if no roles are stored.
     ``roles`` has the stored roles of active members.
     """
 
@@ -246,7 +246,7 @@ class EntitlementCache:
             AuthorizationError: the manufacturer is disabled, or unknown in strict mode.
         """
         if type(manufacturer) is Caller and manufacturer.mask and self.is_current(manufacturer):
-            return manufacturer.entitlements, manufacturer.tier  # whoever may do anything is admitted
+            return manufacturer.entitlements, manufacturer.tier  # admitted with any permission at all
         entitlements = await self.of(manufacturer)
         if not entitlements.active or (self.strict and not entitlements.known):
             code = "MANUFACTURER_DISABLED" if entitlements.known else "UNKNOWN_MANUFACTURER"

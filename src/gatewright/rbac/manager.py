@@ -123,7 +123,7 @@ class ManufacturerRBACManager:
     # --- policy -------------------------------------------------------------------------------------------------
 
     async def reload_policy(self, policy: Policy | str | Path | None = None) -> Policy:
-        """Judge by another policy from now on, all at once, or continue with the present one where it is bad.
+        """Switch to another policy atomically, or continue with the present one where it is bad.
 
         Args:
             policy: a Policy or a file; None reads the file again that this manager was made with.
@@ -208,7 +208,7 @@ class ManufacturerRBACManager:
         return await self._permissions.access_names(manufacturer)
 
     async def role_of(self, manufacturer: Any) -> str | None:
-        """The stored role of the person in a context; None for no one, and for a disabled person."""
+        """The stored role of the person in a context; None for a caller that is not a person, or is disabled."""
         account = getattr(manufacturer, "account_id", None)
         entitled = await self._entitlements.of(manufacturer)
         return entitled.roles.get(account) if isinstance(account, str) and entitled.active else None

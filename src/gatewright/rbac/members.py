@@ -38,7 +38,7 @@ class Member(Record, frozen=True, kw_only=True):
 
 
 class Invitation(Record, frozen=True, kw_only=True):
-    """An invitation; ``token`` is there once, for whoever sends the mail, and kept nowhere."""
+    """An invitation; ``token`` is present once, for the email, and stored nowhere."""
 
     invitation_id: str
     manufacturer_id: str
@@ -65,7 +65,7 @@ class Members:
     async def invite(self, manufacturer: Any, email: str, role: Any, by: str | None) -> Invitation:
         """Invite an address with a role.
 
-        An address that has an account in another company gets an invitation like any other, which no one can accept:
+        An address that has an account in another company gets an invitation like any other, which cannot be accepted:
         neither the answer nor the list of open invitations tells that it is known.
 
         Raises:
@@ -101,7 +101,7 @@ class Members:
     async def invitation_of(self, token: object) -> Invitation:
         """The open invitation that a token represents.
 
-        It is worth nothing once the person who sent it could not send it anymore: whoever is demoted or disabled
+        It is worth nothing once the person who sent it could not send it anymore: someone demoted or disabled
         leaves no door open behind them.
 
         Raises:
@@ -163,7 +163,7 @@ class Members:
         """Give another role, disable or enable; False where the manufacturer has no such person.
 
         A foundation's ``memberships.change`` ends the person's sessions and keys as well; here it is the store's
-        answer that changes, by which each request is judged.
+        answer that changes, by which each request is authorized.
 
         Raises:
             ValidationError: no such role, or the last owner would go (code ``LAST_OWNER``).

@@ -5,8 +5,8 @@ empty again. A cell is allowed when it does not come earlier than TAT minus the 
 keeps one float for each key and decides in one atomic step.
 
 A *door* is one way to one account: the password from anywhere, the password from one trusted device, a code.
-Each has its own count, so that failing on purpose at one never closes another. An attempt is noted before the
-secret is looked at; so however many come at once, no more than the policy allows are ever checked.
+Each has its own count, so that failing on purpose at one never closes another. An attempt is recorded before the
+secret is checked; so however many come at once, no more than the policy allows are ever checked.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Throttle(Protocol):
 
 
 def decide(tat: float | None, now: float, rate: Rate, cost: int) -> tuple[ThrottleResult, float]:
-    """The decision for a stored TAT, and the TAT to store (unchanged when refused or only looked at)."""
+    """The decision for a stored TAT, and the TAT to store (unchanged when refused or only read)."""
     interval = rate.period / rate.limit
     current = max(tat if tat is not None else now, now)
     following = current + interval * max(cost, 0)
@@ -127,7 +127,7 @@ class OneTimeStore(Protocol):
     async def replace_one_time(
         self, purpose: str, key: str, *, expected: Mapping[str, Any], data: Mapping[str, Any]
     ) -> bool:
-        """Put ``data`` in the place of ``expected`` (compare-and-set); False when it is not that any more."""
+        """Replace ``expected`` by ``data`` (compare-and-set); False if the stored value has changed."""
         ...
 
 
@@ -162,7 +162,7 @@ class LockoutState(Record, frozen=True, kw_only=True):
     """What is kept of one door; times in seconds since the epoch.
 
     ``pending`` attempts are being checked, the latest since ``pending_at``; ``refused`` counts those that came
-    too early and were not even looked at.
+    too early and were not even checked.
     """
 
     failures: int = 0

@@ -96,7 +96,7 @@ class FactorStore(Protocol):
         ...
 
     async def factors_held_until(self, account_id: str) -> datetime | None:
-        """The time that was noted, also when it is past; None where there is none."""
+        """The time that was recorded, even if past; None if there is none."""
         ...
 
     async def delete_factors(self, account_id: str, *, passkeys: bool) -> None:
@@ -183,5 +183,5 @@ class ApiKeyStore(Protocol):
         ...
 
     async def revoke_api_key(self, key_id: str, *, now: datetime) -> bool:
-        """End a key; False when there is none or it ended before."""
+        """Revoke a key; False if it does not exist or was already revoked."""
         ...

@@ -132,7 +132,7 @@ class KeyStore(Protocol):
         """Add a generation if its version is the next; the one before is retired.
 
         Returns:
-            The newest generation: the one given, or that of whoever was faster.
+            The newest generation: the one given, or that of the faster process.
         """
         ...
 

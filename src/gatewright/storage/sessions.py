@@ -172,7 +172,7 @@ class SessionStore(Protocol):
 
         The first use rotates it and moves the session's expiry. A second use by the same client within the
         grace gets the same successor. Any other second use revokes the family and ends its session; so does a
-        token that names the family and is none of its tokens any more, so used ones need not be kept.
+        token that names the family and is no longer one of its tokens, so used ones need not be kept.
         """
         ...
 

@@ -15,7 +15,7 @@ from gatewright.records import Record
 
 class UsageTake(Record, frozen=True, kw_only=True):
     """Units of one resource. They count in ``bucket`` (a UTC day, or less for a rolling window); what counts
-    towards ``limit`` are all buckets from ``since`` on. Both in epoch seconds; a limit of -1 is none."""
+    towards ``limit`` are all buckets from ``since`` on. Both in epoch seconds; a limit of -1 means unlimited."""
 
     resource: str
     amount: int
@@ -163,7 +163,7 @@ class LeaseStore(Protocol):
         ...
 
     async def unspent_usage(self, manufacturer_id: str, take: UsageTake) -> int:
-        """Units from ``take.since`` on that are counted as used, and that no one has spent yet."""
+        """Units from ``take.since`` on that count as used but are not spent yet."""
         ...
 
     async def reclaim_leases(self, at: datetime) -> int:

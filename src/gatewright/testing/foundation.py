@@ -32,7 +32,7 @@ class MemorySettings(Settings):
 class MemoryFoundation(SecurityFoundation):
     """A ``SecurityFoundation`` that keeps everything in memory. Create one with ``memory_foundation``.
 
-    ``clock`` moves only when told to, ``events`` has every event since the start, and ``notifier`` every message.
+    ``clock`` moves only when advanced, ``events`` has every event since the start, and ``notifier`` every message.
     """
 
     clock: ManualClock

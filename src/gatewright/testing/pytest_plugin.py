@@ -1,4 +1,4 @@
-"""pytest fixtures: a manual clock, a foundation in memory, its events, and a tenant factory.
+"""Fixtures for pytest: a manual clock, a foundation in memory, its events, and a tenant factory.
 
 The foundation runs in the event loop of the test, opened by pytest-asyncio (strict or auto mode) or, in a test marked
 ``anyio``, by AnyIO. Gatewright is imported inside the fixtures: pytest loads the plugin before coverage starts.

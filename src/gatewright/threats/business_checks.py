@@ -24,7 +24,7 @@ _PAGE = 1_000
 
 
 class Manufacturers(Protocol):
-    """Who is registered, for look-alike names."""
+    """The registered companies, for look-alike names."""
 
     async def list_manufacturers(self, *, after: str = "", limit: int = 100) -> list[StoredManufacturer]:
         """Manufacturers in the order of their ids, those after ``after``."""
@@ -37,7 +37,7 @@ class Screening:
     Args:
         detection: finds attacks.
         offload: where the rules of business run, which read tables from files.
-        manufacturers: the registered ones, whose names a new one must not imitate; None for no one.
+        manufacturers: the registered ones, whose names a new one must not imitate; None to skip the check.
         sink: receives the events of rejected data.
         clock: ages the names.
     """

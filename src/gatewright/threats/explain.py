@@ -23,7 +23,7 @@ EVIDENCE = 200
 
 _SEARCHED = 20_000
 _AROUND = 1_500
-"""Characters before and behind what is shown that are looked at, as secrets may reach into it: a long JWT."""
+"""Characters before and behind what is shown that are read, as secrets may reach into it: a long JWT."""
 
 _SECRET = re2.compile(
     r"(?i)((?:\b|_)(?:pass(?:word|wd|phrase)?|pwd|secret|token|(?:api|access|private)[_-]?key|pin|cookie|sid"

@@ -117,7 +117,7 @@ def _cache_directory() -> Path:
 
 
 def _keep(path: Path, data: bytes) -> None:
-    """Written aside and moved into place, so that no one reads half a database."""
+    """Written to a temporary file and renamed, so that a partial database is never read."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(data)

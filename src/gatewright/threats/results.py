@@ -76,7 +76,7 @@ class PatternStatistics(Record, frozen=True, kw_only=True):
     ``false_alarms_by_type`` those that people called harmless. ``false_alarm_share`` and its twin by type are the
     shares of the values found, since the model in use was put in use, that people corrected; only what was
     corrected is named. ``drift`` compares the confidences of recent inspections with those of earlier ones
-    (population stability index: under 0.1 alike, over 0.25 other traffic or another attacker). ``traffic`` are the
+    (population stability index: under 0.1 similar, over 0.25 other traffic or another attacker). ``traffic`` are the
     shares of the texts that pass by how near to an attack they are, of a sample, and ``traffic_drift`` compares
     those.
     """

@@ -27,7 +27,7 @@ class Text(NamedTuple):
 
 
 _Waiting = tuple[Any, str, int, str, bool]
-"""A value that is still to be looked at, its path, its depth, its key, and whether it is a key itself."""
+"""A value still to be visited, its path, its depth, its key, and whether it is a key itself."""
 
 _SILENT = (int, float, type(None))
 """Numbers, truth values and nothing at all: no text is in them."""
@@ -81,7 +81,7 @@ class Walk:
 
 
 def _members(value: Mapping[Any, Any], path: str, depth: int, room: int) -> list[_Waiting]:
-    """What is to be looked at in a mapping, the last first: odd keys, and all values."""
+    """What to visit in a mapping, last first: odd keys, and all values."""
     odd: list[_Waiting] = []
     below: list[_Waiting] = []
     for key, member in islice(value.items(), room):
@@ -105,7 +105,7 @@ def _members(value: Mapping[Any, Any], path: str, depth: int, room: int) -> list
 
 
 def _items(value: Collection[Any], path: str, depth: int, key: str, room: int) -> list[_Waiting]:
-    """What is to be looked at in a list, the last first."""
+    """What to visit in a list, last first."""
     items = enumerate(islice(value, room))
     below = [(item, f"{path}[{i}]", depth, key, False) for i, item in items if not isinstance(item, _SILENT)]
     below.reverse()

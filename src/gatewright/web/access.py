@@ -114,7 +114,7 @@ def _audience(rule: RouteRule) -> str:
         return "the platform's staff"
     if rule.permission in TENANT_ACCESS:
         return "members of a manufacturer"
-    return "manufacturers whose tier includes it" if rule.permission else "everybody"
+    return "manufacturers whose tier includes it" if rule.permission else "everyone"
 
 
 def _routes(routes: Sequence[Any]) -> Iterator[Any]:

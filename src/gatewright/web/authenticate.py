@@ -110,7 +110,7 @@ class Authenticator:
 
 
 def session_cookie(state: RequestState) -> str | None:
-    """The value of the session cookie; None when it is not there."""
+    """The value of the session cookie; None if it was not sent."""
     cookies = state.header(b"cookie")
     if cookies is None or len(cookies) > MAX_CREDENTIAL:
         return None

@@ -170,7 +170,7 @@ def router(products: Products) -> APIRouter:
 
     @api.post("/products", status_code=201)
     async def upload(product: models.Product, caller: Uploader) -> Response:
-        """Upload a product: permission ``upload_products``, quota ``product_uploads``, inspected in block mode."""
+        """Upload a product. Requires the permission and a unit of the quota; the body is inspected in block mode."""
         product_id = await products.add(caller.manufacturer_id, product.model_dump(exclude_none=True))
         return answer({"product_id": product_id}, 201)
 
@@ -180,7 +180,7 @@ def router(products: Products) -> APIRouter:
         after: Annotated[str, Query(max_length=64)] = "",
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Response:
-        """My products, by id."""
+        """List your products, by id."""
         found = await products.list(caller.manufacturer_id, after=after, limit=limit)
         cursor = found[-1]["product_id"] if len(found) == limit else None
         return answer({**page(found, cursor), "total": await products.count(caller.manufacturer_id)})

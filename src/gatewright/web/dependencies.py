@@ -71,7 +71,7 @@ def requires(
         recent_mfa: whether the session's second factor must be recent.
         inspection: ``off``, ``shadow`` or ``block``; None for the installation's default.
         threats: another mode for single threat types, ``{"xss": "shadow"}``.
-        exclusions: fields whose findings are recorded and not acted on, until a day.
+        exclusions: fields whose findings are recorded but not acted on, until a date.
         max_body: bytes; None for the installation's default.
     """
     taken = {consumes: 1} if isinstance(consumes, str) else dict(consumes or {})

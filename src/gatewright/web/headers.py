@@ -267,7 +267,7 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]
 
 
 def _is_token(raw: bytes) -> bool:
-    """Whether a value is a credential, an id or the like: no quote, bracket or escape, no way up a path."""
+    """Whether a value is a credential, an id or similar: no quote, bracket or escape, no way up a path."""
     return not raw.translate(None, _TOKENS) and b".." not in raw
 
 

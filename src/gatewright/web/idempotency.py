@@ -204,7 +204,7 @@ class _Answer:
 
 
 def _place(scope: Scope, state: RequestState, key: str, body: bytes) -> str:
-    """Where an answer is kept: apart for each caller and credential, so that no one's key finds another's answer.
+    """Where an answer is kept: apart for each caller and credential, so that keys of two callers never meet.
 
     A session is one credential, whatever token of it is used; so is each API key. Of unknown callers only the very
     same request is a repetition.

@@ -37,7 +37,7 @@ class Inspector:
     Args:
         validator: the detector.
         sink: where findings go as events.
-        controls: the levels in force; a header that passed at one level is looked at again at a higher one.
+        controls: the levels in force; a header that passed at one level is inspected again at a higher one.
         treatments: say what is done about a finding.
     """
 

@@ -168,7 +168,7 @@ class GatewrightMiddleware:
         return receive
 
     async def _authorize(self, state: RequestState, rule: RouteRule) -> None:
-        """Credential kind, role and permission first: no one is asked to step up for what they may not do anyway."""
+        """Credential kind, role and permission first: nobody is asked to step up for what they may not do anyway."""
         caller = state.caller
         if caller is None:
             return

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LIMIT = "anonymous_request"
 """The action of the policy that says how much."""
 SITE_SHARE = 4
-"""How many /64 networks' allowances one IPv6 /48 has: whoever is given a /48 has 65,536 of them."""
+"""How many /64 networks' allowances one IPv6 /48 has: a client with a /48 has 65,536 of them."""
 AT_ONCE = 16
 """Unknown credentials of one network that are verified at once; more wait their turn."""
 WAITING = 256
@@ -54,7 +54,7 @@ class _Exhausted(NamedTuple):
 
 
 class NetworkLimit:
-    """Counts what no one signed in for.
+    """Counts unauthenticated requests.
 
     Args:
         foundation: its cache counts; its measures tighten the limit.

@@ -52,7 +52,7 @@ def shown_path(path: str, limit: int = 200) -> str:
 
 
 def method_of(scope: Scope) -> str:
-    """The method of a request, ``WEBSOCKET`` for a WebSocket. A stranger's HTTP method of that name is none."""
+    """The method of a request, ``WEBSOCKET`` for a WebSocket. An HTTP method of that name is not one."""
     if scope.get("type") == "websocket":
         return WEBSOCKET
     method: str = scope.get("method", "GET")

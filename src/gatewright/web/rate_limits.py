@@ -72,7 +72,7 @@ class Limiter:
             await self._count(state, rule.action, f"http:action:{rule.action}:{owner}", rate, owner)
 
     def anonymous_rate(self) -> Rate:
-        """The allowance of one network for what no one signed in for."""
+        """The allowance of one network for unauthenticated requests."""
         if self._policy is not self._rbac.policy:
             self._go_by(self._rbac.policy)
         return self._actions.get(LIMIT, self._default)

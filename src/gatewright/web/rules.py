@@ -35,13 +35,13 @@ CREDENTIALS = ("either", "session", "key")
 class RouteRule(Record, frozen=True, kw_only=True):
     """What one route asks for.
 
-    ``auth`` is ``required``, ``optional`` (a token that is there must be good) or ``none`` (not looked at).
+    ``auth`` is ``required``, ``optional`` (a token, if sent, must be valid) or ``none`` (not checked).
     ``credentials`` is ``session`` (a person's token or cookie), ``key`` (an API key) or ``either``. ``audience`` says
     in words who calls a route that asks for no permission.
     ``consumes`` are resources and amounts taken once a request. ``inspection`` is ``off``, ``shadow`` or
     ``block``, None for the default of the installation; ``threats`` gives single threat types another mode.
     ``exclude`` names top-level fields of the body that are not inspected (of those that hold secrets, the text
-    only). ``exclusions`` are fields whose findings are recorded and not acted on, until a day.
+    only). ``exclusions`` are fields whose findings are recorded but not acted on, until a date.
     ``role`` is a platform role; ``recent_mfa`` asks for a second factor that is not old. ``max_body`` is in
     bytes. ``action`` names a rate limit of the policy.
     """
@@ -216,7 +216,7 @@ class _WatchedScope(dict[str, Any]):
         return self[name] if name in self else default  # noqa: SIM401 - get() is this method
 
     def _all(self) -> None:
-        """Become the whole scope, for whoever goes through it or copies it."""
+        """Become the whole scope, for code that iterates over or copies it."""
         self.beyond.add("*")
         for name in self._scope:
             self.setdefault(name, self._scope[name])

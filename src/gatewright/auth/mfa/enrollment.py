@@ -101,7 +101,7 @@ class Enrollment:
     async def tell_of_passkey(self, person: Person) -> None:
         """Mail the owner that a passkey was added: it signs in by itself.
 
-        Its name is left out: whoever added it wrote it.
+        Its name is omitted: the person who added it chose it.
         """
         await self._notify(person, "passkey_added", "A passkey was added to your account.")
 

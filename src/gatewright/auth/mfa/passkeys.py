@@ -138,7 +138,7 @@ class Passkeys:
     # --- sign-in ------------------------------------------------------------------------------------------------
 
     async def begin_login(self, subject: str, client: ClientInfo | None) -> PasskeyChallenge:
-        """The options for ``navigator.credentials.get``. They list no keys, so they tell no one who has which."""
+        """The options for ``navigator.credentials.get``. They list no keys, so they do not reveal who has which."""
         challenge_id = await self._challenges.create(_LOGIN, subject, lifetime=LIFETIME, client=client)
         challenge = self.challenge_of(challenge_id)
         return PasskeyChallenge(

@@ -19,7 +19,7 @@ _LOCAL_ORIGIN = re.compile(r"http://localhost(:[0-9]{1,5})?")
 class RelyingParty(Record, frozen=True, kw_only=True):
     """Who asks: the domain that passkeys belong to, and the origins that pages may have.
 
-    ``local`` is for development on one's own machine: any port of ``http://localhost`` will do.
+    ``local`` is for local development: any port of ``http://localhost`` is accepted.
     """
 
     rp_id: str

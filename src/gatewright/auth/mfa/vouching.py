@@ -28,7 +28,7 @@ from gatewright.storage.credentials import FactorStore
 from gatewright.storage.sessions import StoredSession
 
 HELD_FOR = timedelta(days=1)
-"""How long a factor that no one vouched for does not count."""
+"""Seconds before a factor that nobody vouched for counts."""
 
 LIFETIME = timedelta(hours=1)
 """Of a mailed confirmation."""

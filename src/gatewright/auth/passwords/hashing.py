@@ -89,7 +89,7 @@ class PasswordHashing:
         return await lane.run(lambda: self._hasher.hash(normalise_password(password)))
 
     async def verify(self, password_hash: str | None, password: str, *, trusted: bool = False) -> PasswordCheck:
-        """Check a password. Without a hash (no one is known there) the same work is done for nothing.
+        """Check a password. Without a hash (unknown account) the same work is done and the result is False.
 
         Args:
             trusted: use the lane that strangers cannot fill.
@@ -102,7 +102,7 @@ class PasswordHashing:
         return await lane.run(lambda: self._verify(password_hash, password))
 
     def warm(self) -> None:
-        """Make the hash that replaces no one, so that the first unknown address costs what all others do."""
+        """Make the stand-in hash for unknown accounts, so that the first unknown address costs what all others do."""
         if self._decoy is None:
             self._decoy = self._hasher.hash(secrets.token_bytes(16))
 

@@ -63,7 +63,7 @@ MAX_ANSWER = 1_048_576
 
 
 class BreachedPasswords:
-    """Asks a range service whether a password is known; one that does not answer hinders no one.
+    """Asks a range service whether a password is known; if it does not answer, passwords are accepted.
 
     Args:
         url: its range address, HTTPS (or this machine); the first five hex digits of the SHA-1 are appended.
@@ -165,7 +165,7 @@ class PasswordPolicy:
 
         Args:
             password: anything; what is not text is an error.
-            words: the person's email address, the company's name and the like.
+            words: the person's email address, the company's name, and so on.
         """
         if not isinstance(password, str) or not password:
             return [_error(field, "PASSWORD_MISSING", "A password is required.")]

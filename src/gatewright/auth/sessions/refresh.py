@@ -35,7 +35,7 @@ class RefreshService:
     Args:
         hashes: the representation of a token in the store.
         lifetime: of a token, and how far a refresh moves the session's end.
-        access_lifetime: of the access token that comes with it.
+        access_lifetime: of the access token issued with it.
         grace: seconds in which the same client gets the same successor again.
         risk: asked before a session continues from another place.
     """
@@ -203,7 +203,7 @@ def _checked(token: object) -> str:
 
 
 def _box(presented: str) -> SecretBox:
-    """Opens for whoever holds the presented token, and for no one who holds only the store."""
+    """Can be opened with the presented token, but not with the store alone."""
     return SecretBox(derive_key(presented.encode("utf-8", "surrogatepass"), "gatewright auth", "refresh successor"))
 
 

@@ -58,7 +58,7 @@ class VerifiedTokenCache:
         self.entries.pop(key, None)
 
     def clear(self) -> None:
-        """Drop all: a key was replaced or destroyed, so everything must be looked at again."""
+        """Drop all: a key was replaced or destroyed, so everything must be checked again."""
         self.entries.clear()
 
     def sweep(self, now: float) -> None:

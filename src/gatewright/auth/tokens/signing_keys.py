@@ -80,7 +80,7 @@ class SigningKeyRing:
         self._stop: Callable[[], None] | None = None
 
     async def open(self) -> None:
-        """Read the ring; make its first key, or the first of another algorithm, when there is none."""
+        """Read the ring; make its first key, or the first of another algorithm, if there is none yet."""
         if self._stop is None:
             self._stop = self._changes.subscribe("signing_keys", self._changed)
         await self.load()

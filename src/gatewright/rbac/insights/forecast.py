@@ -3,7 +3,7 @@
 The level is the mean of the last four weeks; the trend, half of the change between the last two fortnights; the
 season, what each weekday is to the mean, drawn towards 1 while there is little to learn from. The interval for a
 span of days is where the method's errors for spans of that length lay in the tenant's own past, so it widens for
-whoever is hard to foretell. See ``bench/insights.py``.
+tenants that are hard to predict. See ``bench/insights.py``.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def days_until(history: Sequence[float], remaining: float, horizon: int) -> tupl
     """Days until ``remaining`` units are used: expected, soonest and latest by the interval.
 
     Args:
-        horizon: days; what lies beyond is None.
+        horizon: days; anything beyond is None.
     """
     known: dict[int, Span] = {}
 

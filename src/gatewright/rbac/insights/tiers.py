@@ -18,7 +18,7 @@ SURE = 0.95
 _KNOWN_DAYS = 28
 _LONG_KNOWN_DAYS = 90
 REFUSAL_DAYS = 90
-"""Days of refusals that are looked at."""
+"""Days of refusals that are considered."""
 
 
 class Refusals(Record, frozen=True, kw_only=True):

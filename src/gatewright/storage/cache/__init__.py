@@ -24,7 +24,7 @@ class Cache(Throttle, Protocol):
         ...
 
     async def add(self, key: str, value: bytes, *, ttl: float) -> bool:
-        """Keep ``value`` if the key is free; whether it was free (exactly one of several concurrent callers gets True)."""
+        """Store ``value`` if the key is free; of several concurrent callers exactly one gets True."""
         ...
 
     async def take(self, key: str) -> bytes | None:

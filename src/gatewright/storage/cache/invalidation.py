@@ -70,7 +70,7 @@ class RedisInvalidation:
         while self._running:
             message = await self._outgoing.get()
             if not self._cache.up:
-                continue  # whoever reconnects assumes that everything changed
+                continue  # after a reconnect, assume that everything changed
             try:
                 await self._cache.run(PUBLISH, self._epoch_key, self._channel, message)
             except (TimeoutError, RedisError, OSError) as error:
@@ -81,7 +81,7 @@ class RedisInvalidation:
             if self._cache.up:
                 with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
                     await self._hear()
-            # Not connected: no one can tell what changes meanwhile.
+            # Not connected: changes may be missed meanwhile.
             self._publish_all()
             await asyncio.sleep(CHECK_EVERY)
 

@@ -95,7 +95,7 @@ class RedisCache:
         self._open = False
 
     async def initialize(self) -> None:
-        """Connect; a server that is not there is looked for in the background. Calling twice is harmless."""
+        """Connect. While the server is unavailable, retry in the background. Calling twice is harmless."""
         if self._open:
             return
         self._open = True

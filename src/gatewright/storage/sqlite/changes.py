@@ -48,7 +48,7 @@ class ChangePoll:
             connection.execute("DELETE FROM changes WHERE at < ?", (now - KEEP_SECONDS,))
 
     def start(self) -> None:
-        """Begin to look; a private in-memory database has no one else to notice."""
+        """Begin to look; a private in-memory database is seen by no other process."""
         if self._engine.in_memory or self._task is not None:
             return
         connection = self._connection = self._engine.connect()

@@ -79,7 +79,7 @@ class SqliteEngine:
         return connection
 
     def _make_private(self) -> None:
-        """A database that is not there yet is made so that only its owner may read it."""
+        """Create a missing database file so that only its owner can read it."""
         if not self.in_memory:
             with contextlib.suppress(FileExistsError, OSError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -229,7 +229,7 @@ def _answer(done: list[_Done]) -> None:
     for one in done:
         by_loop.setdefault(one[0][2], []).append(one)
     for loop, own in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop has ended; no one waits anymore
+        with contextlib.suppress(RuntimeError):  # the loop has ended; nothing awaits this anymore
             loop.call_soon_threadsafe(_resolve, own)
 
 

@@ -165,7 +165,7 @@ def _bring_back(connection: sqlite3.Connection, directory: Path, name: str, rows
                 connection.execute("DELETE FROM leases WHERE lease_id = ?", (lease_id,))
                 if unspent > 0:
                     give_back(connection, manufacturer_id, take)
-    except FileNotFoundError:  # no one can tell what was spent: all of it
+    except FileNotFoundError:  # what was spent is unknown: count all of it
         connection.executemany("DELETE FROM leases WHERE lease_id = ?", [(row[1],) for row in rows])
     return len(rows)
 

@@ -3,7 +3,7 @@
 A spent unit is one store into shared memory, which the kernel keeps when the process is killed in the next
 instant. The process holds a lock on its file as long as it lives, so another one that gets the lock knows that
 nothing more is spent from it. A file of an earlier boot of the machine may be older than what was spent: then all
-counts as spent, so that no one ever has more than the limit.
+counts as spent, so that the limit is never exceeded.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Ledger:
 
 
 def spent_in(directory: Path, name: str, slot: int) -> int | None:
-    """What a process has spent so far, dead or alive; None where no one can tell."""
+    """What a process has spent so far, running or not; None if unknown."""
     if name.split("-")[0] != boot():
         return None
     try:

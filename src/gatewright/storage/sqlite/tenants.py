@@ -283,7 +283,7 @@ class SqliteInvitations(SqliteBase):
                 (manufacturer_id, head),
             ).fetchone()[0]
             if not owners:
-                rule = f"Somebody must stay {head}: give another active person this role first."
+                rule = f"At least one active person must remain {head}: give another person this role first."
                 raise ValidationError(rule, code="LAST_OWNER")
             self.poll.record(connection, "account", account_id)
             return account_of(before)

@@ -54,7 +54,7 @@ def attempt(
     traffic: Iterable[Any] = (),
     reference: Sequence[ReferenceRow] | None = None,
 ) -> Attempt:
-    """Fit a correction to the base of ``current`` and have it judged. Slow: seconds; not for the event loop.
+    """Fit a correction to the base of ``current`` and evaluate it. Slow (seconds): not for the event loop.
 
     Args:
         current: the detector in use.
@@ -124,7 +124,7 @@ class Lesson(NamedTuple):
         return doubted([said.actor for said in self.statements], self.before, after)
 
     def learned(self, correction: Correction) -> Score:
-        """How many of the statements that the base contradicts are judged as told."""
+        """How many of the statements that the base contradicts now get the stated label."""
         return score(self.before, _as_told(self.base.with_correction(correction), self.statements))
 
     def metrics(self, correction: Correction) -> dict[str, float]:

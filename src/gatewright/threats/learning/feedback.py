@@ -1,6 +1,6 @@
 """Feedback intake: bounded statements, trust in their authors, and which statements count.
 
-Nothing here is about right or wrong in general; the guard set is the judge of that. These rules keep single
+Nothing here is about right or wrong in general; the guard set decides that. These rules keep single
 actors small and plain contradictions out, so that the guard has to catch little.
 """
 
@@ -41,10 +41,10 @@ class Score(Counter[bool]):
 
 
 def score(before: Sequence[bool], after: Sequence[bool]) -> Score:
-    """Count the corrections, which are the statements that the base does not judge as told.
+    """Count the corrections, which are the statements whose label the base gets wrong.
 
     Args:
-        before: for each statement, whether the base judges as told.
+        before: for each statement, whether the base gives the stated label.
         after: the same of the candidate.
     """
     return Score(taken for known, taken in zip(before, after, strict=True) if not known)
@@ -118,7 +118,7 @@ MAX_ALIKE = 4
 VOICES = 2
 """People who must call a text harmless before a version learns that where the base model finds an attack in it.
 
-No one can open a way for attacks alone; that an attack was missed counts from one person on.
+No single annotator can let attacks through; that an attack was missed counts from one person on.
 """
 
 MAX_IN_ALL = 600

@@ -109,7 +109,7 @@ def fit_correction(
     *,
     caps: Caps,
 ) -> Correction:
-    """The correction under which the statements are judged as labeled and the replay no worse than before.
+    """The correction under which the statements get their labels and the replay set is no worse than before.
 
     A statement asks for a margin of ASSURANCE, or PASSING where it calls text harmless, and for no more (a hinge,
     rounded off: the Huber loss of what is missing). A known row costs

@@ -132,7 +132,7 @@ class Learner:
         )
 
     async def learn(self, current: Learnable, *, actor: str, traffic: Sequence[Any] = ()) -> ModelVersion:
-        """Fit, judge and keep a new version; it is in use from then on if it was accepted.
+        """Train, evaluate and store a new version; it is used from then on if it was accepted.
 
         Every version is trained again on all feedback given. If the result fails its checks, the version in use
         cannot be trusted either, since it was trained on part of the same feedback: the base model takes over, and
@@ -201,7 +201,7 @@ class Learner:
     async def detector_in_use(self, base: Detector) -> tuple[Detector, bytes | None]:
         """``base`` under the active version's correction, and that correction as it is kept.
 
-        Bare where there is none, or where it belongs to another base model.
+        Without a correction if none is stored, or if it belongs to another base model.
         """
         active = await self._store.active_model_version()
         if active is None or active.delta is None:
@@ -223,7 +223,7 @@ class Learner:
             version=0,
             base=base,
             accepted=not tried.objection,
-            reason=tried.objection or "It judges the statements as told and the guard as before.",
+            reason=tried.objection or "It gives the statements their labels and leaves the guard set unchanged.",
             metrics=msgspec.json.encode(tried.metrics).decode(),
             delta=None if tried.objection else encode_correction(tried.correction),
             created_by=actor,

@@ -1,7 +1,7 @@
 """The regression gate: a candidate must not do worse than the base on the replay set.
 
-Two disjoint samples of the training corpus ship with the package: the *replay*, fitted together with what people
-say, and the *guard*, which judges the result and is never fitted. Only rows of sources whose license lets them be
+Two disjoint samples of the training corpus ship with the package: the *replay*, fitted together with what people say,
+and the *guard*, which evaluates the result and is never trained on. Only rows of sources whose license lets them be
 passed on without conditions on what is built with them are taken.
 """
 
@@ -140,7 +140,7 @@ class Bounds(NamedTuple):
 
 
 TAUGHT_ATTACKS = Bounds(0.01, 0.03)
-"""Where all statements are of attacks: what is lost is a side effect that no one can aim."""
+"""Where all statements are of attacks: what is lost is a side effect that cannot be targeted."""
 
 TAUGHT_HARMLESS = Bounds(0.004, 0.02)
 """Where text is called harmless. The base model was trained on the guard, so that it holds those attacks more firmly
@@ -192,7 +192,7 @@ def rates(rows: Sequence[ReferenceRow], verdicts: Verdicts) -> dict[str, float]:
 
 
 def shadow_objection(current: Learnable, candidate: Learnable, traffic: Iterable[Any]) -> tuple[str, dict[str, float]]:
-    """Judge recent traffic by both, the candidate's word without effect.
+    """Compare both on recent traffic; the candidate's verdicts have no effect.
 
     Returns:
         why the candidate is refused (empty when it is not), and what was seen.
@@ -236,5 +236,5 @@ class Learnable(Protocol):
         ...
 
     def inspect(self, data: Any, *, level: int = 1) -> Inspection:
-        """Judge a value."""
+        """Return the verdict on a value."""
         ...

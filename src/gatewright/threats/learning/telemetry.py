@@ -106,7 +106,7 @@ TEXTS = 1_000
 _BINS = 10
 _SAMPLE_EVERY = 8
 _LOOK_EVERY = 128
-"""Every so many inspections an ordinary value is looked at again, to see how near to an attack its texts are."""
+"""Every so many inspections an ordinary value is scored again, to see how close to an attack its texts are."""
 
 _SAMPLES = 1_000
 _SAMPLE_SIZE = 2_048

@@ -18,7 +18,7 @@ from gatewright.threats.model.features import LENGTHS, Columns, Floats, grams
 SHOWN = 8
 _CANDIDATES = 48
 _FIRST_TOLD = 2
-"""Of :data:`LENGTHS`: n-grams of one or two characters carry weight as well, and tell no one anything."""
+"""Of :data:`LENGTHS`: n-grams of one or two characters carry weight too, but explain nothing."""
 
 _BEGIN, _END = "⟨", "⟩"
 """How the begin and the end of what was scored are written."""

@@ -45,7 +45,7 @@ _CLASS_OF = bytes(map(_class_of, range(256)))
 
 _LONGEST = WINDOW + STEP // 2
 _BLOCK = STEP * 1_024
-"""Bytes that are looked at in one go; windows that begin in a block may end behind it."""
+"""Bytes processed at a time; windows that begin in a block may end behind it."""
 
 _STEPS = np.arange(0, _BLOCK + WINDOW, STEP)
 

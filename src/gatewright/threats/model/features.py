@@ -1,7 +1,7 @@
 """Text features of the linear model: hashed n-grams of characters and of their shape.
 
-The text is lower case with digits as ``0``; its *shape* has all letters as one and runs put together, so that
-``' or 1=1`` and ``' and 23=4`` look alike. Many windows are hashed at once: eight bytes from every position are
+The text is lower case with digits as ``0``; its *shape* has all letters as one and runs put together, so that ``' or
+1=1`` and ``' and 23=4`` get the same features. Many windows are hashed at once: eight bytes from every position are
 one word, and a multiplication by a constant that is shifted to the left drops all but the first *n* of them.
 """
 

@@ -60,7 +60,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
     """Read every ``*.toml`` of a directory; the package's own without one.
 
     Raises:
-        ConfigurationError: a file does not have the form, an id is used twice, or an expression is none.
+        ConfigurationError: a file does not have the form, an id is used twice, or an expression is invalid.
     """
     found: dict[str, Rule] = {}
     for path in sorted(Path(directory or HERE).glob("*.toml")):

@@ -2,7 +2,7 @@
 
 Browsers are lenient: a slash parts attributes as a blank does, quotes may be missing, and a name may hold anything
 but blanks, slashes, ``>`` and ``=``. Text that merely mentions a tag has neither handler nor scheme; a handler that
-calls a named function of the page (``onclick="addToCart(5)"``) is what pages are made of, and not told either.
+calls a named function of the page (``onclick="addToCart(5)"``) is normal page content, and is not reported either.
 
 What templates of pages hold are names, attributes, filters and plain calls. An attack computes with literals alone
 (the probe ``7*7``), reaches for the inner objects of the language, or calls something that runs commands.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 TAGS = 256
-"""Elements of one text that are looked at."""
+"""Elements of one text that are examined."""
 
 _TAG = re.compile(r"<[\s/]{0,8}([a-zA-Z!?][^\s/>]{0,40})")
 _ATTRIBUTE = re.compile(
@@ -61,7 +61,7 @@ def _running(text: str, tag: re.Match[str]) -> bool:
 
 
 EXPRESSIONS = 128
-"""Expressions of one text that are looked at."""
+"""Expressions of one text that are examined."""
 
 TOKENS = 2_000
 """Tokens of them that are read together: where openings nest, the same signs are in many expressions."""

@@ -32,7 +32,7 @@ def breaks_filter(text: str) -> bool:
 
 _LONGEST_ALONE = 160
 PLACES = 256
-"""Paths of one text that are looked at."""
+"""Paths of one text that are examined."""
 
 _PATH = re.compile(r"[^\s\"'<>|,()\[\]{}]{2,512}")
 _SEPARATOR = re.compile(r"(?:[/\\]|%2f|%5c|%252f|%255c|%c0%af|%c1%9c|;(?=[/\\]))+", re.IGNORECASE)
@@ -50,7 +50,7 @@ _SECRETS = frozenset(
 )
 
 _ODD_STEP = re.compile(r"^[./\\]*(?:/\.\.\\|\\\.\.//?|\.\.//+|\.\./\\|\.\.\\/|\.\.\\\\|\.{3,}[/\\])[./\\]*(?:[\w{]|$)")
-"""A step up in a form that only a filter misreads: no one links like that."""
+"""A step up in a form that only a filter misreads: no real link looks like that."""
 
 
 def leaves_its_root(text: str) -> bool:

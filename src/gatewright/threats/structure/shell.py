@@ -46,7 +46,7 @@ CARRIERS = frozenset(
 
 
 EXPANSIONS = 64
-"""Names and settings of one text that are looked at."""
+"""Names and settings of one text that are examined."""
 
 _GLOB = re.compile(r"/([a-z]{0,8}[?\[*][\w?*\[\]]{0,12})/{1,3}([\w?*\[\]-]{1,24})", re.IGNORECASE)
 _WILD = re.compile(r"[?\[*]")
@@ -82,7 +82,7 @@ LONGEST_WORD = 80
 """Characters in which a command's word must end."""
 
 COMMAND_PLACES = 512
-"""Separators of one text that are looked at."""
+"""Separators of one text that are examined."""
 
 CARRIED = 2
 """Words that carry a command, one behind the other."""
@@ -112,7 +112,7 @@ _QUOTES = {ord(sign): None for sign in "'\"^\\"}
 
 
 def runs_command(text: str) -> bool:
-    """Whether a known command is in the place of a command, with arguments or an end that a shell would take."""
+    """Whether a known command is in command position, with arguments or an end that a shell accepts."""
     return runs_expanded(text) or _stands_in_place(_as_read(text))
 
 

@@ -32,7 +32,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 def _me(api: APIRouter, rbac: ManufacturerRBACManager) -> None:
     @api.get("/me")
     async def me(caller: SignedIn, request: Request) -> Response:
-        """Who I am, with tier, permissions and usage. An API key is no person: it has its own id and name."""
+        """Return the caller with its tier, permissions and usage. An API key is identified by its own id and name."""
         state = state_of(request)
         permissions, access = await rbac.permissions_of(caller), await rbac.access_of(caller)
         if state.permissions is not None:
@@ -61,7 +61,7 @@ def _me(api: APIRouter, rbac: ManufacturerRBACManager) -> None:
 def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/sessions")
     async def sessions(caller: Person, request: Request) -> Response:
-        """My open sessions."""
+        """List your active sessions."""
         current = state_of(request).session_id
         listed = await auth.list_sessions(caller.manufacturer_id)
         own = [s for s in listed if s.account_id == caller.account_id]
@@ -69,7 +69,7 @@ def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
     @api.delete("/sessions/{session_id}", status_code=204)
     async def end_session(session_id: str, caller: Person) -> Response:
-        """End one of my sessions; an id that is not mine answers as one that does not exist."""
+        """End one of your sessions. An id of another account is reported as not found."""
         session = await auth.get_session_info(session_id)
         owner = (caller.manufacturer_id, caller.account_id)
         if session is not None and (session.manufacturer_id, session.account_id) == owner:
@@ -78,7 +78,7 @@ def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
     @api.delete("/sessions")
     async def end_others(caller: Person, request: Request) -> Response:
-        """End all my other sessions."""
+        """End all your other sessions."""
         state = state_of(request)
         ended = 0
         for session in await auth.list_sessions(caller.manufacturer_id):
@@ -91,7 +91,7 @@ def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 def _profile(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.get("/profile")
     async def profile(caller: Reader, request: Request) -> Response:
-        """My business data; masked unless the second factor is recent."""
+        """Return your business data, masked unless the second factor is recent."""
         clear = await _confirmed_recently(foundation, state_of(request).session_id)
         return answer(
             {"masked": not clear, "profile": await foundation.profiles.read(caller.manufacturer_id, clear=clear)}
@@ -99,7 +99,7 @@ def _profile(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.put("/profile")
     async def change_profile(body: models.Profile, caller: Writer) -> Response:
-        """Replace my business data; checked, then encrypted at rest. Needs a recent second factor."""
+        """Replace your business data. It is validated, then encrypted at rest. Requires a recent second factor."""
         report = await foundation.change_profile(caller.manufacturer_id, body.model_dump(exclude_none=True))
         return answer({"warnings": [w.to_dict() for w in report]})
 

@@ -16,9 +16,7 @@ from gatewright.web.api.models import answer
 from gatewright.web.dependencies import open_to_all, requires, state_of
 
 PUBLIC = [Depends(open_to_all())]
-SignedIn = Annotated[
-    ManufacturerContext, Depends(requires(credentials="session", audience="everybody who has a session"))
-]
+SignedIn = Annotated[ManufacturerContext, Depends(requires(credentials="session", audience="everyone with a session"))]
 ACCEPTED = {
     "status": "accepted",
     "detail": "If the address can be used, a message is on its way to it. Follow what it says.",
@@ -37,13 +35,13 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 def _registration(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.post("/manufacturers", status_code=202, dependencies=PUBLIC)
     async def register(body: models.Registration, request: Request) -> Response:
-        """Register a manufacturer. Answers alike for new and known addresses; the mail says how to continue."""
+        """Register a manufacturer. The response is the same for new and known addresses."""
         await auth.request_registration(body.model_dump(exclude_none=True), client=_client(request))
         return answer(ACCEPTED, 202)
 
     @api.post("/manufacturers/verify", status_code=201, dependencies=PUBLIC)
     async def verify(body: models.Verification) -> Response:
-        """Confirm the address with the token of the mail; the manufacturer starts on the default tier."""
+        """Verify an email address with the token from the email. The manufacturer starts on the default tier."""
         account = await auth.verify_registration(body.token)
         return answer(account, 201)
 
@@ -51,7 +49,7 @@ def _registration(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.post("/auth/login", dependencies=PUBLIC)
     async def login(body: models.Login, request: Request) -> Response:
-        """Sign in with email and password, and a code where the account has a second factor."""
+        """Sign in with email and password, and a code if the account has a second factor."""
         result = await auth.authenticate_manufacturer(
             body.email, body.password, body.mfa_code, client=_client(request, body.device_token)
         )
@@ -59,7 +57,7 @@ def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
     @api.post("/auth/mfa", dependencies=PUBLIC)
     async def second_factor(body: models.MFACompletion, request: Request) -> Response:
-        """Finish a sign-in with a TOTP code, a backup code or a passkey."""
+        """Complete a sign-in with a TOTP code, a backup code or a passkey."""
         proof = body.code if body.code is not None else body.assertion
         if proof is None:
             raise ValidationError("Send code (TOTP or backup code) or assertion (passkey).", code="MFA_PROOF_MISSING")
@@ -70,12 +68,12 @@ def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
     @api.post("/auth/refresh", dependencies=PUBLIC)
     async def refresh(body: models.Refresh, request: Request) -> Response:
-        """Exchange a refresh token for new tokens; each works once."""
+        """Exchange a refresh token for new tokens. Each refresh token works once."""
         return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request, body.device_token))))
 
     @api.post("/auth/logout", status_code=204)
     async def logout(request: Request, _: SignedIn) -> Response:
-        """End the session of the token."""
+        """End the current session."""
         state = state_of(request)
         if state.session_id is not None:
             await auth.invalidate_session(state.session_id)
@@ -85,13 +83,13 @@ def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 def _passwords(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.post("/auth/password/forgot", status_code=202, dependencies=PUBLIC)
     async def forgot(body: models.Forgot, request: Request) -> Response:
-        """Ask for a reset by mail. Never says whether the address is known."""
+        """Request a password reset by email. The response does not reveal whether the address is known."""
         await auth.request_password_reset(body.email, client=_client(request))
         return answer(ACCEPTED, 202)
 
     @api.post("/auth/password/reset", status_code=204, dependencies=PUBLIC)
     async def reset(body: models.Reset, request: Request) -> Response:
-        """Set a new password with the token of the mail; accounts with a second factor need its code as well."""
+        """Set a new password with the token from the email. Accounts with a second factor also need a code."""
         await auth.reset_password(body.token, body.new_password, mfa_code=body.mfa_code, client=_client(request))
         return Response(status_code=204)
 
@@ -101,7 +99,7 @@ def _passwords(api: APIRouter, auth: ManufacturerAuthManager) -> None:
         request: Request,
         caller: Annotated[ManufacturerContext, Depends(requires("factors:own", credentials="session"))],
     ) -> Response:
-        """Replace my password; my other sessions end."""
+        """Change your password. Your other sessions end."""
         state = state_of(request)
         await auth.change_password(
             caller.manufacturer_id,

@@ -18,12 +18,12 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
     @api.get("/healthz")
     async def healthz() -> Response:
-        """Whether the process lives. Asks nothing of store or cache, so their outage does not restart it."""
+        """Liveness check. Queries neither store nor cache, so an outage of either does not restart the process."""
         return answer({"status": "ok"})
 
     @api.get("/readyz")
     async def readyz() -> Response:
-        """Whether requests can be served: 200 when ready or degraded, 503 when the store is unavailable."""
+        """Readiness check: 200 when ready or degraded, 503 when the store is unavailable."""
         checks = await readiness(foundation)
         ready = checks["store"] == "ok"
         status = "ready" if all(v == "ok" for v in checks.values()) else "degraded" if ready else "unavailable"
@@ -31,12 +31,12 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
     @api.get("/metrics")
     async def metrics() -> Response:
-        """Counters and timings for Prometheus. Serve it to the monitoring network only."""
+        """Prometheus metrics. Expose this to your monitoring network only."""
         return Response(foundation.monitor.metrics_text(), media_type="text/plain; version=0.0.4")
 
     @api.get("/.well-known/jwks.json")
     async def jwks() -> Response:
-        """The public signing keys (RFC 7517); empty with HS256, whose key is never public."""
+        """Return the public signing keys (RFC 7517). Empty with HS256, which has no public key."""
         return answer(foundation.auth.jwks(), headers={"cache-control": "public, max-age=300"})
 
     return api

@@ -36,29 +36,29 @@ def _invitations(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/invitations")
     async def invitations(caller: Reader) -> Response:
-        """Open invitations, without their tokens."""
+        """List open invitations, without their tokens."""
         return answer(page(await members.invitations(caller.manufacturer_id), None))
 
     @api.post("/invitations", status_code=202)
     async def invite(body: models.Invite, caller: Manager) -> Response:
-        """Invite a person by mail, with a role no higher than one's own.
+        """Invite a member by email, with a role no higher than your own.
 
-        Answers alike for addresses that have an account with another company.
+        The response is the same for addresses that have an account with another company.
         """
         await memberships.invite(caller.manufacturer_id, body.email, body.role, by=caller.account_id or "")
         return answer(ACCEPTED, 202)
 
     @api.delete("/invitations/{invitation_id}", status_code=204)
     async def withdraw(invitation_id: str, caller: Manager) -> Response:
-        """Withdraw an invitation."""
+        """Cancel an invitation."""
         await members.withdraw(caller.manufacturer_id, invitation_id, caller.account_id or "")
         return Response(status_code=204)
 
     @api.post("/join", status_code=201, dependencies=[Depends(open_to_all())])
     async def join(body: models.Acceptance) -> Response:
-        """Accept an invitation with the token of the mail and a password of one's own.
+        """Accept an invitation with the token from the email and a new password.
 
-        Staff of the platform get an authenticator app with it, shown once in `mfa`.
+        Platform staff also receive an authenticator app secret, shown once in `mfa`.
         """
         joined = await memberships.accept(body.token, body.password)
         return answer({**joined.member.to_dict(), **({"mfa": joined.mfa} if joined.mfa is not None else {})}, 201)
@@ -69,13 +69,15 @@ def _people(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("")
     async def people(caller: Reader) -> Response:
-        """Who belongs to my company, and what they may do."""
+        """List the members of your company and their roles."""
         return answer(page(await members.members(caller.manufacturer_id), None))
 
     @api.put("/{account_id}")
     async def change(account_id: str, body: models.MemberChange, caller: Manager) -> Response:
-        """Change a person's role, disable or enable them. Their sessions end, and the keys that they could not make
-        now."""
+        """Change a member's role, or disable or enable the account.
+
+        Their sessions end, and API keys they could no longer create are revoked.
+        """
         changed = await foundation.memberships.change(
             caller.manufacturer_id, account_id, by=caller.account_id or "", role=body.role, status=body.status
         )
@@ -89,14 +91,14 @@ def _sessions(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/{account_id}/sessions")
     async def sessions(account_id: str, caller: SessionReader) -> Response:
-        """A member's open sessions."""
+        """List a member's active sessions."""
         await _require_member(foundation, caller, account_id)
         listed = await auth.list_sessions(caller.manufacturer_id)
         return answer(page([s for s in listed if s.account_id == account_id], None))
 
     @api.delete("/{account_id}/sessions")
     async def end_sessions(account_id: str, caller: SessionManager) -> Response:
-        """End all of a member's sessions, of a person with no more permissions than one's own."""
+        """End all sessions of a member who has no more permissions than you."""
         await _require_member(foundation, caller, account_id)
         await foundation.rbac.members.require_authority(caller.manufacturer_id, account_id, caller.account_id or "")
         ended = await auth.invalidate_sessions(

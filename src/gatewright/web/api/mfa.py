@@ -47,15 +47,18 @@ def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/mfa/totp")
     async def enrol(caller: Person, request: Request) -> Response:
-        """Begin: a secret, its QR code and ten backup codes, shown once. Replacing one needs recent MFA."""
+        """Start TOTP enrollment: a secret, its QR code and ten backup codes, shown once.
+
+        Replacing an existing factor requires a recent second factor.
+        """
         await _confirm_where_enrolled(foundation, caller, request)
         return answer(await auth.setup_mfa(caller.manufacturer_id, account_id=caller.account_id))
 
     @api.post("/mfa/totp/confirm")
     async def confirm(body: models.Code, caller: Person, request: Request) -> Response:
-        """Finish with a code of the app; from now on sign-in asks for one.
+        """Complete TOTP enrollment with a code from the app. Sign-in requires a code from then on.
 
-        A first factor counts for sensitive operations from `counts_from` on, or once it is confirmed by mail.
+        A first factor counts for sensitive operations from `counts_from`, or once it is confirmed by email.
         """
         session_id = state_of(request).session_id or ""
         await auth.confirm_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id, session_id=session_id)
@@ -64,19 +67,19 @@ def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/mfa/confirmations", status_code=202)
     async def request_confirmation(caller: Person) -> Response:
-        """Mail a token that lets a new second factor count for sensitive operations at once."""
+        """Email a token that lets a new second factor count for sensitive operations immediately."""
         await auth.request_factor_confirmation(caller.manufacturer_id, account_id=caller.account_id)
         return answer(ACCEPTED, 202)
 
     @api.post("/mfa/confirmations/redeem", status_code=204)
     async def redeem_confirmation(body: models.Verification, caller: Person) -> Response:
-        """Let the new second factor count, with the token of the mail; then step up with a code."""
+        """Confirm a new second factor with the token from the email, then step up with a code."""
         await auth.confirm_factor(caller.manufacturer_id, body.token, account_id=caller.account_id)
         return Response(status_code=204)
 
     @api.post("/mfa/step-up", status_code=204)
     async def step_up(body: models.StepUp, caller: Person, request: Request) -> Response:
-        """Show a second factor again, for the calls that need a recent one."""
+        """Verify your second factor again, for operations that require a recent one."""
         state = state_of(request)
         proof: Any = body.code
         if body.assertion is not None:
@@ -86,13 +89,13 @@ def _totp(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.delete("/mfa/totp")
     async def remove(body: models.Code, caller: ConfirmedPerson) -> Response:
-        """Remove the second factor, with a code of it."""
+        """Remove your second factor. Requires one of its codes."""
         await auth.disable_mfa(caller.manufacturer_id, body.code, account_id=caller.account_id)
         return answer({"enabled": False})
 
     @api.post("/mfa/backup-codes")
     async def backup_codes(caller: ConfirmedPerson) -> Response:
-        """Ten new backup codes, shown once; the old ones die."""
+        """Replace your backup codes with ten new ones, shown once."""
         codes = await auth.generate_backup_codes(caller.manufacturer_id, account_id=caller.account_id)
         return answer({"backup_codes": codes})
 
@@ -102,18 +105,18 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/passkeys")
     async def passkeys(caller: Person) -> Response:
-        """My passkeys."""
+        """List your passkeys."""
         return answer(page(await auth.list_passkeys(caller.manufacturer_id, account_id=caller.account_id), None))
 
     @api.post("/passkeys/register/begin")
     async def begin_registration(caller: Person, request: Request) -> Response:
-        """The options for ``navigator.credentials.create``. Needs recent MFA where a second factor is enrolled."""
+        """Return the options for ``navigator.credentials.create``. An enrolled second factor must be recent."""
         await _confirm_where_enrolled(foundation, caller, request)
         return answer(await auth.begin_passkey_registration(caller.manufacturer_id, account_id=caller.account_id))
 
     @api.post("/passkeys/register/finish", status_code=201)
     async def finish_registration(body: models.PasskeyRegistration, caller: Person, request: Request) -> Response:
-        """Keep the passkey that the browser made."""
+        """Register the passkey that the browser created."""
         kept = await auth.finish_passkey_registration(
             body.challenge_id,
             body.credential,
@@ -125,18 +128,18 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.delete("/passkeys/{passkey_id}", status_code=204)
     async def remove_passkey(passkey_id: str, caller: ConfirmedPerson) -> Response:
-        """Remove one of my passkeys."""
+        """Remove one of your passkeys."""
         await auth.remove_passkey(caller.manufacturer_id, passkey_id, account_id=caller.account_id)
         return Response(status_code=204)
 
     @api.post("/passkeys/login/begin", dependencies=[Depends(open_to_all())])
     async def begin_login(body: models.PasskeyLogin, request: Request) -> Response:
-        """The options for ``navigator.credentials.get``; the same for known and unknown addresses."""
+        """Return the options for ``navigator.credentials.get``, the same for known and unknown addresses."""
         return answer(await auth.begin_passkey_login(body.email, client=state_of(request).client))
 
     @api.post("/passkeys/login/finish", dependencies=[Depends(open_to_all())])
     async def finish_login(body: models.PasskeyAssertion, request: Request) -> Response:
-        """Sign in with a passkey: possession and user verification are two factors."""
+        """Sign in with a passkey. Possession and user verification count as two factors."""
         result = await auth.finish_passkey_login(body.challenge_id, body.assertion, client=state_of(request).client)
         return answer(tokens(result))
 
@@ -144,12 +147,12 @@ def _passkeys(api: APIRouter, foundation: SecurityFoundation) -> None:
 def _devices(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/devices")
     async def devices(caller: Person) -> Response:
-        """My trusted devices."""
+        """List your trusted devices."""
         return answer(page(await auth.list_devices(caller.manufacturer_id, account_id=caller.account_id), None))
 
     @api.delete("/devices/{device_id}", status_code=204)
     async def revoke_device(device_id: str, caller: ConfirmedPerson) -> Response:
-        """Trust a device no longer."""
+        """Revoke a trusted device."""
         await auth.revoke_device(caller.manufacturer_id, device_id, account_id=caller.account_id)
         return Response(status_code=204)
 
@@ -157,12 +160,12 @@ def _devices(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 def _api_keys(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.get("/api-keys")
     async def api_keys(caller: KeyReader) -> Response:
-        """The API keys of my company, without their secrets."""
+        """List the API keys of your company, without their secrets."""
         return answer(page(await auth.list_api_keys(caller.manufacturer_id), None))
 
     @api.post("/api-keys", status_code=201)
     async def create_api_key(body: models.NewApiKey, caller: KeyManager) -> Response:
-        """Make a key for a server, shown once. It has only the permissions it names, and never more than I have."""
+        """Create an API key, shown once. It has only the permissions listed, and never more than you have."""
         made = await auth.create_api_key(
             caller.manufacturer_id,
             body.name,
@@ -174,11 +177,11 @@ def _api_keys(api: APIRouter, auth: ManufacturerAuthManager) -> None:
 
     @api.post("/api-keys/{key_id}/rotate", status_code=201)
     async def rotate_api_key(key_id: str, caller: KeyManager) -> Response:
-        """A new key in the place of one, shown once; it is mine from now on. The old one works for another day."""
+        """Replace an API key with a new one, shown once, that belongs to you. The old key works for 24 more hours."""
         return answer(await auth.rotate_api_key(caller.manufacturer_id, key_id, account_id=caller.account_id), 201)
 
     @api.delete("/api-keys/{key_id}", status_code=204)
     async def revoke_api_key(key_id: str, caller: KeyManager) -> Response:
-        """End a key at once."""
+        """Revoke an API key immediately."""
         await auth.revoke_api_key(key_id, manufacturer_id=caller.manufacturer_id)
         return Response(status_code=204)

@@ -30,7 +30,7 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         before: Annotated[int | None, Query(ge=0)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
-        """The newest events of my company. `kind` may end in `*`; `next` goes into `before`."""
+        """List the newest events of your company. `kind` may end in `*`; pass `next` as `before` for the next page."""
         found = await audit.search(kind=kind, manufacturer_id=caller.manufacturer_id, before=before, limit=limit)
         cursor = str(found[-1].index) if len(found) == limit else None
         return answer(page([_told(one) for one in found], cursor))

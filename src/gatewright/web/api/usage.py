@@ -32,12 +32,12 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 
     @api.get("/usage")
     async def usage(caller: Reader) -> Response:
-        """My quotas, what is left of them, and when they begin again."""
+        """Return your quotas, what remains of them, and when they reset."""
         return answer({"tier": await rbac.tier_of(caller), "resources": await rbac.get_usage_overview(caller)})
 
     @api.get("/usage/analytics")
     async def analytics(caller: Reader) -> Response:
-        """Trend, forecast and suggestions from what was used."""
+        """Return the trend, forecast and suggestions for your usage."""
         return answer(
             {
                 "analytics": await rbac.get_usage_analytics(caller.manufacturer_id),
@@ -52,8 +52,8 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         request: Request,
         value: Annotated[Any, Body()] = None,
     ) -> Response:
-        """The Inspection of any JSON value, for services that are not Python."""
-        if value is None and not await request.body():  # null is a value, nothing is none
+        """Inspect any JSON value for threats, for services not written in Python."""
+        if value is None and not await request.body():  # null is a value; a missing body is not
             raise ValidationError("Send the value to inspect as JSON.", code="MISSING_BODY")
         return answer(await foundation.validator.inspect(value, manufacturer_id=caller.manufacturer_id))
 
@@ -73,10 +73,10 @@ def _forward_auth(foundation: SecurityFoundation) -> Callable[..., Awaitable[Res
     rbac = foundation.rbac
 
     async def forward_auth(request: Request, caller: Caller) -> Response:
-        """For nginx `auth_request`, Traefik and Envoy: 200 with who it is, or 401, 403, 429.
+        """Authorize a request for nginx `auth_request`, Traefik or Envoy: 200 with the caller, or 401, 403, 429.
 
-        Any method, here and on any path below. The target in `X-Original-URI` or `X-Forwarded-Uri`, or the path
-        below, is inspected; an attack in it is a 403, and so is a caller who has no permission at all.
+        Accepts any method, on this path and any path below. The target in `X-Original-URI` or `X-Forwarded-Uri`, or
+        the path below, is inspected: an attack in it is answered with 403, as is a caller without any permission.
         """
         ceiling = state_of(request).permissions
         permissions = [p for p in await rbac.permissions_of(caller) if ceiling is None or p in ceiling]

@@ -1,7 +1,7 @@
 """Request bodies: read once within limits, decoded and parsed by media type.
 
 Whatever the application might make of the bytes must have been seen by the inspection, so what cannot be
-read for certain is refused: a damaged compressed body, JSON that is not UTF-8, a declared type that does not hold.
+read for certain is refused: a damaged compressed body, JSON that is not UTF-8, a wrong declared type.
 """
 
 from __future__ import annotations

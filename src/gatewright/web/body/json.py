@@ -53,7 +53,7 @@ def _has_repeated_member(body: bytes, value: Any) -> bool:
     """Whether the text has more members than the value that was made of it.
 
     Each member has one colon, and the colons within strings are the same on both sides, so that counting tells, at the
-    speed of C; but for a colon that is written as an escape, where the pairs themselves are looked at.
+    speed of C; but for a colon that is written as an escape, where the pairs themselves are checked.
     """
     if b"\\u003" not in body and body.count(b":") == msgspec.json.encode(value).count(b":"):
         return False
@@ -85,5 +85,5 @@ def refuse_other_encodings(body: bytes) -> None:
     try:
         json.loads(body.decode(encoding))
     except (ValueError, RecursionError):
-        return  # no one reads it as JSON
+        return  # it is never read as JSON
     raise Problem(400, "INVALID_ENCODING", f"JSON must be UTF-8, not {encoding.upper()}; encode the body as UTF-8.")

@@ -1,5 +1,8 @@
-"""The platform's staff: every call needs a permission of their stored role and a recent second factor, and leaves an
-audit event with before and after."""
+"""HTTP calls of the platform's staff.
+
+Each requires a permission of the stored role and a recent second factor, and records an audit event with the state
+before and after.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def add_people(api: APIRouter, foundation: SecurityFoundation) -> None:
     async def reset_mfa(
         manufacturer_id: str, account_id: str, body: models.StatusChange, admin: FactorResetter, request: Request
     ) -> Response:
-        """Remove the second factors of a person who lost them; sessions end, and the person is informed by mail."""
+        """Remove an account's lost second factors. Its sessions end and the owner is notified by email."""
         await known(foundation, manufacturer_id)
         if manufacturer_id == PLATFORM_TENANT:  # a colleague: no way to the factors of someone who may do more
             await foundation.rbac.members.require_authority(manufacturer_id, account_id, admin.account_id or "")
@@ -44,7 +44,7 @@ def add_grants(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/manufacturers/{manufacturer_id}/grants", status_code=201)
     async def grant(manufacturer_id: str, body: models.Grant, admin: Granter, request: Request) -> Response:
-        """Give a permission for a while."""
+        """Grant a permission for a limited time."""
         await changeable(foundation, manufacturer_id)
         given = await foundation.rbac.grant_permission(
             manufacturer_id, body.permission, until=body.until, reason=body.reason
@@ -55,12 +55,12 @@ def add_grants(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/suggestions/{suggestion_id}/apply")
     async def apply_suggestion(suggestion_id: str, admin: Granter) -> Response:
-        """Put a suggestion in force for as long as policy allows."""
+        """Apply a suggestion for as long as the policy allows."""
         return answer(await foundation.rbac.apply_suggestion(suggestion_id, author=admin.account_id))
 
     @api.post("/suggestions/{suggestion_id}/roll-back")
     async def roll_back_suggestion(suggestion_id: str, admin: Granter) -> Response:
-        """Undo an applied suggestion, to exactly the former state."""
+        """Roll back an applied suggestion to the exact previous state."""
         return answer(await foundation.rbac.roll_back_suggestion(suggestion_id, author=admin.account_id))
 
 
@@ -78,14 +78,14 @@ def add_manufacturers(api: APIRouter, foundation: SecurityFoundation) -> None:
 def _reading(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.get("/manufacturers")
     async def manufacturers(admin: TenantReader, after: Cursor = "", limit: Limit = 50) -> Response:
-        """The tenants, by id."""
+        """List tenants, ordered by id."""
         found = await foundation.store.list_manufacturers(after=after, limit=limit)
         cursor = found[-1].manufacturer_id if len(found) == limit else None
         return answer(page([_public(m) for m in found], cursor))
 
     @api.get("/manufacturers/{manufacturer_id}")
     async def manufacturer(manufacturer_id: str, admin: TenantReader) -> Response:
-        """One tenant with its usage and people."""
+        """Return a tenant with its usage and members."""
         found = await known(foundation, manufacturer_id)
         accounts = await foundation.store.list_accounts(manufacturer_id)
         return answer(
@@ -100,7 +100,7 @@ def _reading(api: APIRouter, foundation: SecurityFoundation) -> None:
 def _changing(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.put("/manufacturers/{manufacturer_id}/tier")
     async def tier(manufacturer_id: str, body: models.TierChange, admin: TierWriter, request: Request) -> Response:
-        """Move a tenant to a tier: in effect at once, usage kept."""
+        """Change the tier of a tenant. Takes effect immediately; usage is kept."""
         before = await changeable(foundation, manufacturer_id)
         await foundation.rbac.update_manufacturer_tier(manufacturer_id, body.tier, reason=body.reason)
         after = await known(foundation, manufacturer_id)
@@ -112,14 +112,14 @@ def _changing(api: APIRouter, foundation: SecurityFoundation) -> None:
     async def disable(
         manufacturer_id: str, body: models.StatusChange, admin: TenantWriter, request: Request
     ) -> Response:
-        """Refuse a tenant and end its sessions."""
+        """Disable a tenant and end its sessions."""
         return await _set_status(foundation, manufacturer_id, "disabled", body.reason, admin, request)
 
     @api.post("/manufacturers/{manufacturer_id}/enable")
     async def enable(
         manufacturer_id: str, body: models.StatusChange, admin: TenantWriter, request: Request
     ) -> Response:
-        """Let a disabled tenant in again."""
+        """Enable a disabled tenant."""
         return await _set_status(foundation, manufacturer_id, "active", body.reason, admin, request)
 
 

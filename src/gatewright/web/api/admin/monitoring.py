@@ -27,7 +27,7 @@ def add_audit(api: APIRouter, foundation: SecurityFoundation) -> None:
         manufacturer_id: Annotated[str | None, Query(max_length=128)] = None,
         limit: Limit = 50,
     ) -> Response:
-        """The newest events of the audit log."""
+        """List the newest events of the audit log."""
         await monitor.flush()
         found = await monitor.audit.search(kind=kind, manufacturer_id=manufacturer_id, limit=limit)
         return answer(page(list(found), None))
@@ -40,13 +40,13 @@ def add_audit(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/audit/checkpoint", status_code=201)
     async def checkpoint(admin: AuditSigner) -> Response:
-        """Sign the present state of the log; keep the answer elsewhere."""
+        """Sign a checkpoint of the audit log. Store the response outside this system."""
         await monitor.flush()
         return answer(await monitor.audit.checkpoint(), 201)
 
     @api.get("/audit/prove/{event_id}")
     async def prove(event_id: str, admin: AuditReader) -> Response:
-        """The proof that an event is in the log."""
+        """Return the inclusion proof of an event."""
         await monitor.flush()
         return answer(await monitor.audit.prove(event_id))
 
@@ -61,12 +61,12 @@ def add_incidents(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/incidents")
     async def incidents(admin: IncidentReader) -> Response:
-        """Incidents, newest first."""
+        """List incidents, newest first."""
         return answer(page(list(await monitor.list_incidents()), None))
 
     @api.post("/incidents/{incident_id}/resolve")
     async def resolve(incident_id: str, body: models.IncidentResolution, admin: IncidentResolver) -> Response:
-        """Close an incident with a note."""
+        """Resolve an incident with a note."""
         return answer(await monitor.resolve_incident(incident_id, note=body.note, actor=admin.account_id))
 
 
@@ -80,26 +80,26 @@ def add_posture(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/performance")
     async def performance(admin: PostureReader) -> Response:
-        """Timings of every operation that has a budget."""
+        """Return the timings of every operation that has a budget."""
         return answer(monitor.performance())
 
     @api.get("/posture")
     async def posture(admin: PostureReader) -> Response:
-        """Findings about this installation, each with its remedy, and the measures in force, each with its id."""
+        """List posture findings with their remedies, and the measures in force with their ids."""
         findings = page(list(await monitor.assess()), None)
         return answer({**findings, "in_force": await monitor.measures_in_force()})
 
     @api.get("/posture/proposals")
     async def proposals(admin: PostureReader) -> Response:
-        """Measures that would answer the findings."""
+        """List the measures that would fix the posture findings."""
         return answer(page(list(await monitor.propose()), None))
 
     @api.post("/posture/{proposal_id}/apply")
     async def apply_measure(proposal_id: str, admin: PostureApplier) -> Response:
-        """Put a proposed measure in force."""
+        """Apply a proposed measure."""
         return answer(await monitor.apply(proposal_id, actor=admin.account_id))
 
     @api.post("/posture/{measure_id}/roll-back")
     async def roll_back_measure(measure_id: str, admin: PostureApplier) -> Response:
-        """Lift a measure, by its own id or that of its proposal."""
+        """Roll back a measure, by its own id or the id of its proposal."""
         return answer(await monitor.roll_back(measure_id, actor=admin.account_id))

@@ -20,7 +20,7 @@ def add_policy(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/policy")
     async def policy(admin: PolicyReader) -> Response:
-        """The policy in force."""
+        """Return the policy in force."""
         return answer(foundation.policy.to_dict())
 
 
@@ -34,7 +34,7 @@ def add_keys(api: APIRouter, foundation: SecurityFoundation) -> None:
     async def rotate(
         admin: KeyRotator, which: Annotated[str, Query(pattern="^(signing|encryption)$")] = "signing"
     ) -> Response:
-        """New keys from now on; the old ones still verify and open."""
+        """Rotate the signing or the encryption key. Existing tokens and data remain valid."""
         if which == "signing":
             return answer(await foundation.auth.rotate_signing_key())
         return answer(await foundation.encryption.rotate_encryption_key())
@@ -50,7 +50,7 @@ def add_model(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.post("/feedback", status_code=201)
     async def feedback(body: models.Feedback, admin: ModelTrainer) -> Response:
-        """Tell the detector that it was right or wrong."""
+        """Report whether a detection was correct."""
         given = await validator.provide_threat_feedback(
             body.data,
             body.threat_type,
@@ -63,20 +63,20 @@ def add_model(api: APIRouter, foundation: SecurityFoundation) -> None:
 
     @api.get("/model/statistics")
     async def statistics(admin: ModelReader) -> Response:
-        """What this process found by rule and type, what people corrected of it, and whether the traffic drifts."""
+        """Return detections by rule and type, the feedback on them, and traffic drift, for this process."""
         return answer(await validator.get_pattern_statistics())
 
     @api.get("/model/versions")
     async def versions(admin: ModelReader) -> Response:
-        """The versions of the detector's model."""
+        """List the model versions of the detector."""
         return answer(page(list(await validator.list_model_versions()), None))
 
     @api.post("/model/retrain", status_code=201)
     async def retrain(admin: ModelTrainer) -> Response:
-        """Learn from the feedback; a version that would do harm is refused, with the reason."""
+        """Train a new model version on the feedback. A version that would perform worse is rejected with the reason."""
         return answer(await validator.retrain_ml_models(actor=admin.account_id or "admin"), 201)
 
     @api.post("/model/versions/{version}/use")
     async def use_version(version: int, admin: ModelTrainer) -> Response:
-        """Go back to a version; 0 is the model that ships."""
+        """Activate a model version. Version 0 is the bundled model."""
         return answer(await validator.rollback_model(version, actor=admin.account_id or "admin"))

@@ -1,5 +1,4 @@
-"""What the calls of the staff share: how they say who may make them, what they leave behind, and the tenant they are
-about."""
+"""Shared parts of the staff calls: access declarations, audit events, and tenant look-up."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ async def known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredM
     """The tenant with this id.
 
     Raises:
-        Problem: 404 where there is none.
+        Problem: 404 if there is none.
     """
     found = await foundation.store.get_manufacturer(manufacturer_id)
     if found is None:
@@ -41,10 +40,10 @@ async def known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredM
 
 
 async def changeable(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
-    """As :func:`known`, for calls that change a tenant: the platform's own is none of them.
+    """As :func:`known`, for calls that change a tenant, which the platform's own tenant does not allow.
 
     Raises:
-        Problem: 404 where there is none; 403 for the platform itself, which no one can disable or sell a tier.
+        Problem: 404 if there is none; 403 for the platform itself, which cannot be disabled or given a tier.
     """
     if manufacturer_id == PLATFORM_TENANT:
         raise Problem(
