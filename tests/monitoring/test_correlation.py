@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gatewright.events import SecurityEvent, event
-from gatewright.monitoring import Correlator, Rule, correlation
+from gatewright.monitoring import CorrelationRule, Correlator, correlation
 from gatewright.storage import StoredIncident
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -97,7 +97,7 @@ def test_the_rules(kind: str, count: int, fields: dict[str, Any], expected: list
 
 
 def test_distinct_values_of_the_data_by_a_rule_of_ones_own() -> None:
-    rule = Rule(
+    rule = CorrelationRule(
         name="scan",
         kinds=("x:*:y",),
         by="platform",
@@ -111,7 +111,7 @@ def test_distinct_values_of_the_data_by_a_rule_of_ones_own() -> None:
     found = [correlator.take(at(n, "x:any:y", path=path)) for n, path in enumerate("aabbac")]
     assert [bool(incidents) for incidents in found] == [False, False, False, False, False, True]
     by_network = Correlator(
-        [Rule(**{**rule.to_dict(), "distinct": "network", "threshold": 2})],
+        [CorrelationRule(**{**rule.to_dict(), "distinct": "network", "threshold": 2})],
     )
     assert not by_network.take(at(0, "x:any:y", ip_address="192.0.2.1"))
     assert not by_network.take(at(0, "x:any:y", ip_address="192.0.2.2"))

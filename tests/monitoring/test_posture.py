@@ -12,7 +12,7 @@ from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure, MeasureKind
 from gatewright.errors import ValidationError
 from gatewright.events import ListSink, event
-from gatewright.monitoring import Bounds, SecurityMonitor
+from gatewright.monitoring import MeasureLimits, SecurityMonitor
 from gatewright.performance import performance_monitor
 from gatewright.storage import SqliteStore
 from tests.monitoring.conftest import eventually
@@ -142,7 +142,7 @@ async def test_what_a_person_rolled_back_is_respected(enforcing: SecurityMonitor
 
 
 async def test_bounds_hold(store: SqliteStore, clock: ManualClock) -> None:
-    bounds = Bounds(
+    bounds = MeasureLimits(
         active=2, detection_level=1, limit_factor=0.8, seconds=60, kinds=("block", "tighten_limit", "detection_level")
     )
     async with SecurityMonitor(store, clock=clock, posture_mode="enforce", bounds=bounds) as monitor:

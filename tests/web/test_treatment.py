@@ -25,10 +25,10 @@ from gatewright.settings import Settings
 from gatewright.threats import MAX_DEPTH, MAX_FINDINGS, MAX_TEXTS, Walk
 from gatewright.web import (
     MANY,
+    Enforcement,
     PathRules,
     RouterRules,
     RouteRule,
-    Treatments,
     create_app,
     install,
     open_to_all,
@@ -386,8 +386,8 @@ def test_treatments_are_remembered_by_path_within_bounds() -> None:
     assert first is not treatments.of(rule, {"method": "GET", "path": "/a/1"})
 
 
-def _treatments(policy: InspectionPolicy) -> Treatments:
-    return Treatments(
+def _treatments(policy: InspectionPolicy) -> Enforcement:
+    return Enforcement(
         "block", SimpleNamespace(policy=SimpleNamespace(inspection=policy)), ManualClock(), ListSink(), []
     )
 

@@ -53,7 +53,7 @@ LockListener = Callable[[AttemptSubject, float], Awaitable[None]]
 
 
 class AttemptLimiter:
-    """Lets attempts through, one policy for all doors of a kind.
+    """Limits attempts, by one policy for all lockout keys (*doors*) of a kind.
 
     Args:
         store: counts, for all processes together.
@@ -97,7 +97,7 @@ class AttemptLimiter:
     async def _settle(self, door: str, outcome: Outcome, visitor: AttemptSubject) -> None:
         settled = await self._store.settle_attempt(door, self.policy, outcome, now=self._clock.now())
         if settled.newly_locked:
-            await self._tell(settled, door, visitor)
+            await self._notify(settled, door, visitor)
 
     async def _reserve(self, door: str) -> AttemptDecision:
         """Reserve an attempt, after waiting for those that other processes are checking."""
@@ -114,7 +114,7 @@ class AttemptLimiter:
 
     async def _refuse(self, decision: AttemptDecision, door: str, visitor: AttemptSubject) -> None:
         if decision.newly_locked:
-            await self._tell(decision, door, visitor)
+            await self._notify(decision, door, visitor)
         self._emit(event_kinds.AUTH_ATTEMPT_REFUSED, Severity.NOTICE, door, visitor, decision)
         if decision.locked:
             raise AccountLockedError(
@@ -124,7 +124,7 @@ class AttemptLimiter:
             "Too many failed attempts in a row. Wait and try again.", retry_after=decision.retry_after
         )
 
-    async def _tell(self, decision: AttemptDecision, door: str, visitor: AttemptSubject) -> None:
+    async def _notify(self, decision: AttemptDecision, door: str, visitor: AttemptSubject) -> None:
         self._emit(event_kinds.AUTH_ACCOUNT_LOCKED, Severity.HIGH, door, visitor, decision)
         if self.on_lock is not None:
             await self.on_lock(visitor, decision.retry_after)

@@ -31,7 +31,7 @@ class Passwords:
     """Changes and resets passwords; sessions and trusted devices of before end with them.
 
     Args:
-        doors: of passwords, for the current one at a change.
+        attempts: limits wrong passwords, for the current one at a change.
         directions: how a mail tells to use its token.
     """
 
@@ -44,17 +44,17 @@ class Passwords:
         directions: Directions | None = None,
     ) -> None:
         self._store = parts.store
-        self._people = parts.directory
+        self._directory = parts.directory
         self._hashing = parts.hashing
         self._policy = policy
-        self._doors = parts.attempts
+        self._attempts = parts.attempts
         self._throttle = parts.throttle
         self._factors = parts.factors
         self._devices = parts.devices
         self._challenges = parts.challenges
         self._keyed = parts.keyed
         self._sessions = sessions
-        self._outbox = parts.mailer
+        self._mailer = parts.mailer
         self._directions = directions or Directions()
         self._sink = parts.sink
         self._clock = parts.clock
@@ -70,7 +70,7 @@ class Passwords:
         address = bounded_text(email, MAX_ADDRESS_LENGTH)
         key = self._keyed.of("account", canonical_email(address))
         admitted = await self._throttle.admit_mail("reset", key)
-        person = await self._people.by_address(canonical_email(address))
+        person = await self._directory.by_address(canonical_email(address))
         mailed = admitted and person is not None and person.active
         # An address that gets no mail has a secret stored all the same, one that nobody receives.
         subject = person.account_id if person and mailed else key
@@ -83,7 +83,7 @@ class Passwords:
                 "reset",
                 new_password="a new password",  # noqa: S106 - words of a mail
             )
-            await self._outbox.post(
+            await self._mailer.post(
                 person.account.email,
                 "Reset your password",
                 f"To choose a new password, {how}\n\nThe token can be used once, within 30 minutes. If you did"
@@ -108,7 +108,7 @@ class Passwords:
             RateLimitExceededError, AccountLockedError: too many wrong codes.
         """
         secret = await self._challenges.look(RESET, token)
-        person = await self._people.by_account(secret.subject) if secret else None
+        person = await self._directory.by_account(secret.subject) if secret else None
         if secret is None or person is None or not person.active:
             raise _invalid_token()
         new_hash = await self._accepted(person, new_password)
@@ -116,9 +116,9 @@ class Passwords:
         if await self._challenges.take(RESET, token) is None:
             raise _invalid_token()
         await self._replace(person, new_hash, reason="password reset", keep=None)
-        await self._doors.clear(self._keyed.of("account", person.account.email_key), client)
+        await self._attempts.clear(self._keyed.of("account", person.account.email_key), client)
         self._emit(event_kinds.AUTH_PASSWORD_RESET, Severity.NOTICE, person, client)
-        await self._tell(person, "Your password was reset.")
+        await self._notify(person, "Your password was reset.")
 
     async def change(
         self,
@@ -141,7 +141,7 @@ class Passwords:
         """
         given = bounded_text(current_password, MAX_PASSWORD_LENGTH)
         visitor = AttemptSubject(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
-        async with self._doors.account.attempt(f"change:account:{person.account_id}", visitor) as attempt:
+        async with self._attempts.account.attempt(f"change:account:{person.account_id}", visitor) as attempt:
             check = await self._hashing.verify(person.account.password_hash, given)
             attempt.outcome = "right" if check.right else "wrong"
         if not check.right:
@@ -156,7 +156,7 @@ class Passwords:
         new_hash = await self._accepted(person, new_password)
         await self._replace(person, new_hash, reason="password changed", keep=session_id)
         self._emit(event_kinds.AUTH_PASSWORD_CHANGED, Severity.NOTICE, person, client)
-        await self._tell(person, "Your password was changed.")
+        await self._notify(person, "Your password was changed.")
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -194,8 +194,8 @@ class Passwords:
             person.manufacturer_id, reason=reason, account_id=person.account_id, except_session=keep
         )
 
-    async def _tell(self, person: Person, sentence: str) -> None:
-        await self._outbox.post(
+    async def _notify(self, person: Person, sentence: str) -> None:
+        await self._mailer.post(
             person.account.email,
             "Your password was changed",
             f"{sentence} Your other devices were signed out. If this was not you, reset your password now and"

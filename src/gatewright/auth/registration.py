@@ -124,7 +124,7 @@ class Registration:
         self._throttle = parts.throttle
         self._keyed = parts.keyed
         self._box = box
-        self._outbox = parts.mailer
+        self._mailer = parts.mailer
         self._tiers = tiers
         self._default_tier = default_tier
         self._validator = validator
@@ -292,7 +292,7 @@ class Registration:
 
     async def _mail(self, to: str, token: str | None) -> None:
         if token is None:
-            await self._outbox.post(
+            await self._mailer.post(
                 to,
                 "You already have an account",
                 "Someone, perhaps you, registered with this email address, which already has an account. Sign in, or"
@@ -301,7 +301,7 @@ class Registration:
             )
             return
         how, data = self._directions.for_token(token, "/v1/manufacturers/verify", "verify")
-        await self._outbox.post(
+        await self._mailer.post(
             to,
             "Confirm your email address",
             f"To finish the registration, {how}\n\nThe token can be used once, within 24 hours. If this was"

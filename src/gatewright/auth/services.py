@@ -324,7 +324,7 @@ class AuthServices:
             self.devices,
             issuer=options.mfa_issuer,
             sessions=self.terminator,
-            outbox=self.mailer,
+            mailer=self.mailer,
             sink=sink,
             clock=clock,
         )

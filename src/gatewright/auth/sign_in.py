@@ -40,7 +40,7 @@ class SignIn:
     """The ways in. Parts are made by whoever composes the manager.
 
     Args:
-        doors: of passwords, for known addresses and unknown ones.
+        attempts: limits wrong passwords, for known addresses and unknown ones.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class SignIn:
         issuer: SessionIssuer,
     ) -> None:
         self._store = parts.store
-        self._people = parts.directory
+        self._directory = parts.directory
         self._hashing = parts.hashing
-        self._doors = parts.attempts
+        self._attempts = parts.attempts
         self._throttle = parts.throttle
         self._factors = parts.factors
         self._devices = parts.devices
@@ -63,7 +63,7 @@ class SignIn:
         self._vouching = vouching
         self._keyed = parts.keyed
         self._issuer = issuer
-        self._outbox = parts.mailer
+        self._mailer = parts.mailer
         self._sink = parts.sink
         self._clock = parts.clock
 
@@ -72,7 +72,7 @@ class SignIn:
     ) -> AuthResult:
         """Sign in with email and password.
 
-        An unknown address and a wrong password take the same steps: look-ups, doors, one hash, the same counts.
+        An unknown address and a wrong password take the same steps: look-ups, limits, one hash, the same counts.
 
         Raises:
             InvalidCredentialsError: address and password do not belong together; or the code is wrong (code
@@ -82,10 +82,10 @@ class SignIn:
         """
         address, given = _bounded(email, password)
         account_key = self.account_key(address)
-        person = await self._people.by_address(canonical_email(address))
+        person = await self._directory.by_address(canonical_email(address))
         device = await self._trusted(person, client)
         await self._throttle.admit(client, device_id=device.device_id if device else None)
-        way = await self._doors.way_in(person, account_key, device, client)
+        way = await self._attempts.way_in(person, account_key, device, client)
         right = await self._check_password(person, given, account_key, way, client)
         if person is None or not right or not person.active:
             await self._failed(person, account_key, client)
@@ -105,7 +105,7 @@ class SignIn:
             RateLimitExceededError, AccountLockedError: too many wrong codes.
         """
         secret = await self._challenges.attempt(CHALLENGE, challenge_id, client)
-        person = await self._people.by_account(secret.subject) if secret else None
+        person = await self._directory.by_account(secret.subject) if secret else None
         if secret is None or person is None or not person.active:
             raise _no_challenge()
         signed = self._passkeys.challenge_of(str(challenge_id))
@@ -146,7 +146,7 @@ class SignIn:
         """
         await self._throttle.admit(client)
         found = await self._passkeys.identify(challenge_id, assertion, client)
-        person = await self._people.by_account(found[0]) if found else None
+        person = await self._directory.by_account(found[0]) if found else None
         meant = found[1] if found else ""
         if person is None or not person.active or (meant and meant != self.account_key(person.account.email)):
             await self._failed(person, self._keyed.of("account", "passkey"), client, method="passkey")
@@ -154,7 +154,7 @@ class SignIn:
         return await self._issue(person, client, frozenset({Factor.PASSKEY}))
 
     def account_key(self, address: str) -> str:
-        """The representation of an address in doors and counts, known or not."""
+        """The lockout key of an address, known or not."""
         return self._keyed.of("account", canonical_email(address))
 
     # ------------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class SignIn:
     ) -> bool:
         stored = person.account.password_hash if person else None
         try:
-            async with self._doors.attempt(way, _visitor(person, client)) as attempt:
+            async with self._attempts.attempt(way, _visitor(person, client)) as attempt:
                 if way.device is None:
                     await self._throttle.admit_to_hashing(client, account_key, known=way.trusted)
                 check = await self._hashing.verify(stored, password, trusted=way.trusted)
@@ -234,7 +234,7 @@ class SignIn:
             CHALLENGE, person.account_id, lifetime=CHALLENGE_LIFETIME, data=data, client=client
         )
         if "mailed" in data:
-            await self._outbox.post(
+            await self._mailer.post(
                 person.account.email,
                 "Your sign-in code",
                 f"Your code is {code}. It is valid for ten minutes. If you are not signing in now, change your"

@@ -57,7 +57,7 @@ async def export_manufacturer(
     accounts = await store.list_accounts(manufacturer_id)
     people = {account.account_id for account in accounts}
     records = [record async for record in foundation.encryption.export_manufacturer_data(manufacturer_id, sources)]
-    _tell(foundation, manufacturer_id, None, actor, records=len(records))
+    _print_result(foundation, manufacturer_id, None, actor, records=len(records))
     return {
         **_about(now, manufacturer_id=manufacturer_id, account_id=None),
         "manufacturer": _public(stored),
@@ -97,7 +97,7 @@ async def export_member(
     sessions = await store.list_sessions(manufacturer_id, now=now)
     keys = await store.list_api_keys(manufacturer_id)
     incidents = await store.list_incidents(manufacturer_id=manufacturer_id, limit=10_000)
-    _tell(foundation, manufacturer_id, account_id, actor)
+    _print_result(foundation, manufacturer_id, account_id, actor)
     return {
         **_about(now, manufacturer_id=manufacturer_id, account_id=account_id),
         "accounts": [await _person(foundation, account)],
@@ -121,7 +121,7 @@ def _about(now: datetime, **whose: str | None) -> dict[str, Any]:
     return {"format": FORMAT, "exported_at": now, **whose, "left_out": list(LEFT_OUT)}
 
 
-def _tell(
+def _print_result(
     foundation: SecurityFoundation, manufacturer_id: str, account_id: str | None, actor: str, **data: Any
 ) -> None:
     """Record the export before any data is returned."""

@@ -137,7 +137,7 @@ def change_tier(
 ) -> None:
     """Change the tier of a manufacturer. Takes effect within a second in every process; usage is kept."""
     before, after = run(_change_tier(manufacturer_id, tier, reason))
-    _tell(after, f"{before.tier} -> {after.tier}", json=json)
+    _print_result(after, f"{before.tier} -> {after.tier}", json=json)
 
 
 async def _change_tier(manufacturer_id: str, tier: str, reason: str) -> tuple[StoredManufacturer, StoredManufacturer]:
@@ -160,14 +160,14 @@ async def _change_tier(manufacturer_id: str, tier: str, reason: str) -> tuple[St
 def disable(manufacturer_id: ManufacturerId, reason: Reason = "by operator", json: Json = False) -> None:
     """Disable a manufacturer and end its sessions."""
     before, after = run(_set_status(manufacturer_id, "disabled", reason))
-    _tell(after, f"{before.status} -> {after.status}", json=json)
+    _print_result(after, f"{before.status} -> {after.status}", json=json)
 
 
 @app.command()
 def enable(manufacturer_id: ManufacturerId, reason: Reason = "by operator", json: Json = False) -> None:
     """Enable a disabled manufacturer."""
     before, after = run(_set_status(manufacturer_id, "active", reason))
-    _tell(after, f"{before.status} -> {after.status}", json=json)
+    _print_result(after, f"{before.status} -> {after.status}", json=json)
 
 
 async def _set_status(manufacturer_id: str, status: str, reason: str) -> tuple[StoredManufacturer, StoredManufacturer]:
@@ -246,7 +246,7 @@ def _public(manufacturer: StoredManufacturer) -> dict[str, Any]:
     return {name: value for name, value in manufacturer.to_dict().items() if name != "profile"}
 
 
-def _tell(manufacturer: StoredManufacturer, change: str, *, json: bool) -> None:
+def _print_result(manufacturer: StoredManufacturer, change: str, *, json: bool) -> None:
     if json:
         print_json(_public(manufacturer))
     else:

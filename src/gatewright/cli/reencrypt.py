@@ -88,11 +88,11 @@ def emergency_rotate(
     if json:
         print_json(done)
     else:
-        _tell(done)
+        _print_result(done)
     raise typer.Exit(0 if done.get("encryption", {}).get("complete", True) else FOUND)
 
 
-def _tell(done: dict[str, Any]) -> None:
+def _print_result(done: dict[str, Any]) -> None:
     if "signing" in done:
         print_line(
             f"signing     {len(done['signing']['ended'])} keys revoked; {done['signing']['signs']} now signs tokens"
@@ -104,7 +104,7 @@ def _tell(done: dict[str, Any]) -> None:
     state = "destroyed" if report["destroyed"] else "revoked" if report["revoked"] else "NOT revoked"
     print_line(f"encryption  generation {report['key_id']} is {state}")
     if not report["complete"]:
-        _tell_of_failures(report["reencryptions"])
+        _print_failures(report["reencryptions"])
         print_line(f"Fix or remove these records, then run again: gatewright keys emergency-rotate {report['key_id']}")
 
 
@@ -201,10 +201,10 @@ def _complete(reports: Sequence[ReencryptionReport]) -> bool:
 
 def _show(reports: Sequence[ReencryptionReport]) -> None:
     print_table("Re-encrypted", _COLUMNS, [[report[name] for name in _COLUMNS] for report in reports])
-    _tell_of_failures([report.to_dict() for report in reports])
+    _print_failures([report.to_dict() for report in reports])
 
 
-def _tell_of_failures(reports: Sequence[dict[str, Any]]) -> None:
+def _print_failures(reports: Sequence[dict[str, Any]]) -> None:
     for report in reports:
         if report["failed"]:
             ids = ", ".join(report["failed_ids"]) + (", …" if report["failed"] > len(report["failed_ids"]) else "")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatewright.cli.access_log import LoggedRequest
     from gatewright.cli.scan_totals import Position, Tally
     from gatewright.threats import Inspection, ManufacturerSecurityValidator
-    from gatewright.web.enforcement import Treatments
+    from gatewright.web.enforcement import Enforcement
 
 MAX_LINE = 65_536
 """Longest line in bytes. Longer lines are counted separately."""
@@ -103,14 +103,14 @@ def _beginning(file: Path) -> bytes:
         return decompressed(raw).read(BEGINNING)
 
 
-def _treatments() -> Treatments:
+def _treatments() -> Enforcement:
     """Handling of findings by route: the modes of the policy, and block mode elsewhere."""
     from gatewright.clock import SystemClock
     from gatewright.events import NullSink
-    from gatewright.web.enforcement import Treatments
+    from gatewright.web.enforcement import Enforcement
 
     holder = SimpleNamespace(policy=installed_policy(load_settings()))
-    return Treatments("block", holder, SystemClock(), NullSink(), [])
+    return Enforcement("block", holder, SystemClock(), NullSink(), [])
 
 
 def _open_report(report: Path, tally: Tally) -> IO[bytes]:
@@ -139,7 +139,7 @@ class Scanner:
         validator: ManufacturerSecurityValidator,
         tally: Tally,
         out: IO[bytes] | None,
-        treatments: Treatments,
+        treatments: Enforcement,
     ) -> None:
         self._validator = validator
         self._tally = tally

@@ -120,13 +120,13 @@ def bar(value: float, highest: float, width: int = BAR_WIDTH) -> str:
 @app.command("apply")
 def apply_suggestion(suggestion_id: SuggestionId, json: Json = False) -> None:
     """Apply a suggestion. It ends by itself, after the time that the policy allows."""
-    _tell(run(_change(suggestion_id, apply=True)), json=json)
+    _print_result(run(_change(suggestion_id, apply=True)), json=json)
 
 
 @app.command("roll-back")
 def roll_back(suggestion_id: SuggestionId, json: Json = False) -> None:
     """Roll back a suggestion to exactly the previous state."""
-    _tell(run(_change(suggestion_id, apply=False)), json=json)
+    _print_result(run(_change(suggestion_id, apply=False)), json=json)
 
 
 async def _change(suggestion_id: str, *, apply: bool) -> Any:
@@ -135,7 +135,7 @@ async def _change(suggestion_id: str, *, apply: bool) -> Any:
         return await change(suggestion_id, author=operator())
 
 
-def _tell(adjustment: Any, *, json: bool) -> None:
+def _print_result(adjustment: Any, *, json: bool) -> None:
     if json:
         print_json(adjustment)
     else:

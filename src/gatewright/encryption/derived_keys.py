@@ -37,7 +37,7 @@ class DerivedKeyRing:
         self._shredded: set[str] = set()
         self._generations = [self._generation(version, None)]
         self.epoch = 0
-        self.forgotten: Callable[[], None] = _tell_nobody
+        self.forgotten: Callable[[], None] = _ignore
 
     async def open(self) -> None:
         return None
@@ -142,5 +142,5 @@ class DerivedKeyRing:
         self.forgotten()
 
 
-def _tell_nobody() -> None:
+def _ignore() -> None:
     return None

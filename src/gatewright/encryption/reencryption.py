@@ -158,7 +158,7 @@ class Reencryption:
         newest = (await self._manager.list_keys())[0]
         self._key_id = newest.key_id
         state = await self._begin(newest.version)
-        self._tell(event_kinds.ENCRYPTION_REENCRYPTION_STARTED, state)
+        self._emit(event_kinds.ENCRYPTION_REENCRYPTION_STARTED, state)
         finished = False
         for _ in range(MOST_PASSES):
             resumed = state.cursor is not None
@@ -169,7 +169,7 @@ class Reencryption:
                 break
         state = msgspec.structs.replace(state, finished_at=self._vault.clock.now() if finished else None)
         await self._save(state)
-        self._tell(
+        self._emit(
             event_kinds.ENCRYPTION_REENCRYPTION_FINISHED
             if finished
             else event_kinds.ENCRYPTION_REENCRYPTION_INCOMPLETE,
@@ -254,7 +254,7 @@ class Reencryption:
             updated_at=state.updated_at,
         )
 
-    def _tell(self, kind: str, state: StoredReencryption) -> None:
+    def _emit(self, kind: str, state: StoredReencryption) -> None:
         severity = Severity.WARNING if kind.endswith("incomplete") or self._failed else Severity.INFO
         self._vault.emit(
             kind,

@@ -56,7 +56,7 @@ class StoredKeyRing:
         self._generations: dict[int, StoredKeyGeneration] = {}
         self._shredded: set[str] = set()
         self.epoch = 0
-        self.forgotten: Callable[[], None] = _tell_nobody
+        self.forgotten: Callable[[], None] = _ignore
         self._on_created = on_created
         self._unsubscribe = store.changes.subscribe(KEYS_TOPIC, self._changed)
 
@@ -288,5 +288,5 @@ def _root_missing(root_id: str) -> KeyUnavailableError:
     )
 
 
-def _tell_nobody() -> None:
+def _ignore() -> None:
     return None

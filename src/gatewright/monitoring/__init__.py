@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from gatewright.monitoring.audit_encoding import AuditedEvent, entry_of
     from gatewright.monitoring.binding import HeadBinder
     from gatewright.monitoring.checkpoints import Checkpoint, CheckpointSigner, note_in, read_checkpoint, signed_by
-    from gatewright.monitoring.correlation import Correlator, Rule
+    from gatewright.monitoring.correlation import CorrelationRule, Correlator
     from gatewright.monitoring.folding import SITE_NETWORKS, WINDOW, Folding
     from gatewright.monitoring.incidents import Incident
     from gatewright.monitoring.metrics import MOST_KINDS
     from gatewright.monitoring.monitor import SecurityMonitor
-    from gatewright.monitoring.posture import Bounds, InForce, Posture, Proposal
+    from gatewright.monitoring.posture import InForce, MeasureLimits, Posture, Proposal
     from gatewright.monitoring.posture_findings import Finding
     from gatewright.monitoring.proofs import (
         ConsistencyProof,
@@ -43,7 +43,7 @@ _NAMES = {
     ),
     "gatewright.monitoring.correlation": (
         "Correlator",
-        "Rule",
+        "CorrelationRule",
     ),
     "gatewright.monitoring.folding": (
         "Folding",
@@ -54,7 +54,7 @@ _NAMES = {
     "gatewright.monitoring.metrics": ("MOST_KINDS",),
     "gatewright.monitoring.monitor": ("SecurityMonitor",),
     "gatewright.monitoring.posture": (
-        "Bounds",
+        "MeasureLimits",
         "InForce",
         "Posture",
         "Proposal",
@@ -77,10 +77,10 @@ __all__ = [
     "AuditLog",
     "AuditVerification",
     "AuditedEvent",
-    "Bounds",
     "Checkpoint",
     "CheckpointSigner",
     "ConsistencyProof",
+    "CorrelationRule",
     "Correlator",
     "Finding",
     "Folding",
@@ -88,9 +88,9 @@ __all__ = [
     "InForce",
     "Incident",
     "InclusionProof",
+    "MeasureLimits",
     "Posture",
     "Proposal",
-    "Rule",
     "SecurityMonitor",
     "Spool",
     "check_consistency_proof",

@@ -25,7 +25,7 @@ _EVIDENCE = 10
 EVERYONE = "*"
 
 
-class Rule(Record, frozen=True, kw_only=True):
+class CorrelationRule(Record, frozen=True, kw_only=True):
     """``threshold`` events of ``kinds`` (patterns) with the same ``by`` within ``window`` seconds make an incident.
 
     ``by`` is ``account``, ``manufacturer``, ``network`` (/24, /64) or ``platform`` (all together). With
@@ -49,7 +49,7 @@ _FAILED_SIGN_IN = (event_kinds.AUTH_LOGIN_FAILED, event_kinds.AUTH_ATTEMPT_REFUS
 _FAILED_CODE = (event_kinds.AUTH_MFA_FAILED, event_kinds.AUTH_PASSWORD_CHANGE_FAILED)
 
 RULES = (
-    Rule(
+    CorrelationRule(
         name="brute_force",
         kinds=(*_FAILED_SIGN_IN, *_FAILED_CODE),
         by="account",
@@ -58,7 +58,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="Sign-in of one account failed again and again.",
     ),
-    Rule(
+    CorrelationRule(
         name="brute_force",
         kinds=(event_kinds.AUTH_ACCOUNT_LOCKED,),
         by="account",
@@ -67,7 +67,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="Sign-in of one account failed again and again.",
     ),
-    Rule(
+    CorrelationRule(
         name="credential_stuffing",
         kinds=_FAILED_SIGN_IN,
         by="network",
@@ -77,7 +77,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="One network failed to sign in to many accounts.",
     ),
-    Rule(
+    CorrelationRule(
         name="credential_stuffing",
         kinds=(event_kinds.AUTH_STUFFING_DETECTED,),
         by="network",
@@ -86,7 +86,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="One network failed to sign in to many accounts.",
     ),
-    Rule(
+    CorrelationRule(
         name="distributed_guessing",
         kinds=(event_kinds.AUTH_STUFFING_DETECTED,),
         by="platform",
@@ -96,7 +96,7 @@ RULES = (
         summary="Sign-in failed for many accounts, from many networks.",
         where={"pattern": ("many_networks",)},
     ),
-    Rule(
+    CorrelationRule(
         name="distributed_guessing",
         kinds=_FAILED_SIGN_IN,
         by="platform",
@@ -106,7 +106,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="Sign-in failed for many accounts, from many networks.",
     ),
-    Rule(
+    CorrelationRule(
         name="refresh_token_reuse",
         kinds=(event_kinds.AUTH_REFRESH_REUSED,),
         by="account",
@@ -115,7 +115,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="A refresh token was used a second time; someone else may hold a copy.",
     ),
-    Rule(
+    CorrelationRule(
         name="session_hijack",
         kinds=(event_kinds.AUTH_SESSION_RISKY,),
         where={"action": ("end", "require_mfa")},
@@ -125,7 +125,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="A session was used from a place it is not bound to.",
     ),
-    Rule(
+    CorrelationRule(
         name="repeated_threats",
         kinds=(event_kinds.THREATS_REQUEST_BLOCKED, event_kinds.THREATS_REQUEST_SEEN),
         by="network",
@@ -134,7 +134,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="One network sent attack after attack.",
     ),
-    Rule(
+    CorrelationRule(
         name="manufacturer_threats",
         kinds=(event_kinds.THREATS_REQUEST_BLOCKED, event_kinds.THREATS_REQUEST_SEEN),
         by="manufacturer",
@@ -143,7 +143,7 @@ RULES = (
         severity=Severity.WARNING,
         summary="Requests of one manufacturer showed attacks again and again.",
     ),
-    Rule(
+    CorrelationRule(
         name="privilege_probing",
         kinds=(event_kinds.RBAC_PERMISSION_DENIED,),
         by="manufacturer",
@@ -152,7 +152,7 @@ RULES = (
         severity=Severity.WARNING,
         summary="One manufacturer tried again and again what it may not do.",
     ),
-    Rule(
+    CorrelationRule(
         name="quota_abuse",
         kinds=(
             event_kinds.RBAC_QUOTA_EXCEEDED,
@@ -166,7 +166,7 @@ RULES = (
         summary="One manufacturer went on far beyond its limits.",
         where={"code": ("RATE_LIMIT_EXCEEDED",)},  # a quota is reported by rbac itself
     ),
-    Rule(
+    CorrelationRule(
         name="foreign_data",
         kinds=(event_kinds.ENCRYPTION_DATA_REFUSED,),
         by="manufacturer",
@@ -175,7 +175,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="Encrypted data of another manufacturer was asked for again and again.",
     ),
-    Rule(
+    CorrelationRule(
         name="mfa_bypass",
         kinds=(event_kinds.AUTH_MFA_BYPASS_REFUSED,),
         by="account",
@@ -184,7 +184,7 @@ RULES = (
         severity=Severity.HIGH,
         summary="Something tried to sign in past the second factor.",
     ),
-    Rule(
+    CorrelationRule(
         name="passkey_cloned",
         kinds=(event_kinds.AUTH_PASSKEY_CLONED,),
         by="account",
@@ -200,10 +200,10 @@ class Correlator:
     """Watches events and says when a rule is met.
 
     Args:
-        rules: see :class:`Rule`.
+        rules: see :class:`CorrelationRule`.
     """
 
-    def __init__(self, rules: Iterable[Rule] = RULES) -> None:
+    def __init__(self, rules: Iterable[CorrelationRule] = RULES) -> None:
         self._rules = tuple(rules)
         self._windows: OrderedDict[tuple[int, str], _Window] = OrderedDict()
         self._fresh: dict[tuple[int, str], int] = {}
@@ -242,14 +242,14 @@ class Correlator:
         await asyncio.gather(*(throttle.clear_throttle(_shared_key(self._rules[n], key)) for n, key in full))
         return found
 
-    def _match(self, kind: str) -> tuple[tuple[int, Rule], ...]:
+    def _match(self, kind: str) -> tuple[tuple[int, CorrelationRule], ...]:
         return tuple(
             (number, rule)
             for number, rule in enumerate(self._rules)
             if any(fnmatch.fnmatchcase(kind, pattern) for pattern in rule.kinds)
         )
 
-    def _count(self, number: int, rule: Rule, key: str, event: SecurityEvent) -> StoredIncident | None:
+    def _count(self, number: int, rule: CorrelationRule, key: str, event: SecurityEvent) -> StoredIncident | None:
         window = self._windows.get((number, key))
         if window is None:
             window = self._windows[number, key] = _Window()
@@ -300,7 +300,7 @@ class _Window:
         return events
 
 
-def _incident(rule: Rule, key: str, events: list[SecurityEvent], count: int) -> StoredIncident:
+def _incident(rule: CorrelationRule, key: str, events: list[SecurityEvent], count: int) -> StoredIncident:
     first, last = events[0], events[-1]
     manufacturers = {event.manufacturer_id for event in events if event.manufacturer_id is not None}
     accounts = {event.account_id for event in events if event.account_id is not None}
@@ -326,16 +326,16 @@ def _incident(rule: Rule, key: str, events: list[SecurityEvent], count: int) -> 
     )
 
 
-def _shared_key(rule: Rule, key: str) -> str:
+def _shared_key(rule: CorrelationRule, key: str) -> str:
     return f"incident:{rule.name}:{rule.by}:{key}"
 
 
-def _rate(rule: Rule) -> Rate:
+def _rate(rule: CorrelationRule) -> Rate:
     """What stays below the threshold."""
     return Rate(limit=max(1, rule.threshold - 1), period=rule.window)
 
 
-def _applies(rule: Rule, event: SecurityEvent) -> bool:
+def _applies(rule: CorrelationRule, event: SecurityEvent) -> bool:
     return not rule.where or all(event.data.get(name, values[0]) in values for name, values in rule.where.items())
 
 
@@ -349,7 +349,7 @@ def _key(by: str, event: SecurityEvent) -> str | None:
     return _account(event) or event.manufacturer_id
 
 
-def _distinct(rule: Rule, event: SecurityEvent) -> str:
+def _distinct(rule: CorrelationRule, event: SecurityEvent) -> str:
     if rule.distinct is None:
         return event.event_id
     if rule.distinct == "account":

@@ -133,15 +133,15 @@ class Incidents:
             if known is None:
                 raise _invalid("incident_id", "is not known", code="UNKNOWN_INCIDENT")
             raise _invalid("incident_id", "is resolved already", code="INCIDENT_RESOLVED")
-        self._tell(event_kinds.MONITORING_INCIDENT_RESOLVED, closed, actor=actor, note=closed.resolution)
+        self._emit(event_kinds.MONITORING_INCIDENT_RESOLVED, closed, actor=actor, note=closed.resolution)
         return closed
 
     async def _record(self, incident: StoredIncident) -> Incident:
         kept, new = await self._store.record_incident(incident)
-        self._tell(event_kinds.MONITORING_INCIDENT_OPENED if new else event_kinds.MONITORING_INCIDENT_UPDATED, kept)
+        self._emit(event_kinds.MONITORING_INCIDENT_OPENED if new else event_kinds.MONITORING_INCIDENT_UPDATED, kept)
         return kept
 
-    def _tell(self, kind: str, incident: Incident, *, actor: str | None = None, **data: Any) -> None:
+    def _emit(self, kind: str, incident: Incident, *, actor: str | None = None, **data: Any) -> None:
         self._sink.emit(
             event(
                 kind,

@@ -18,12 +18,12 @@ from gatewright.events import EventSink, SecurityEvent, Severity, event
 from gatewright.logs import get_logger
 from gatewright.monitoring.audit import AuditLog
 from gatewright.monitoring.binding import HeadBinder
-from gatewright.monitoring.correlation import RULES, Correlator, Rule
+from gatewright.monitoring.correlation import RULES, CorrelationRule, Correlator
 from gatewright.monitoring.folding import Folding
 from gatewright.monitoring.incidents import Incident, Incidents
 from gatewright.monitoring.metrics import Metrics
 from gatewright.monitoring.pipeline import AuditPipeline
-from gatewright.monitoring.posture import Bounds, Facts, InForce, Mode, Posture, PostureStore, Proposal
+from gatewright.monitoring.posture import Facts, InForce, MeasureLimits, Mode, Posture, PostureStore, Proposal
 from gatewright.monitoring.posture_findings import Finding
 from gatewright.monitoring.spool import Spool
 from gatewright.monitoring.verification import AuditVerification
@@ -102,9 +102,9 @@ class SecurityMonitor:
         capacity: int = 50_000,
         retry: float = 0.25,
         posture_mode: Mode = "suggest",
-        bounds: Bounds | None = None,
+        bounds: MeasureLimits | None = None,
         facts: Facts | None = None,
-        rules: Iterable[Rule] = RULES,
+        rules: Iterable[CorrelationRule] = RULES,
     ) -> None:
         self._clock = clock or SystemClock()
         self._owned: SqliteStore | None = None
@@ -132,7 +132,7 @@ class SecurityMonitor:
             checkpoint_file=checkpoint_file,
             anchor_file=anchor_file,
             binder=binder,
-            report=self._report_tampering,
+            report=self._emit_tampering,
         )
         shared = (self._store, self._sink, self._clock)
         self._incidents = Incidents(*shared, Correlator(rules), throttle=self._store if self._store.durable else None)
@@ -326,12 +326,12 @@ class SecurityMonitor:
                 await self.posture.react(changed)
             await asyncio.sleep(0)
 
-    async def _report_tampering(self, found: AuditVerification) -> None:
+    async def _emit_tampering(self, found: AuditVerification) -> None:
         """The log is not what it was: the gravest incident there is, and it must not hide the finding itself."""
         witness = (found.reason or "").startswith("checkpoint_file")  # what is gone is the witness, not the log
         kind, severity = ("audit_witness_lost", Severity.HIGH) if witness else ("audit_tampered", Severity.CRITICAL)
         _log.error("audit_verification_failed", index=found.first_bad_index, reason=found.reason)
-        self._tell_of_log(
+        self._emit_log_event(
             event_kinds.MONITORING_AUDIT_UNWITNESSED if witness else event_kinds.MONITORING_AUDIT_TAMPERED,
             severity,
             found,
@@ -395,11 +395,11 @@ class SecurityMonitor:
             if turn.allowed:
                 found = await self.audit.verify()
                 if found.valid:  # what is wrong was reported
-                    self._tell_of_log(event_kinds.MONITORING_AUDIT_VERIFIED, Severity.INFO, found)
+                    self._emit_log_event(event_kinds.MONITORING_AUDIT_VERIFIED, Severity.INFO, found)
         except SecurityError as error:
             _log.warning("audit_verification_postponed", error=error)
 
-    def _tell_of_log(self, kind: str, severity: Severity, found: AuditVerification) -> None:
+    def _emit_log_event(self, kind: str, severity: Severity, found: AuditVerification) -> None:
         told = event(
             kind,
             severity=severity,

@@ -34,7 +34,7 @@ _MEASURE, _PROPOSAL = "mea_", "pro_"
 """How ids begin; a proposal and the measure that it puts in force have the same rest."""
 
 
-class Bounds(Record, frozen=True, kw_only=True):
+class MeasureLimits(Record, frozen=True, kw_only=True):
     """How far enforce mode may go by itself.
 
     ``seconds`` is the longest time of a measure, ``active`` how many automatic measures there may be at once,
@@ -87,13 +87,13 @@ class Posture:
         controls: Controls,
         *,
         mode: Mode = "suggest",
-        bounds: Bounds | None = None,
+        bounds: MeasureLimits | None = None,
         facts: Facts | None = None,
     ) -> None:
         if mode not in ("suggest", "enforce"):
             raise _invalid("mode", "must be suggest or enforce")
         self.mode: Mode = mode
-        self.bounds = bounds or Bounds()
+        self.bounds = bounds or MeasureLimits()
         self.facts: Facts = facts if facts is not None else {}
         self._store, self._controls, self._sink, self._clock = store, controls, sink, clock
         self._shared: set[str] = set()
@@ -236,7 +236,7 @@ class Posture:
         await self._store.save_measure(measure)
         self._shared.add(measure.measure_id)
         self._controls.apply(measure)
-        self._tell(event_kinds.MONITORING_MEASURE_APPLIED, measure, actor)
+        self._emit(event_kinds.MONITORING_MEASURE_APPLIED, measure, actor)
 
     async def lift(self, measure_id: str, *, actor: str | None = None) -> Measure | None:
         """Lift a measure; returns it, None when it was not in force."""
@@ -244,7 +244,7 @@ class Posture:
         lifted = self._controls.remove(measure_id) or removed
         self._shared.discard(measure_id)
         if lifted is not None:
-            self._tell(event_kinds.MONITORING_MEASURE_LIFTED, lifted, actor)
+            self._emit(event_kinds.MONITORING_MEASURE_LIFTED, lifted, actor)
         return lifted
 
     async def react(self, incidents: Iterable[StoredIncident]) -> None:
@@ -350,7 +350,7 @@ class Posture:
     def _age(self, moment: datetime) -> float:
         return (self._clock.now() - moment).total_seconds()
 
-    def _tell(self, kind: str, measure: Measure, actor: str | None) -> None:
+    def _emit(self, kind: str, measure: Measure, actor: str | None) -> None:
         where, _, name = measure.scope.partition(":")
         self._sink.emit(
             event(

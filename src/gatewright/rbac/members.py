@@ -95,7 +95,7 @@ class Members:
                 f"At most {OPEN_INVITATIONS} invitations can be open. Withdraw some first.",
                 code="TOO_MANY_INVITATIONS",
             )
-        self._tell(event_kinds.RBAC_MEMBER_INVITED, manufacturer_id, by, invitation_id=made.invitation_id, role=name)
+        self._emit(event_kinds.RBAC_MEMBER_INVITED, manufacturer_id, by, invitation_id=made.invitation_id, role=name)
         return _public(made, None if known is not None else token)
 
     async def invitation_of(self, token: object) -> Invitation:
@@ -135,7 +135,7 @@ class Members:
         )
         if not await self._store.accept_invitation(_hash(token), account, now):
             raise _no_invitation()
-        self._tell(event_kinds.RBAC_MEMBER_JOINED, account.manufacturer_id, account.account_id, role=account.role)
+        self._emit(event_kinds.RBAC_MEMBER_JOINED, account.manufacturer_id, account.account_id, role=account.role)
         return await self._member(account)
 
     async def invitations(self, manufacturer: Any) -> list[Invitation]:
@@ -184,7 +184,7 @@ class Members:
             return False
         after = {"role": name or before.role, "status": status or before.status}
         change = {"before": {"role": before.role, "status": before.status}, "after": after}
-        self._tell(event_kinds.RBAC_MEMBER_CHANGED, manufacturer_id, by, member=account_id, **change)
+        self._emit(event_kinds.RBAC_MEMBER_CHANGED, manufacturer_id, by, member=account_id, **change)
         return True
 
     async def require_authority(self, manufacturer: Any, account_id: str, by: str) -> None:
@@ -250,7 +250,7 @@ class Members:
             created_at=account.created_at,
         )
 
-    def _tell(self, kind: str, manufacturer_id: str, actor: str | None, **data: Any) -> None:
+    def _emit(self, kind: str, manufacturer_id: str, actor: str | None, **data: Any) -> None:
         self._sink.emit(
             event(
                 kind,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         worst_severity,
     )
     from gatewright.threats.engine import AT_ONCE, EXPLAINED, MAX_FINDINGS, DetectionEngine
-    from gatewright.threats.executor import INLINE_CHARACTERS, Offload, size_of
+    from gatewright.threats.executor import INLINE_CHARACTERS, InspectionExecutor, size_of
     from gatewright.threats.explain import EVIDENCE
     from gatewright.threats.learning.feedback import (
         DOUBTED_FROM,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         NEW_FALSE_ALARMS,
         TAUGHT_ATTACKS,
         TAUGHT_HARMLESS,
-        Bounds,
+        AllowedLoss,
         ReferenceRow,
         Verdicts,
         load_reference,
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
         ThreatDetectionResult,
         ValidationResult,
     )
-    from gatewright.threats.rules import Rule, RuleSet, load_rules
+    from gatewright.threats.rules import DetectionRule, RuleSet, load_rules
     from gatewright.threats.sanitize import SanitizedValue, sanitise
     from gatewright.threats.structure import CHECKS, Confirmation
     from gatewright.threats.structure.shell import KNOWN
@@ -115,7 +115,7 @@ _NAMES = {
     ),
     "gatewright.threats.executor": (
         "INLINE_CHARACTERS",
-        "Offload",
+        "InspectionExecutor",
         "size_of",
     ),
     "gatewright.threats.explain": ("EVIDENCE",),
@@ -154,7 +154,7 @@ _NAMES = {
         "ThreatFeedback",
     ),
     "gatewright.threats.learning.regression_gate": (
-        "Bounds",
+        "AllowedLoss",
         "CHANGED",
         "MAX_ROW_LENGTH",
         "NEW_FALSE_ALARMS",
@@ -214,7 +214,7 @@ _NAMES = {
         "ValidationResult",
     ),
     "gatewright.threats.rules": (
-        "Rule",
+        "DetectionRule",
         "RuleSet",
         "load_rules",
     ),
@@ -283,11 +283,12 @@ __all__ = [
     "TAUGHT_HARMLESS",
     "TEXTS",
     "TOKENS",
-    "Bounds",
+    "AllowedLoss",
     "Caps",
     "Confirmation",
     "Correction",
     "DetectionEngine",
+    "DetectionRule",
     "DetectionWatch",
     "Drift",
     "Encoded",
@@ -295,17 +296,16 @@ __all__ = [
     "FalseAlarms",
     "Floats",
     "Inspection",
+    "InspectionExecutor",
     "Learner",
     "LinearModel",
     "ManufacturerSecurityValidator",
     "Matcher",
     "ModelVersion",
-    "Offload",
     "PatternStatistics",
     "RateLimitResult",
     "Re2Matcher",
     "ReferenceRow",
-    "Rule",
     "RuleSet",
     "SanitizedValue",
     "Screen",

@@ -15,7 +15,7 @@ from gatewright.controls import Controls
 from gatewright.errors import ConfigurationError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.inspection_policy import WatchPolicy
-from gatewright.threats.executor import INLINE_CHARACTERS, Offload, size_of
+from gatewright.threats.executor import INLINE_CHARACTERS, InspectionExecutor, size_of
 from gatewright.threats.learning.telemetry import DetectionWatch, Drifted
 from gatewright.threats.results import Inspection, ThreatDetectionResult
 from gatewright.threats.types import neighbours, threat_type_of
@@ -29,7 +29,7 @@ COUNTED_AT_ONCE = 1_000
 """Results that are counted before others have their turn."""
 
 
-class Detection:
+class ActiveEngine:
     """Runs inspections on the engine that is in use at the moment.
 
     Args:
@@ -47,7 +47,7 @@ class Detection:
         level: int,
         controls: Controls,
         sink: EventSink,
-        offload: Offload,
+        offload: InspectionExecutor,
         load_arguments: Mapping[str, Any] | None,
         bounds: WatchPolicy | None = None,
     ) -> None:

@@ -12,8 +12,8 @@ from gatewright.clock import Clock
 from gatewright.errors import FieldError, ValidationError
 from gatewright.events import EventSink, Severity, event
 from gatewright.storage.tenants import StoredManufacturer
-from gatewright.threats.active_engine import Detection
-from gatewright.threats.executor import Offload
+from gatewright.threats.active_engine import ActiveEngine
+from gatewright.threats.executor import InspectionExecutor
 from gatewright.threats.results import ThreatDetectionResult, ValidationResult
 
 KNOWN_NAMES_AGE = 300.0
@@ -31,7 +31,7 @@ class Manufacturers(Protocol):
         ...
 
 
-class Screening:
+class BusinessChecks:
     """Validates business data and looks for attacks in it.
 
     Args:
@@ -44,9 +44,9 @@ class Screening:
 
     def __init__(
         self,
-        detection: Detection,
+        detection: ActiveEngine,
         *,
-        offload: Offload,
+        offload: InspectionExecutor,
         manufacturers: Manufacturers | None,
         sink: EventSink,
         clock: Clock,
@@ -85,7 +85,7 @@ class Screening:
         errors = [*report.errors, *attacks]
         score = security_score(report.errors, report.warnings, checked=report.checked, attacks=len(attacks))
         if attacks:
-            self._tell(data, inspection.findings)
+            self._emit(data, inspection.findings)
         return ValidationResult(
             is_valid=not errors,
             errors=errors,
@@ -95,7 +95,7 @@ class Screening:
             risk_level=risk_level(score),
         )
 
-    def _tell(self, data: Mapping[str, Any], findings: list[ThreatDetectionResult]) -> None:
+    def _emit(self, data: Mapping[str, Any], findings: list[ThreatDetectionResult]) -> None:
         manufacturer_id = data.get("manufacturer_id")
         self._sink.emit(
             event(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from gatewright.threats.rules import Rule
+from gatewright.threats.rules import DetectionRule
 
 SEVERITIES = ("none", "low", "medium", "high", "critical")
 _RISK = {"none": 0.0, "low": 0.35, "medium": 0.6, "high": 0.85, "critical": 1.0}
@@ -24,7 +24,7 @@ DEFAULT_THRESHOLDS = (
 class Evidence(NamedTuple):
     """What is known of one text: the rules that match, and the model's margin (None without a model)."""
 
-    rules: list[Rule]
+    rules: list[DetectionRule]
     margin: float | None
 
     @property
@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
 
     attack: bool
     confidence: float
-    rules: list[Rule]
+    rules: list[DetectionRule]
 
 
 def probability(margin: float) -> float:
@@ -73,7 +73,7 @@ def decide(evidence: Evidence, thresholds: tuple[float, ...] | list[float]) -> V
     return Verdict(attack, confidence, carrying)
 
 
-def worst_severity(rules: list[Rule], confidence: float) -> str:
+def worst_severity(rules: list[DetectionRule], confidence: float) -> str:
     """The highest severity among the rules; by confidence where the model alone decided."""
     if not rules:
         return "high" if confidence >= 0.97 else "medium"

@@ -20,8 +20,8 @@ from gatewright.threats.model.features import COLUMNS, columns, windows
 from gatewright.threats.model.linear import RULE_VALUE, LinearModel
 from gatewright.threats.normalize import Normal, normalise, squash
 from gatewright.threats.results import CLEAN, Inspection, ThreatDetectionResult
-from gatewright.threats.rules import Rule, RuleSet, load_rules
-from gatewright.threats.walk import Text, Walk
+from gatewright.threats.rules import DetectionRule, RuleSet, load_rules
+from gatewright.threats.walk import TextNode, Walk
 
 ODD = 2
 """Of these and fewer others than this no attack is made, unless a rule knows it: of known attacks 1 in 1,500 is."""
@@ -68,7 +68,7 @@ SURE = 8.0
 class Seen(NamedTuple):
     """One text as the engine sees it: without windows where no model needs to be asked."""
 
-    text: Text
+    text: TextNode
     normal: Normal
     squashed: str
     hits: set[int]
@@ -142,7 +142,7 @@ class DetectionEngine:
         return len(self._rules.rules)
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[DetectionRule, ...]:
         """The rules in use."""
         return self._rules.rules
 
@@ -210,7 +210,7 @@ class DetectionEngine:
 
     def encode(self, text: str) -> Encoded:
         """The window of ``text`` that looks most like an attack, as the model sees it, the correction left out."""
-        seen = self._see(Text(text, "$", False, ""))
+        seen = self._see(TextNode(text, "$", False, ""))
         scored = self._scored([seen._replace(windows=windows(seen.normal.text))], self._base)[0]
         if scored is None:
             return Encoded(np.zeros(0, np.int64), np.zeros(0, np.float32), 0.0)
@@ -226,7 +226,7 @@ class DetectionEngine:
 
     # --- the steps ----------------------------------------------------------------------------------------------
 
-    def _see(self, text: Text, floor: float | None = None) -> Seen:
+    def _see(self, text: TextNode, floor: float | None = None) -> Seen:
         """Look at one text; with a ``floor``, only windows whose margin may reach it are left where no rule hits."""
         raw = text.text
         odd = odd_signs(raw.encode("utf-8", "replace"))
@@ -276,7 +276,7 @@ class DetectionEngine:
                 _remember(harmless, one.text.text)
         return findings
 
-    def _rules_of(self, seen: Seen) -> list[Rule]:
+    def _rules_of(self, seen: Seen) -> list[DetectionRule]:
         return [self._rules.rules[number] for number in sorted(seen.hits)]
 
     def _scores(self, seen: Sequence[Seen], model: LinearModel | None) -> list[float]:

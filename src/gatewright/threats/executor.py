@@ -34,7 +34,7 @@ Recipe = tuple[Mapping[str, Any], bytes | None]
 """How another process makes the same detector: arguments of ``DetectionEngine.load``, and the correction."""
 
 
-class Offload:
+class InspectionExecutor:
     """Bounded pools, started when they are first needed.
 
     Args:

@@ -14,9 +14,9 @@ from gatewright.threats.model.attribution import heaviest
 from gatewright.threats.model.linear import LinearModel
 from gatewright.threats.normalize import Normal
 from gatewright.threats.results import ThreatDetectionResult
-from gatewright.threats.rules import Rule
+from gatewright.threats.rules import DetectionRule
 from gatewright.threats.types import ThreatType
-from gatewright.threats.walk import Text
+from gatewright.threats.walk import TextNode
 
 EVIDENCE = 200
 """Characters of a value that are shown."""
@@ -47,7 +47,7 @@ class Explainer:
 
     def findings(
         self,
-        text: Text,
+        text: TextNode,
         normal: Normal,
         squashed: str,
         verdict: Verdict,
@@ -63,7 +63,7 @@ class Explainer:
             types: of these only.
             brief: without n-grams, where there are too many findings for anyone to read.
         """
-        by_type: dict[str, list[Rule]] = {}
+        by_type: dict[str, list[DetectionRule]] = {}
         for rule in verdict.rules:
             by_type.setdefault(rule.threat_type, []).append(rule)
         if not by_type:
@@ -87,8 +87,8 @@ class Explainer:
     def _finding(
         self,
         kind: str,
-        rules: list[Rule],
-        text: Text,
+        rules: list[DetectionRule],
+        text: TextNode,
         normal: Normal,
         squashed: str,
         verdict: Verdict,
@@ -122,7 +122,7 @@ class Explainer:
         )
 
 
-def _is_secret(text: Text) -> bool:
+def _is_secret(text: TextNode) -> bool:
     """Whether the text is a secret by its name: a password that looks like an attack is still a password."""
     return not text.is_key and is_secret_name(text.key)
 
@@ -167,7 +167,7 @@ def _hidden_in(text: str, window: bytes) -> list[bool]:
     return flags[: len(window)]
 
 
-def _sentence(kind: str, rules: list[Rule], text: Text) -> str:
+def _sentence(kind: str, rules: list[DetectionRule], text: TextNode) -> str:
     what = kind.replace("_", " ")
     place = f"the key at {text.path}" if text.is_key else f"the value at {text.path}"
     if rules:
@@ -175,7 +175,7 @@ def _sentence(kind: str, rules: list[Rule], text: Text) -> str:
     return f"{place[0].upper()}{place[1:]} resembles known attacks ({what}), though no single rule names it."
 
 
-def _span(rule: Rule, value: str, normal: str, squashed: str) -> dict[str, Any] | None:
+def _span(rule: DetectionRule, value: str, normal: str, squashed: str) -> dict[str, Any] | None:
     """Where a rule matches: ``in`` the value itself or a decoded form of it, and where that is in the ``original``."""
     expression = _compiled(rule.pattern)
     for name, form in (("value", value), ("decoded", normal), ("squashed", squashed)):

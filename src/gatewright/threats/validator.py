@@ -19,9 +19,9 @@ from gatewright.storage.changes import Changes
 from gatewright.storage.feedback import FeedbackStore
 from gatewright.storage.sqlite.store import SqliteStore
 from gatewright.threats.action_limits import ActionLimits
-from gatewright.threats.active_engine import Detection, bounded_batch
-from gatewright.threats.business_checks import Manufacturers, Screening
-from gatewright.threats.executor import Offload, size_of
+from gatewright.threats.active_engine import ActiveEngine, bounded_batch
+from gatewright.threats.business_checks import BusinessChecks, Manufacturers
+from gatewright.threats.executor import InspectionExecutor, size_of
 from gatewright.threats.learning.learner import Learner, ModelVersion, ThreatFeedback
 from gatewright.threats.results import (
     Inspection,
@@ -86,8 +86,8 @@ class ManufacturerSecurityValidator:
         if store is None:
             store = self._own_store = SqliteStore()
         self._store: LearningStore = store
-        self._offload = Offload(processes=processes)
-        self._detection = Detection(
+        self._offload = InspectionExecutor(processes=processes)
+        self._detection = ActiveEngine(
             level=policy.detection.level,
             controls=controls,
             sink=self._sink,
@@ -96,7 +96,7 @@ class ManufacturerSecurityValidator:
             bounds=policy.detection.watch,
         )
         self._learner = Learner(self._store, sink=self._sink, clock=clock, executor=self._offload.threads)
-        self._screening = Screening(
+        self._screening = BusinessChecks(
             self._detection, offload=self._offload, manufacturers=manufacturers, sink=self._sink, clock=clock
         )
         self._actions = ActionLimits(policy, cache or MemoryCache(clock=clock), controls)

@@ -17,7 +17,7 @@ MAX_CHARACTERS = 4_000_000
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
-class Text(NamedTuple):
+class TextNode(NamedTuple):
     """One text. ``key`` is the key of the mapping under which it is (or that it is)."""
 
     text: str
@@ -44,7 +44,7 @@ class Walk:
         self._value = value
         self.truncated = False
 
-    def __iter__(self) -> Iterator[Text]:
+    def __iter__(self) -> Iterator[TextNode]:
         # An explicit stack: nesting of the value must not be nesting of calls.
         stack: list[_Waiting] = [(self._value, "$", 0, "", False)]
         texts, characters = 0, 0
@@ -77,7 +77,7 @@ class Walk:
                 text = text[: max(0, len(text) - (characters - MAX_CHARACTERS))]
                 if not text or texts > MAX_TEXTS:
                     continue
-            yield Text(text, path, is_key, key)
+            yield TextNode(text, path, is_key, key)
 
 
 def _members(value: Mapping[Any, Any], path: str, depth: int, room: int) -> list[_Waiting]:

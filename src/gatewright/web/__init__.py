@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatewright.web.body.timeout import receive_within
     from gatewright.web.demo import DemoFoundation, create_admin, read_credentials, seed_demo
     from gatewright.web.dependencies import open_to_all, requires
-    from gatewright.web.enforcement import Treatments, take_out
+    from gatewright.web.enforcement import Enforcement, take_out
     from gatewright.web.headers import MAX_REMEMBERED, MEMORY, HeaderReader
     from gatewright.web.idempotency import KEPT, RUNNING
     from gatewright.web.inspection import MANY, without
@@ -67,7 +67,7 @@ _NAMES = {
         "requires",
     ),
     "gatewright.web.enforcement": (
-        "Treatments",
+        "Enforcement",
         "take_out",
     ),
     "gatewright.web.headers": (
@@ -119,6 +119,7 @@ __all__ = [
     "Authenticator",
     "ClientReader",
     "DemoFoundation",
+    "Enforcement",
     "Exclusion",
     "GatewrightMiddleware",
     "HeaderReader",
@@ -127,7 +128,6 @@ __all__ = [
     "RequestState",
     "RouteRule",
     "RouterRules",
-    "Treatments",
     "TrustedProxies",
     "collect",
     "create_admin",

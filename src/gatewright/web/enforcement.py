@@ -103,7 +103,7 @@ class HasPolicy(Protocol):
     def policy(self) -> Policy: ...
 
 
-class Treatments:
+class Enforcement:
     """Finds the treatment of a request.
 
     Args:
@@ -128,7 +128,7 @@ class Treatments:
         self._sink = sink
         self._declared = declared
         self._plain = {name: Treatment(name) for name in ("off", "shadow", "block")}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._read(holder.policy.inspection)
 
     def _read(self, inspection: InspectionPolicy) -> None:
@@ -167,7 +167,7 @@ class Treatments:
         holding = [one for one in given if one.ends_at >= now]
         for one in given:
             if one.ends_at < now:
-                self._tell(one)
+                self._emit(one)
         by_type = dict(rule.threats)
         for kind, other in route.threats.items():
             by_type[kind] = other
@@ -178,10 +178,10 @@ class Treatments:
             ends_at=min((one.ends_at for one in holding), default=math.inf),
         )
 
-    def _tell(self, ended: Exclusion) -> None:
+    def _emit(self, ended: Exclusion) -> None:
         line = ended.described()
-        if line not in self._told:
-            self._told.add(line)
+        if line not in self._reported:
+            self._reported.add(line)
             self._sink.emit(event(event_kinds.THREATS_EXCLUSION_EXPIRED, severity=Severity.WARNING, exclusion=line))
 
 

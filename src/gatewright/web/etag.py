@@ -15,7 +15,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Conditional:
+class ETags:
     """Pure ASGI: gives JSON answers to GET their tag, and answers 304 where the caller has that one.
 
     Args:

@@ -14,7 +14,7 @@ from gatewright.events import EventSink, Severity, event
 from gatewright.inspection_policy import Exclusion
 from gatewright.threats import Inspection, ThreatDetectionResult
 from gatewright.web.body.forms import MAX_FIELDS, collect
-from gatewright.web.enforcement import Treatment, Treatments
+from gatewright.web.enforcement import Enforcement, Treatment
 from gatewright.web.headers import TARGETS_ASKED_ABOUT, HeaderReader, Key, is_secret
 from gatewright.web.problems import Problem
 from gatewright.web.request import RequestState
@@ -46,7 +46,7 @@ class Inspector:
         validator: ManufacturerSecurityValidator,
         sink: EventSink,
         controls: Controls,
-        treatments: Treatments,
+        treatments: Enforcement,
     ) -> None:
         self._validator = validator
         self._sink = sink
@@ -160,12 +160,12 @@ class Inspector:
                 risk_score=round(found.risk_score, 3),
                 confidence=round(found.confidence, 3),
                 truncated=found.truncated,
-                findings=[_told(finding, mode, exclusion) for finding, mode, exclusion in told[:SHOWN]],
+                findings=[_finding(finding, mode, exclusion) for finding, mode, exclusion in told[:SHOWN]],
             )
         )
 
 
-def _told(finding: ThreatDetectionResult, mode: str, exclusion: Exclusion | None) -> dict[str, Any]:
+def _finding(finding: ThreatDetectionResult, mode: str, exclusion: Exclusion | None) -> dict[str, Any]:
     """A finding as an event tells it; ``part`` and ``field`` are what an exclusion would say of the place."""
     told = {
         "threat_type": finding.threat_type,

@@ -26,14 +26,14 @@ from gatewright.storage.tenants import PLATFORM_TENANT
 from gatewright.web.authenticate import Authenticator
 from gatewright.web.body import decode_body, headers_for, read_body, replay
 from gatewright.web.body.timeout import receive_within
-from gatewright.web.enforcement import Treatments
+from gatewright.web.enforcement import Enforcement
 from gatewright.web.headers import HeaderBounds, missing_from
 from gatewright.web.idempotency import Idempotency
 from gatewright.web.inspection import Inspector
 from gatewright.web.network_limit import NetworkLimit
 from gatewright.web.paths import check_path, shown_path
 from gatewright.web.problems import Problem, render
-from gatewright.web.rate_limits import Limiter
+from gatewright.web.rate_limits import RateLimiter
 from gatewright.web.request import KEY, RequestState, first_fields, request_id
 from gatewright.web.rules import UNDECLARED, RouteRule, RuleSource, Scope
 from gatewright.web.trusted_proxies import ClientReader
@@ -86,11 +86,11 @@ class GatewrightMiddleware:
         self._max_body = settings.max_body_bytes
         self._clients = ClientReader(settings.trusted_proxies, header=settings.client_ip_header)
         self._authenticator = Authenticator(foundation.auth)
-        self._limiter = Limiter(foundation)
+        self._limiter = RateLimiter(foundation)
         self._network = NetworkLimit(foundation, self._authenticator, self._limiter.anonymous_rate)
         self._headers = HeaderBounds(max_count=settings.max_header_count, max_bytes=settings.max_header_bytes)
         self._body_timeout = settings.body_timeout_seconds
-        treatments = Treatments(
+        treatments = Enforcement(
             foundation.given_inspection_mode,
             foundation.rbac,
             foundation.clock,

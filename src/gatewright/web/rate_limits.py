@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MINUTE = 60.0
 
 
-class Limiter:
+class RateLimiter:
     """Counts requests and refuses those that come too often or from where measures block.
 
     Args:

@@ -18,7 +18,7 @@ from gatewright.web.access import document as document_access
 from gatewright.web.api import account, admin, auth, health, members, mfa, security, usage
 from gatewright.web.api.models import answer
 from gatewright.web.dependencies import open_to_all
-from gatewright.web.etag import Conditional
+from gatewright.web.etag import ETags
 from gatewright.web.middleware import GatewrightMiddleware
 from gatewright.web.problems import Problem, render
 from gatewright.web.request import KEY
@@ -99,7 +99,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
         return answer(app.openapi())
 
     document_access(app)
-    app.add_middleware(Conditional)
+    app.add_middleware(ETags)
     install(app, foundation, idempotency=True)
     return app
 

@@ -10,8 +10,8 @@ import pytest
 from gatewright.threats import (
     DEFAULT_THRESHOLDS,
     LEVELS,
+    DetectionRule,
     Evidence,
-    Rule,
     decide,
     log_odds,
     probability,
@@ -20,8 +20,8 @@ from gatewright.threats import (
 )
 
 
-def _rule(tier: Any, severity: Any = "high") -> Rule:
-    return Rule(id=tier, tier=tier, severity=severity, explain="X.", pattern="x", match=["x"])
+def _rule(tier: Any, severity: Any = "high") -> DetectionRule:
+    return DetectionRule(id=tier, tier=tier, severity=severity, explain="X.", pattern="x", match=["x"])
 
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.9, 0.999])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.threats import Re2Matcher, Rule, RuleSet, VectorscanMatcher, load_rules, make_matcher
+from gatewright.threats import DetectionRule, Re2Matcher, RuleSet, VectorscanMatcher, load_rules, make_matcher
 from tests.threats.engine.samples import ATTACKS, HARMLESS
 
 pytest.importorskip("hyperscan")
@@ -60,7 +60,7 @@ def test_the_slow_one_can_be_asked_for() -> None:
 
 
 def _small(pattern: str) -> RuleSet:
-    rule = Rule(id="x", tier="weak", severity="low", explain="X.", pattern=pattern, match=["x"])
+    rule = DetectionRule(id="x", tier="weak", severity="low", explain="X.", pattern=pattern, match=["x"])
     return RuleSet(rules=(rule,), digest=(pattern.encode().hex() + "0" * 32)[:32])
 
 

@@ -10,7 +10,7 @@ from gatewright.threats import (
     NEW_FALSE_ALARMS,
     TAUGHT_ATTACKS,
     TAUGHT_HARMLESS,
-    Bounds,
+    AllowedLoss,
     ReferenceRow,
     Verdicts,
     objection,
@@ -60,7 +60,9 @@ def test_false_alarms_are_bounded_on_balance_and_in_all(raised: int, gone: int) 
     st.sampled_from(CATEGORIES),
     st.sampled_from([TAUGHT_ATTACKS, TAUGHT_HARMLESS]),
 )
-def test_lost_attacks_are_bounded_in_all_and_by_category(lost: int, found: int, category: str, bounds: Bounds) -> None:
+def test_lost_attacks_are_bounded_in_all_and_by_category(
+    lost: int, found: int, category: str, bounds: AllowedLoss
+) -> None:
     refused = objection(ROWS, BASE, verdicts(lost=lost, found=found, category=category), bounds)
     in_all, of_one = bounds.lost * len(CATEGORIES) * OF_CATEGORY, bounds.lost_in_category * OF_CATEGORY
     too_many = [lost - found > bound or lost > CHANGED * bound for bound in (in_all, of_one)]

@@ -237,7 +237,7 @@ async def test_the_base_decides_where_what_was_told_does_not_fit(
         await tell(learner, small, texts, n == 0, *(f"{n}: {place}" for place in range(5)))
     current, _ = await learner.detector_in_use(small)
     version = await learner.learn(current, actor="ann")
-    assert not version.accepted and "it takes up" in version.reason
+    assert not version.accepted and "it learned" in version.reason
     assert (await learner.detector_in_use(small))[1] is None
     assert sink.kinds()[-1] == "threats:model:rolled_back"
     assert {said.status for said in await store.list_feedback()} == {"disputed"}

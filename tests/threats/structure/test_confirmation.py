@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.errors import ConfigurationError
-from gatewright.threats import CHECKS, Confirmation, Rule, RuleSet, load_rules, make_matcher
+from gatewright.threats import CHECKS, Confirmation, DetectionRule, RuleSet, load_rules, make_matcher
 
 FILE = """
 threat_type = 'xss'
@@ -37,8 +37,8 @@ def test_a_bad_expression_is_told_with_file_rule_and_remedy(tmp_path: Path, patt
 @pytest.mark.parametrize("engine", MATCHERS)
 def test_a_matcher_tells_it_too(engine: str) -> None:
     """Rules that were made by other means than loading."""
-    good = Rule(id="good", tier="weak", severity="low", explain="X.", pattern="x", match=["x"])
-    bad = Rule(id="bad", tier="weak", severity="low", explain="X.", pattern="(x", match=["x"], file="a.toml")
+    good = DetectionRule(id="good", tier="weak", severity="low", explain="X.", pattern="x", match=["x"])
+    bad = DetectionRule(id="bad", tier="weak", severity="low", explain="X.", pattern="(x", match=["x"], file="a.toml")
     with pytest.raises(ConfigurationError, match=r"a\.toml: the rule bad cannot be used"):
         make_matcher(RuleSet(rules=(good, bad), digest="none-of-the-disk"), engine=engine)
 

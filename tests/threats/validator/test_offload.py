@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.threats import INLINE_CHARACTERS, Offload, size_of
+from gatewright.threats import INLINE_CHARACTERS, InspectionExecutor, size_of
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_size_counts_no_further_than_needed() -> None:
 
 
 async def test_where_work_runs() -> None:
-    offload = Offload(processes=0)
+    offload = InspectionExecutor(processes=0)
     here = threading.current_thread().name
     assert await offload.run(lambda: threading.current_thread().name, size=10) == here
     elsewhere = await offload.run(lambda: threading.current_thread().name, size=INLINE_CHARACTERS + 1)

@@ -46,7 +46,7 @@ class Enrollment:
         *,
         issuer: str = "Gatewright",
         sessions: SessionTerminator | None = None,
-        outbox: Mailer | None = None,
+        mailer: Mailer | None = None,
         sink: EventSink | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -56,7 +56,7 @@ class Enrollment:
         self._devices = devices
         self._issuer = issuer
         self._sessions = sessions
-        self._outbox = outbox
+        self._mailer = mailer
         self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
 
@@ -187,9 +187,9 @@ class Enrollment:
         return None
 
     async def _notify(self, person: Person, kind: str, sentence: str) -> None:
-        if self._outbox is not None and person.known:
+        if self._mailer is not None and person.known:
             body = f"{sentence}\n\nIf this was not you, change your password and contact us."
-            await self._outbox.post(
+            await self._mailer.post(
                 person.account.email, "The security settings of your account have changed", body, kind=kind
             )
 

@@ -70,7 +70,7 @@ class SecondFactors:
     Args:
         box: seals TOTP secrets.
         keyed: hashes codes.
-        doors: one policy for wrong codes, whichever path they come by.
+        attempts: limits wrong codes, by any path.
         required: whether every account must show a second factor, by setting.
         controls: measures that ask for one.
     """
@@ -80,7 +80,7 @@ class SecondFactors:
         store: FactorStore,
         box: SecretBox,
         keyed: KeyedHash,
-        doors: AttemptLimiter,
+        attempts: AttemptLimiter,
         devices: TrustedDevices,
         *,
         required: Callable[[str], bool],
@@ -91,7 +91,7 @@ class SecondFactors:
         self._store = store
         self._box = box
         self._keyed = keyed
-        self._doors = doors
+        self._attempts = attempts
         self._devices = devices
         self._required = required
         self._clock = clock or SystemClock()
@@ -156,7 +156,7 @@ class SecondFactors:
         plain = normalize_totp(code)
         if not enrolled or plain is None:
             return "wrong"
-        async with self._doors.attempt(await self._door(person, client), _visitor(person, client)) as attempt:
+        async with self._attempts.attempt(await self._door(person, client), _visitor(person, client)) as attempt:
             verdict = await self._check_totp(person, enrolled, plain, client)
             attempt.outcome = _OUTCOMES[verdict]
         self._report(verdict, Factor.TOTP, person, client)
@@ -167,7 +167,7 @@ class SecondFactors:
         plain = normalise_backup_code(code)
         if plain is None:
             return "wrong"
-        async with self._doors.attempt(await self._door(person, client), _visitor(person, client)) as attempt:
+        async with self._attempts.attempt(await self._door(person, client), _visitor(person, client)) as attempt:
             used = await self._store.use_backup_code(
                 person.account_id, hash_code(self._keyed, person.account_id, plain), now=self._clock.now()
             )
@@ -182,7 +182,7 @@ class SecondFactors:
         expected = secret.data.get("mailed")
         if plain is None or not isinstance(expected, str):
             return "wrong"
-        async with self._doors.attempt(f"mfa:account:{person.account_id}", _visitor(person, None)) as attempt:
+        async with self._attempts.attempt(f"mfa:account:{person.account_id}", _visitor(person, None)) as attempt:
             right = self._keyed.matches(expected, "mailed-code", person.account_id, plain)
             verdict: Verdict = "accepted" if right else "wrong"
             attempt.outcome = _OUTCOMES[verdict]
@@ -195,7 +195,7 @@ class SecondFactors:
         """Check a passkey that answers ``challenge``. A forged one is no guess that could come true, yet counts."""
         if self.passkeys is None or challenge is None:
             return "wrong"
-        async with self._doors.attempt(await self._door(person, client), _visitor(person, client)) as attempt:
+        async with self._attempts.attempt(await self._door(person, client), _visitor(person, client)) as attempt:
             right = await self.passkeys.check(person.account_id, assertion, challenge)
             verdict: Verdict = "accepted" if right else "wrong"
             attempt.outcome = _OUTCOMES[verdict]

@@ -48,7 +48,7 @@ class FactorVouching:
         store: FactorStore,
         challenges: Challenges,
         throttle: SignInThrottle,
-        outbox: Mailer,
+        mailer: Mailer,
         directions: Directions,
         *,
         recent: timedelta,
@@ -58,7 +58,7 @@ class FactorVouching:
         self._store = store
         self._challenges = challenges
         self._throttle = throttle
-        self._outbox = outbox
+        self._mailer = mailer
         self._directions = directions
         self._recent = recent
         self._sink = sink
@@ -108,7 +108,7 @@ class FactorVouching:
         await self._challenges.drop(_PURPOSE, person.account_id)
         token = await self._challenges.create(_PURPOSE, person.account_id, lifetime=LIFETIME)
         how, data = self._directions.for_token(token, "/v1/mfa/confirmations/redeem", "confirm-factor")
-        await self._outbox.post(
+        await self._mailer.post(
             person.account.email,
             "Confirm your new second factor",
             f"To use your new second factor for sensitive operations now, {how}\n\nThe token can be used once, within"

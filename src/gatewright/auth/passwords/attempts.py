@@ -35,7 +35,7 @@ _NETWORK_SHARE = 0.7
 
 
 class WayIn(Record, frozen=True, kw_only=True):
-    """The doors that one attempt passes, in order; None: not that one.
+    """The limits that one attempt passes, in order; None if one does not apply.
 
     ``trusted`` attempts (from a trusted device or a known network) are not held up by those of strangers.
     """
@@ -60,11 +60,11 @@ def network_policy(policy: AttemptPolicy) -> AttemptPolicy:
 
 
 class PasswordAttempts:
-    """Chooses and passes the doors of a password.
+    """Chooses and passes the limits of a password attempt.
 
     Args:
-        account: doors of accounts, trusted devices and password changes.
-        network: doors of networks at an account, with :func:`network_policy`.
+        account: limits of accounts, trusted devices and password changes.
+        network: limits of networks at an account, with :func:`network_policy`.
         sessions: know which networks an account has used.
     """
 
@@ -109,9 +109,9 @@ class PasswordAttempts:
         """Check one password; raises as :meth:`Doors.attempt`. The outcome counts at every door of the way."""
         async with AsyncExitStack() as stack:
             passed = []
-            for doors, door in ((self.network, way.network), (self.account, way.device or way.account)):
+            for limiter, door in ((self.network, way.network), (self.account, way.device or way.account)):
                 if door is not None:
-                    passed.append(await stack.enter_async_context(doors.attempt(door, visitor)))
+                    passed.append(await stack.enter_async_context(limiter.attempt(door, visitor)))
             attempt = Attempt()
             try:
                 yield attempt

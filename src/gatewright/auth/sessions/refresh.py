@@ -104,7 +104,7 @@ class RefreshService:
             await self._risk.enforce(session, client, since_refresh=result.seconds_since_rotation)
         session, account = await self._up_to_date(session)
         access_token = await self._tokens.issue_for(session, self._access_lifetime)
-        self._tell(
+        self._emit(
             event_kinds.AUTH_TOKEN_REFRESHED, session, client, repeated=result.outcome == RefreshOutcome.REPEATED
         )
         return AuthResult(
@@ -125,7 +125,7 @@ class RefreshService:
         session = result.session
         if result.outcome == RefreshOutcome.REUSED:
             if session is not None:
-                self._tell(event_kinds.AUTH_REFRESH_REUSED, session, client, severity=Severity.HIGH)
+                self._emit(event_kinds.AUTH_REFRESH_REUSED, session, client, severity=Severity.HIGH)
             raise RefreshTokenReuseError("This refresh token was used before. Its session has been ended.")
         if result.outcome == RefreshOutcome.EXPIRED:
             raise TokenExpiredError("The refresh token has expired.")
@@ -155,7 +155,7 @@ class RefreshService:
     def _hash(self, token: str) -> bytes:
         return bytes.fromhex(self._hashes.of("refresh token", token))
 
-    def _tell(
+    def _emit(
         self,
         kind: str,
         session: StoredSession,

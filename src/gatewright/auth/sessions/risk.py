@@ -112,7 +112,7 @@ class RiskAssessor:
         action = self._policy.action(score)
         risk = SessionRisk(session_id=session.session_id, score=score, signals=signals, action=action.value)
         if action is not RiskAction.NONE:
-            self._tell(session, client, risk)
+            self._emit(session, client, risk)
         return risk
 
     async def act(
@@ -176,7 +176,7 @@ class RiskAssessor:
     def _signal(self, name: str, detail: str) -> RiskSignal:
         return RiskSignal(name=name, weight=getattr(self._policy, name), detail=detail)
 
-    def _tell(self, session: StoredSession, client: ClientInfo, risk: SessionRisk) -> None:
+    def _emit(self, session: StoredSession, client: ClientInfo, risk: SessionRisk) -> None:
         serious = risk.action in (RiskAction.END, RiskAction.REQUIRE_MFA)
         self._sink.emit(
             event(

@@ -131,9 +131,9 @@ class SessionService:
         owner = "account_id" if new.account_id else "manufacturer_id"
         ended = await self._store.add_session(session, keep=self._rules.limit, owner=owner)
         self._states.put(session)
-        self._tell(event_kinds.AUTH_SESSION_CREATED, session)
+        self._emit(event_kinds.AUTH_SESSION_CREATED, session)
         for session_id in ended:
-            self._tell_ended(session_id, session.manufacturer_id, "session_limit")
+            self._emit_ended(session_id, session.manufacturer_id, "session_limit")
         return session
 
     async def get_alive(self, session_id: str) -> StoredSession | None:
@@ -225,7 +225,7 @@ class SessionService:
         if not await uninterrupted(self._store.replace_session(session_id, successor, now=now)):
             refuse_ended()
         self._states.put(successor)
-        self._tell(event_kinds.AUTH_SESSION_ROTATED, successor, previous=session_id)
+        self._emit(event_kinds.AUTH_SESSION_ROTATED, successor, previous=session_id)
         return self.describe(successor)
 
     async def end(self, session_id: str, *, reason: str) -> bool:
@@ -235,7 +235,7 @@ class SessionService:
             return False
         ended = await uninterrupted(self._store.end_session(session_id, now=self._clock.now(), reason=reason))
         if ended:
-            self._tell_ended(session_id, session.manufacturer_id, reason)
+            self._emit_ended(session_id, session.manufacturer_id, reason)
         return ended
 
     async def end_all(
@@ -259,7 +259,7 @@ class SessionService:
         )
         ended = await uninterrupted(work)
         for session_id in ended:
-            self._tell_ended(session_id, manufacturer_id, reason)
+            self._emit_ended(session_id, manufacturer_id, reason)
         return len(ended)
 
     async def note_mfa(self, session_id: str, at: datetime | None = None) -> bool:
@@ -346,7 +346,7 @@ class SessionService:
         self._flushing = None
         await self.flush()
 
-    def _tell(self, kind: str, session: StoredSession, **data: Any) -> None:
+    def _emit(self, kind: str, session: StoredSession, **data: Any) -> None:
         self._sink.emit(
             event(
                 kind,
@@ -359,7 +359,7 @@ class SessionService:
             )
         )
 
-    def _tell_ended(self, session_id: str, manufacturer_id: str, reason: str) -> None:
+    def _emit_ended(self, session_id: str, manufacturer_id: str, reason: str) -> None:
         self._sink.emit(
             event(
                 event_kinds.AUTH_SESSION_ENDED,

@@ -158,7 +158,7 @@ class SigningKeyRing:
         replaced = self.current.kid
         await self._add(await self._generate(), replaces=replaced)
         await self.load()
-        self._tell(event_kinds.AUTH_SIGNING_KEY_ROTATED, replaced=replaced, reason=reason)
+        self._emit(event_kinds.AUTH_SIGNING_KEY_ROTATED, replaced=replaced, reason=reason)
         return self.current.kid
 
     async def rotate_if_due(self) -> bool:
@@ -198,7 +198,7 @@ class SigningKeyRing:
             key = await self._generate()
         await self._add(key, replaces=None)
         await self.load()
-        self._tell(event_kinds.AUTH_SIGNING_KEY_CREATED)
+        self._emit(event_kinds.AUTH_SIGNING_KEY_CREATED)
 
     async def _generate(self) -> SigningKey:
         if self._algorithm == "HS256":
@@ -230,7 +230,7 @@ class SigningKeyRing:
             return restore(stored.algorithm, stored.kid, exported)
         return await asyncio.to_thread(restore, stored.algorithm, stored.kid, exported)
 
-    def _tell(self, kind: str, **data: Any) -> None:
+    def _emit(self, kind: str, **data: Any) -> None:
         self._sink.emit(
             event(
                 kind,

@@ -35,7 +35,7 @@ class Refusals(Record, frozen=True, kw_only=True):
         return Refusals(units=sum(daily) + today, days=days, daily=tuple(daily))
 
 
-class Evidence(Record, frozen=True, kw_only=True):
+class UsageEvidence(Record, frozen=True, kw_only=True):
     """What speaks for a tier, by resource. ``expected_shortfall`` is what waiting would cost: units that will be
     refused until the cycle ends, by the forecast; ``chance``, 0 to 1, that 30 days will want more than the limit, None
     where too little is known."""
@@ -60,7 +60,7 @@ class TierSuggestion(Record, frozen=True, kw_only=True):
     current: str
     suggested: str
     reasons: tuple[str, ...]
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[UsageEvidence, ...] = ()
     suggestion_id: str | None = None
 
 
@@ -161,10 +161,10 @@ def _fits(seen: UsageAnalytics, resource: str, limit: int) -> bool:
 
 def _evidence(
     policy: Policy, seen: UsageAnalytics, refused: Refusals | None, resource: str, suggested: str
-) -> Evidence:
+) -> UsageEvidence:
     forecast = seen.forecasts[resource]
     limit = policy.limits_of_tier(suggested).get(resource)
-    return Evidence(
+    return UsageEvidence(
         resource=resource,
         current=forecast.current,
         limit=forecast.limit,
@@ -179,7 +179,7 @@ def _evidence(
     )
 
 
-def _why_more(one: Evidence, suggested: str) -> str:
+def _why_more(one: UsageEvidence, suggested: str) -> str:
     allows = "any number" if one.suggested_limit == UNLIMITED else f"{one.suggested_limit:,}"
     refused = f"{one.refused_units:,} were refused on {one.refused_days} days" if one.refused_days else ""
     ahead = f"about {one.expected_at_cycle_end:,.0f} ({one.low:,.0f} to {one.high:,.0f}) are expected in this cycle"

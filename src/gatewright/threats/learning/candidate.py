@@ -34,7 +34,7 @@ TEXTS_OF_A_ROW = 3
 NOTHING = Correction(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
-class Attempt(NamedTuple):
+class CandidateResult(NamedTuple):
     """What came of it; ``objection`` says why it is refused and is empty when it is accepted.
 
     ``doubted`` are the actors whose statements were left out; ``unlearnable`` says that the statements, taken together,
@@ -53,7 +53,7 @@ def attempt(
     statements: Sequence[StoredFeedback],
     traffic: Iterable[Any] = (),
     reference: Sequence[ReferenceRow] | None = None,
-) -> Attempt:
+) -> CandidateResult:
     """Fit a correction to the base of ``current`` and evaluate it. Slow (seconds): not for the event loop.
 
     Args:
@@ -76,15 +76,17 @@ def attempt(
     return result._replace(doubted=liars)
 
 
-def _descend(trial: _Trial, lesson: Lesson) -> Attempt:
+def _descend(trial: _Trial, lesson: Lesson) -> CandidateResult:
     """Down the ladder until nothing is objected; or until too little is learned, since tighter caps teach less."""
-    result = Attempt(NOTHING, "There is nothing to learn from: no statement counts.", {})
+    result = CandidateResult(NOTHING, "There is nothing to learn from: no statement counts.", {})
     for number, caps in enumerate(LADDER if lesson.statements else ()):
         correction = lesson.fitted(caps)
         learned = lesson.learned(correction)
         if not learned.fits:
-            why_not = f"Refused: of {learned.total()} corrections it takes up {learned[True]}."
-            return result if number else Attempt(correction, why_not, lesson.metrics(correction), unlearnable=True)
+            why_not = f"Refused: it learned {learned[True]} of {learned.total()} corrections."
+            return (
+                result if number else CandidateResult(correction, why_not, lesson.metrics(correction), unlearnable=True)
+            )
         result = trial.judge(lesson, correction)
         if not result.objection:
             break
@@ -165,14 +167,14 @@ class _Trial(NamedTuple):
     before: Verdicts
     traffic: tuple[Any, ...]
 
-    def judge(self, lesson: Lesson, correction: Correction) -> Attempt:
+    def judge(self, lesson: Lesson, correction: Correction) -> CandidateResult:
         candidate = lesson.base.with_correction(correction)
         after = judge(candidate, self.guard)
         shadow, seen = shadow_objection(self.current, candidate, self.traffic)
         bounds = TAUGHT_ATTACKS if all(said.is_threat for said in lesson.statements) else TAUGHT_HARMLESS
         why_not = objection(self.guard, self.before, after, bounds) or shadow
         metrics = {**lesson.metrics(correction), **rates(self.guard, after), **seen}
-        return Attempt(correction, f"Refused: {why_not}." if why_not else "", metrics)
+        return CandidateResult(correction, f"Refused: {why_not}." if why_not else "", metrics)
 
 
 def _as_told(detector: Learnable, statements: Sequence[StoredFeedback]) -> list[bool]:

@@ -17,7 +17,7 @@ from gatewright.events import EventSink, Severity, event, new_event_id
 from gatewright.logs import hide_secrets
 from gatewright.records import Record
 from gatewright.storage.feedback import FeedbackStore, StoredFeedback, StoredModelVersion
-from gatewright.threats.learning.candidate import Attempt, attempt
+from gatewright.threats.learning.candidate import CandidateResult, attempt
 from gatewright.threats.learning.feedback import Selection, contradiction, digest_of, select, text_of
 from gatewright.threats.learning.fit import decode_correction, encode_correction
 from gatewright.threats.learning.regression_gate import Learnable
@@ -218,7 +218,7 @@ class Learner:
             return base.with_correction(None), None
         return base.with_correction(decode_correction(active.delta)), active.delta
 
-    async def _keep(self, tried: Attempt, base: str, *, expected: int, actor: str) -> StoredModelVersion:
+    async def _keep(self, tried: CandidateResult, base: str, *, expected: int, actor: str) -> StoredModelVersion:
         wanted = StoredModelVersion(
             version=0,
             base=base,

@@ -132,17 +132,17 @@ NEW_ALARMS_IN_TRAFFIC = 0.005
 ENOUGH_TRAFFIC = 200
 
 
-class Bounds(NamedTuple):
+class AllowedLoss(NamedTuple):
     """Shares of the guard's attacks, in all and within one category, by which those that are found may shrink."""
 
     lost: float
     lost_in_category: float
 
 
-TAUGHT_ATTACKS = Bounds(0.01, 0.03)
+TAUGHT_ATTACKS = AllowedLoss(0.01, 0.03)
 """Where all statements are of attacks: what is lost is a side effect that cannot be targeted."""
 
-TAUGHT_HARMLESS = Bounds(0.004, 0.02)
+TAUGHT_HARMLESS = AllowedLoss(0.004, 0.02)
 """Where text is called harmless. The base model was trained on the guard, so that it holds those attacks more firmly
 than others: of attacks that it never saw two to four times as many are lost."""
 
@@ -158,7 +158,7 @@ def judge(detector: Learnable, rows: Sequence[ReferenceRow]) -> Verdicts:
     return Verdicts(tuple(detector.inspect(row.payload).threat_detected for row in rows))
 
 
-def objection(rows: Sequence[ReferenceRow], base: Verdicts, candidate: Verdicts, bounds: Bounds) -> str:
+def objection(rows: Sequence[ReferenceRow], base: Verdicts, candidate: Verdicts, bounds: AllowedLoss) -> str:
     """Why the candidate is refused; empty when it is not. One row, where a share is less, is never too much."""
     attacks = Counter(row.category for row in rows if row.label)
     harmless = len(rows) - attacks.total()

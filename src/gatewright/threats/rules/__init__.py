@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 Tier = Literal["certain", "strong", "weak"]
 
 
-class Rule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DetectionRule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule. ``pattern`` is a linear-time expression (RE2 syntax), without case, the dot matching line ends.
 
     Where ``confirm`` names a check of structure (``threats/structure``), a hit counts only if the check agrees.
@@ -46,13 +46,13 @@ class Rule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class _File(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     threat_type: str
     references: list[str]
-    rules: list[Rule]
+    rules: list[DetectionRule]
 
 
 class RuleSet(Record, frozen=True, kw_only=True):
     """All rules in a fixed order (by id), and a digest of what they say."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[DetectionRule, ...]
     digest: str
 
 
@@ -62,7 +62,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
     Raises:
         ConfigurationError: a file does not have the form, an id is used twice, or an expression is invalid.
     """
-    found: dict[str, Rule] = {}
+    found: dict[str, DetectionRule] = {}
     for path in sorted(Path(directory or HERE).glob("*.toml")):
         try:
             file = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File)
@@ -83,7 +83,7 @@ def load_rules(directory: str | Path | None = None) -> RuleSet:
     return RuleSet(rules=rules, digest=hashlib.sha256(said.encode()).hexdigest())
 
 
-def refused(rule: Rule, reason: object) -> ConfigurationError:
+def refused(rule: DetectionRule, reason: object) -> ConfigurationError:
     """What to raise for a rule that cannot be used, with where it is and what to do."""
     return ConfigurationError(
         f"{rule.file or 'rules'}: the rule {rule.id} cannot be used: {reason}; correct it "
@@ -91,7 +91,7 @@ def refused(rule: Rule, reason: object) -> ConfigurationError:
     )
 
 
-def _check(rule: Rule) -> None:
+def _check(rule: DetectionRule) -> None:
     """Tell a bad rule of an installation at once; those that ship are tested."""
     if rule.confirm and rule.confirm not in CHECKS:
         raise refused(rule, f"there is no check {rule.confirm!r}, only {', '.join(sorted(CHECKS))}")

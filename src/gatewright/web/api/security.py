@@ -33,12 +33,12 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         """List the newest events of your company. `kind` may end in `*`; pass `next` as `before` for the next page."""
         found = await audit.search(kind=kind, manufacturer_id=caller.manufacturer_id, before=before, limit=limit)
         cursor = str(found[-1].index) if len(found) == limit else None
-        return answer(page([_told(one) for one in found], cursor))
+        return answer(page([_to_dict(one) for one in found], cursor))
 
     return api
 
 
-def _told(found: AuditedEvent) -> dict[str, Any]:
+def _to_dict(found: AuditedEvent) -> dict[str, Any]:
     """An event as the company sees it: who, what and from where, and nothing of the platform's staff or detector."""
     by_staff = found.kind.startswith(CAUSED_BY_STAFF)
     return {
