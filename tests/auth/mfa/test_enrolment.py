@@ -98,6 +98,7 @@ async def test_confirming_with_a_wrong_clock_tells_so() -> None:
             await here.auth.confirm_mfa("mfr_acme", here.code(enrolment.secret, steps=-6))
         assert caught.value.code == "INVALID_MFA_CODE"
         assert caught.value.drift_seconds == -180
+        assert "Your phone's clock is about 180 seconds off." in str(caught.value)
         with pytest.raises(InvalidCredentialsError) as caught:
             await here.auth.confirm_mfa("mfr_acme", "12x")
         assert "drift_seconds" not in caught.value.context

@@ -89,7 +89,7 @@ class Enrollment:
         drift = await self._drift(person, code) if verdict == "wrong" else None
         if drift is not None:
             raise InvalidCredentialsError(
-                f"Your phone's clock is about {abs(drift)} seconds.",
+                f"Your phone's clock is about {abs(drift)} seconds off.",
                 code="INVALID_MFA_CODE",
                 context={"drift_seconds": drift},
                 recommended_action="Set your phone's clock to automatic, then enter the next code.",
@@ -160,7 +160,7 @@ class Enrollment:
         await self._notify(
             person,
             "mfa_reset",
-            "Our staff removed the second factors of your account. Until you enrol a new one, each sign-in asks for"
+            "Our staff removed the second factors of your account. Until you enroll a new one, each sign-in asks for"
             " a code that we mail to you.",
         )
 
