@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from gatewright.auth.tokens.jwks import KeySet, load_key
     from gatewright.auth.tokens.jws import decode_segment, encode_segment, parse, read_object
     from gatewright.auth.tokens.keys import HmacKey, JoseKey, check_algorithm, generate, restore
-    from gatewright.auth.tokens.revocations import Remembered, Revocations, VerifiedTokenCache
+    from gatewright.auth.tokens.revocations import Revocations, VerifiedToken, VerifiedTokenCache
 
 _NAMES = {
     "gatewright.auth.api_key_rules": (
@@ -165,8 +165,8 @@ _NAMES = {
         "restore",
     ),
     "gatewright.auth.tokens.revocations": (
-        "Remembered",
         "Revocations",
+        "VerifiedToken",
         "VerifiedTokenCache",
     ),
 }
@@ -204,7 +204,6 @@ __all__ = [
     "PasswordPolicy",
     "Place",
     "RelyingParty",
-    "Remembered",
     "Revocations",
     "RiskAction",
     "RiskPolicy",
@@ -213,6 +212,7 @@ __all__ = [
     "SessionRules",
     "SignInLimits",
     "TrustedDevice",
+    "VerifiedToken",
     "VerifiedTokenCache",
     "check_algorithm",
     "check_business",

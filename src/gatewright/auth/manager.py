@@ -596,7 +596,7 @@ class ManufacturerAuthManager:
             InvalidTokenError: it is anything else, whatever its type.
             StoreUnavailableError: whether it still holds must be asked of the store, which does not answer.
         """
-        claims = self.tokens.remembered(token)
+        claims = self.tokens.validate_cached(token)
         return claims if claims is not None else await self.tokens.validate(token)
 
     async def refresh_tokens(self, refresh_token: str, *, client: Any = None) -> AuthResult:

@@ -253,20 +253,19 @@ async def test_strict_tenants() -> None:
         assert (await auth.create_session({**ACME, "account_id": "acc_acme"})).account_id == "acc_acme"
 
 
-async def test_the_memory_is_bounded(clock: ManualClock) -> None:
-    """Old entries make room, and a forgotten token is simply verified again."""
-    from gatewright.auth import Remembered, VerifiedTokenCache
+async def test_the_cache_of_verified_tokens_is_bounded(clock: ManualClock) -> None:
+    """The oldest tokens are evicted; an evicted token is simply verified again."""
+    from gatewright.auth import VerifiedToken, VerifiedTokenCache
 
-    memory = VerifiedTokenCache(capacity=3)
+    cache = VerifiedTokenCache(capacity=3)
     for number in range(10):
-        entry = Remembered({}, [], float(number), "j", None, "m", "a", 0)
-        memory.put(bytes([number]), entry)
-    assert list(memory.entries) == [bytes([7]), bytes([8]), bytes([9])]
-    memory.sweep(8.0)
-    assert list(memory.entries) == [bytes([9])]
-    memory.forget(bytes([9]))
-    memory.forget(bytes([9]))
-    assert not memory.entries
+        cache.put(bytes([number]), VerifiedToken({}, [], float(number), "j", None, "m", "a", 0))
+    assert list(cache) == [bytes([7]), bytes([8]), bytes([9])]
+    cache.delete_expired(8.0)
+    assert list(cache) == [bytes([9])]
+    cache.invalidate(bytes([9]))
+    cache.invalidate(bytes([9]))
+    assert not cache
 
 
 async def test_no_secret_in_events_or_reprs(clock: ManualClock) -> None:

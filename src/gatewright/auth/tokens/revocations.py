@@ -1,8 +1,7 @@
-"""Revoked tokens, and the cache of verified ones that a revocation empties.
+"""Revoked tokens, and the cache of verified tokens.
 
-A check is a dictionary look-up. Other processes' revocations arrive with the poll (within a fraction of a
-second); beyond that, what is held is compared with the store at least once in every revocation window, so a
-process whose notices fail continues for that long and no longer.
+A check is a dictionary look-up. Revocations by other processes arrive as change notices, within a fraction of a second.
+In case notices fail, each process also reads new revocations from the store at least once per revocation window.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from gatewright._async import uninterrupted
+from gatewright.caching import BoundedCache
 from gatewright.clock import Clock
 from gatewright.storage.changes import ALL, Changes
 from gatewright.storage.keys import Revocation, RevocationKind, SigningStore
 
 
-class Remembered(NamedTuple):
+class VerifiedToken(NamedTuple):
     """What is needed to accept a token again: its claims, and what could end it."""
 
     claims: dict[str, Any]
@@ -32,50 +32,32 @@ class Remembered(NamedTuple):
 
 
 def token_hash(token: bytes) -> bytes:
-    """The representation of a token in memory, so that no memory dump holds a usable one."""
+    """The cache key of a token, so that a memory dump contains no usable token."""
     return hashlib.sha256(token).digest()
 
 
-class VerifiedTokenCache:
-    """A bounded dictionary; the oldest go first.
+class VerifiedTokenCache(BoundedCache[bytes, VerifiedToken]):
+    """Verified tokens by :func:`token_hash`, about 2 KB each."""
 
-    Args:
-        capacity: tokens at most, about 2 KB each.
-    """
+    __slots__ = ()
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self.entries: dict[bytes, Remembered] = {}
-
-    def put(self, key: bytes, entry: Remembered) -> None:
-        """Remember; room is made by forgetting the oldest."""
-        self.entries[key] = entry
-        while len(self.entries) > self._capacity:
-            del self.entries[next(iter(self.entries))]
-
-    def forget(self, key: bytes) -> None:
-        """Drop one, if it is there."""
-        self.entries.pop(key, None)
-
-    def clear(self) -> None:
-        """Drop all: a key was replaced or destroyed, so everything must be checked again."""
-        self.entries.clear()
-
-    def sweep(self, now: float) -> None:
-        """Drop what has expired."""
-        for key in [key for key, entry in self.entries.items() if entry.expires_at <= now]:
-            del self.entries[key]
+    def delete_expired(self, now: float) -> None:
+        """Evict tokens that have expired."""
+        for key in [key for key, entry in self.items() if entry.expires_at <= now]:
+            del self[key]
 
 
 _PAGE = 5_000
+"""Revocations read from the store at once."""
 
 
 class Revocations:
-    """What is revoked: single tokens, and all sessionless tokens of a manufacturer or account up to a moment.
+    """Revoked tokens, and cut-offs: times up to which all sessionless tokens of a manufacturer or account are revoked.
 
     Args:
-        window: seconds for which what is held counts without another look at the store.
-        capacity: single tokens held at most; beyond them each first sight asks the store.
+        window: seconds before the store must be read again.
+        capacity: maximum number of revoked tokens in memory. Beyond it, a token that is not cached is also looked up
+            in the store.
     """
 
     def __init__(
@@ -88,18 +70,18 @@ class Revocations:
         self._tokens: dict[str, float] = {}
         self._cutoffs: dict[str, int] = {}
         self._cutoff_ends: dict[str, float] = {}
-        self._number = 0
-        self._looked = float("-inf")
+        self._last_number = 0
+        self._refreshed_at = float("-inf")
         self._overflowed = False
         self._stop: Callable[[], None] = changes.subscribe("token", self._changed)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe from change notices."""
         self._stop()
 
     def is_fresh(self, monotonic: float) -> bool:
         """Whether the revocations in memory can be relied on without asking the store."""
-        return monotonic - self._looked <= self._window
+        return monotonic - self._refreshed_at <= self._window
 
     @property
     def complete(self) -> bool:
@@ -107,11 +89,11 @@ class Revocations:
         return not self._overflowed
 
     def is_revoked(self, jti: str) -> bool:
-        """Whether this very token was revoked, as far as is held."""
+        """Whether this token is among the revocations in memory."""
         return jti in self._tokens
 
     def is_cut_off(self, manufacturer_id: str, account_id: str, issued_ms: int) -> bool:
-        """Whether all tokens of that manufacturer or account up to that moment were revoked."""
+        """Whether a cut-off of the manufacturer or account revokes sessionless tokens issued at ``issued_ms``."""
         if not self._cutoffs:
             return False
         return issued_ms <= max(
@@ -119,40 +101,43 @@ class Revocations:
         )
 
     def next_millisecond(self, manufacturer_id: str, account_id: str, now_ms: int) -> int:
-        """The time for a token made now: after every cut-off, even one of the same millisecond."""
+        """The issue time of a new token, in milliseconds: after every cut-off, even one in the same millisecond."""
         while self._cutoffs and self.is_cut_off(manufacturer_id, account_id, now_ms):
             now_ms += 1
         return now_ms
 
     async def refresh(self) -> None:
-        """Take in what the store has that is not held yet.
+        """Read new revocations from the store.
 
         Raises:
-            StoreUnavailableError: the store does not answer.
+            StoreUnavailableError: the store is unavailable.
         """
-        asked = self._clock.monotonic()
+        started = self._clock.monotonic()
         while True:
-            page = await self._store.revocations_since(self._number, now=self._clock.now(), limit=_PAGE)
+            page = await self._store.revocations_since(self._last_number, now=self._clock.now(), limit=_PAGE)
             for revocation in page:
-                self._number = max(self._number, revocation.number)
-                self._hold(revocation.kind, revocation.subject, revocation.before_ms, revocation.expires_at.timestamp())
+                self._last_number = max(self._last_number, revocation.number)
+                self._apply(
+                    revocation.kind, revocation.subject, revocation.before_ms, revocation.expires_at.timestamp()
+                )
             if len(page) < _PAGE:
-                self._looked = asked
+                self._refreshed_at = started
                 return
 
     async def is_revoked_in_store(self, jti: str) -> bool:
-        """Ask the store itself."""
+        """Whether the store contains a revocation of this token."""
         return await self._store.is_token_revoked(jti)
 
     async def revoke_token(self, jti: str, expires_at: datetime) -> None:
-        """Revoke one token, everywhere."""
+        """Revoke one token in all processes."""
         revocation = Revocation(kind=RevocationKind.TOKEN.value, subject=jti, expires_at=expires_at)
         await uninterrupted(self._store.add_revocation(revocation))
 
     async def cut_off(self, kind: RevocationKind, subject: str, *, longest: timedelta) -> None:
-        """Revoke all sessionless tokens of a manufacturer or account made up to now, everywhere.
+        """Revoke all sessionless tokens of a manufacturer or account issued until now, in all processes.
 
-        ``longest`` is how long any of them may still live.
+        Args:
+            longest: the longest lifetime of such a token; the cut-off is kept for as long.
         """
         now = self._clock.now()
         revocation = Revocation(
@@ -161,7 +146,7 @@ class Revocations:
         await uninterrupted(self._store.add_revocation(revocation))
 
     async def delete_expired(self) -> int:
-        """Forget what no valid token can be named by any more."""
+        """Delete revocations of tokens that have expired anyway. Returns how many were deleted from the store."""
         now = self._clock.timestamp()
         for jti in [jti for jti, ends in self._tokens.items() if ends <= now]:
             del self._tokens[jti]
@@ -171,12 +156,12 @@ class Revocations:
 
     def _changed(self, key: str) -> None:
         if key == ALL:
-            self._looked = float("-inf")
+            self._refreshed_at = float("-inf")
             return
         kind, before_ms, ends, subject = key.split(":", 3)
-        self._hold(kind, subject, int(before_ms), float(ends))
+        self._apply(kind, subject, int(before_ms), float(ends))
 
-    def _hold(self, kind: str, subject: str, before_ms: int, ends: float) -> None:
+    def _apply(self, kind: str, subject: str, before_ms: int, ends: float) -> None:
         if kind == RevocationKind.TOKEN:
             self._tokens[subject] = ends
             if len(self._tokens) > self._capacity:

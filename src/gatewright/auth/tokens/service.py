@@ -30,19 +30,19 @@ from gatewright.auth.tokens.jws import (
     parse,
     read_object,
 )
-from gatewright.auth.tokens.revocations import Remembered, Revocations, VerifiedTokenCache, token_hash
+from gatewright.auth.tokens.revocations import Revocations, VerifiedToken, VerifiedTokenCache, token_hash
 from gatewright.auth.tokens.signing_keys import SigningKeyRing
 from gatewright.clock import Clock
 from gatewright.errors import TokenExpiredError, TokenRevokedError
-from gatewright.events import EventSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.storage.keys import RevocationKind
 from gatewright.storage.sessions import StoredSession
 
-_OUR_HEADER = frozenset({"alg", "typ", "kid"})
-
+_OWN_HEADER = frozenset({"alg", "typ", "kid"})
+"""Header parameters of tokens that this service signs."""
 
 VERIFIED_TOKENS = 20_000
-"""Verified tokens that are cached, about 2 KB each."""
+"""Maximum number of verified tokens in the cache, about 2 KB each."""
 
 
 class TokenTerms(NamedTuple):
@@ -54,17 +54,13 @@ class TokenTerms(NamedTuple):
 
 
 class TokenService:
-    """Access tokens.
+    """Issues, validates and revokes access tokens.
 
     Args:
-        ring: the keys.
-        revocations: what is revoked.
-        sessions: whose end revokes their tokens.
-        tenants: refuses tokens of manufacturers that are disabled (or unknown, in a foundation).
-        issuer, audience: what our tokens say and must say.
-        lifetime: of a token that names none.
-        foreign: other issuers that are trusted.
-        remember: verified tokens kept in memory at most.
+        ring: the signing keys.
+        sessions: a token that is bound to a session is valid only while the session is active.
+        tenants: rejects tokens of manufacturers that are disabled (or unknown, in a foundation).
+        external: other issuers whose tokens are trusted.
     """
 
     def __init__(
@@ -84,37 +80,37 @@ class TokenService:
         self._sessions = sessions
         self._tenants = tenants
         self._clock = clock
-        self._sink = sink
+        self._emit = emitter(sink, clock)
         self._issuer = terms.issuer
         self._audience = terms.audience
         self._lifetime = terms.lifetime
         self._longest = terms.lifetime
         self._external = {other.issuer: other for other in external}
-        self._memory = VerifiedTokenCache(VERIFIED_TOKENS)
+        self._verified = VerifiedTokenCache(VERIFIED_TOKENS)
 
     def forget_all(self, _: str = "") -> None:
-        """Look at every token again: a signing key was replaced or destroyed, here or in another process."""
-        self._memory.clear()
+        """Verify every token again: a signing key was replaced or destroyed, here or in another process."""
+        self._verified.invalidate()
 
-    # --- making -------------------------------------------------------------------------------------------------
+    # --- issuing ------------------------------------------------------------------------------------------------
 
     async def generate(self, data: Any, *, expires_in: timedelta | None = None) -> str:
-        """A token for a manufacturer; with ``session_id`` in the data it lives no longer than that session.
+        """A token for a manufacturer. With ``session_id`` in the data, it is valid only while that session is active.
 
         Raises:
-            ValidationError: ``manufacturer_id`` is missing, a value is too long, or the lifetime no time span.
+            ValidationError: ``manufacturer_id`` is missing, a value is too long, or the lifetime is out of range.
         """
         claims = subject_claims(data)
         session_id = text(data, "session_id")
         if session_id is not None:
             claims["sid"] = session_id
-        return await self._make(claims, self._lifetime if expires_in is None else expires_in)
+        return await self._sign(claims, self._lifetime if expires_in is None else expires_in)
 
     async def issue_for(self, session: StoredSession, lifetime: timedelta) -> str:
         """A token bound to a session."""
-        return await self._make({**subject_claims(session), "sid": session.session_id}, lifetime)
+        return await self._sign({**subject_claims(session), "sid": session.session_id}, lifetime)
 
-    async def _make(self, claims: dict[str, Any], lifetime: timedelta) -> str:
+    async def _sign(self, claims: dict[str, Any], lifetime: timedelta) -> str:
         await self._tenants.require_active(claims["manufacturer_id"], claims["sub"])
         if self._ring.stale:
             await self._ring.load()
@@ -134,21 +130,21 @@ class TokenService:
             signature = key.sign(signing_input)
         return (signing_input + b"." + encode_segment(signature)).decode()
 
-    # --- checking -----------------------------------------------------------------------------------------------
+    # --- validation ---------------------------------------------------------------------------------------------
 
-    def remembered(self, token: str) -> dict[str, Any] | None:
-        """The claims of a token that was verified before and still holds; None where more must be asked.
+    def validate_cached(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token that is valid by what is in memory. None if :meth:`validate` must ask the store.
 
         Raises:
-            TokenExpiredError: it has expired meanwhile.
+            TokenExpiredError: the token has expired.
         """
         key = sha256(as_bytes(token)).digest()  # as token_hash, inline on the hot path
-        entry = self._memory.entries.get(key)
+        entry = self._verified.get(key)
         if entry is None:
             return None
         now = self._clock.timestamp()
         if now >= entry.expires_at:
-            self._memory.forget(key)
+            self._verified.pop(key, None)
             raise expired()
         revocations, monotonic = self._revocations, self._clock.monotonic()
         if (
@@ -165,32 +161,32 @@ class TokenService:
         return {**entry.claims, "roles": entry.roles.copy()}
 
     async def validate(self, token: object) -> dict[str, Any]:
-        """The claims of a token that is valid now.
+        """The claims of a valid token.
 
         Raises:
-            TokenExpiredError: it was ours and has expired.
-            TokenRevokedError: it was ours and was revoked, or its session has ended.
-            InvalidTokenError: anything else, whatever its type.
-            StoreUnavailableError: whether it was revoked must be asked and cannot be.
+            TokenExpiredError: the token has expired.
+            TokenRevokedError: it was revoked, or its session has ended.
+            InvalidTokenError: it is not a token of this service or of a trusted issuer.
+            StoreUnavailableError: revocations must be read from the store, which is unavailable.
         """
         raw = as_bytes(token)
         key = token_hash(raw)
-        known = self._memory.entries.get(key)
-        claims = known.claims if known is not None else await self._verify(raw)
+        cached = self._verified.get(key)
+        claims = cached.claims if cached is not None else await self._verify(raw)
         if self._clock.timestamp() >= claims["exp"]:
             raise expired()
-        entry = known or _entry(claims)
+        entry = cached or _verified_token(claims)
         try:
-            await self._refuse_ended(entry)
+            await self._require_not_revoked(entry)
         except TokenRevokedError:
-            self._memory.forget(key)
+            self._verified.pop(key, None)
             raise
-        if known is None:
-            self._memory.put(key, entry)
+        if cached is None:
+            self._verified.put(key, entry)
         return {**claims, "roles": list(entry.roles)}
 
     async def revoke(self, token: object, *, reason: str = "requested") -> None:
-        """Revoke one token everywhere; one that has expired already needs nothing.
+        """Revoke one token in all processes. A token that has expired is left as it is.
 
         Raises:
             InvalidTokenError: it is not a token of this service.
@@ -200,38 +196,35 @@ class TokenService:
             claims = await self._verify(raw)
         except TokenExpiredError:
             return
-        self._memory.forget(token_hash(raw))
+        self._verified.pop(token_hash(raw), None)
         await self._revocations.revoke_token(claims["jti"], datetime.fromtimestamp(claims["exp"] + 1, UTC))
-        self._sink.emit(
-            event(
-                event_kinds.AUTH_TOKEN_REVOKED,
-                severity=Severity.NOTICE,
-                timestamp=self._clock.now(),
-                manufacturer_id=claims["manufacturer_id"],
-                session_id=claims.get("sid"),
-                jti=claims["jti"],
-                reason=reason,
-            )
+        self._emit(
+            event_kinds.AUTH_TOKEN_REVOKED,
+            Severity.NOTICE,
+            manufacturer_id=claims["manufacturer_id"],
+            session_id=claims.get("sid"),
+            jti=claims["jti"],
+            reason=reason,
         )
 
     async def revoke_sessionless(self, manufacturer_id: str, *, account_id: str | None = None) -> None:
-        """Revoke every token of a manufacturer (or account) that hangs on no session, made up to now."""
+        """Revoke every token of a manufacturer (or account) that has no session and was issued until now."""
         kind = RevocationKind.ACCOUNT if account_id else RevocationKind.MANUFACTURER
         await self._revocations.cut_off(kind, account_id or manufacturer_id, longest=self._longest)
 
     def jwks(self) -> dict[str, Any]:
-        """The public keys as a JWK set (RFC 7517 §5)."""
+        """The public keys as a JWK Set (RFC 7517 §5)."""
         return {"keys": self._ring.public_keys()}
 
     def sweep(self) -> None:
-        """Forget what has expired."""
-        self._memory.sweep(self._clock.timestamp())
+        """Evict expired tokens from the cache."""
+        self._verified.delete_expired(self._clock.timestamp())
 
-    # --- the checks ---------------------------------------------------------------------------------------------
+    # --- signature, claims and status ---------------------------------------------------------------------------
 
     async def _verify(self, raw: bytes) -> dict[str, Any]:
-        """The claims of a token whose signature, issuer, audience and times hold."""
-        if self._ring.stale:  # another process replaced or destroyed a key
+        """The claims of a token, after checking its signature, issuer, audience and times."""
+        if self._ring.stale:  # another process rotated or destroyed a key
             await self._ring.load()
         head, _, rest = raw.partition(b".")
         body, _, tail = rest.partition(b".")
@@ -240,10 +233,10 @@ class TokenService:
             return await self._verify_other(raw)
         if not key.verify(raw[: len(head) + 1 + len(body)], decode_segment(tail)):
             raise invalid("signature verification failed")
-        return self._checked(decode_segment(body))
+        return self._validated_claims(decode_segment(body))
 
     async def _verify_other(self, raw: bytes) -> dict[str, Any]:
-        """As :meth:`_verify`, for a header that no key of the ring writes just so."""
+        """As :meth:`_verify`, for a header that differs from those that this service writes."""
         parts = parse(raw)
         kid, typ = parts.header.get("kid"), parts.header.get("typ", "JWT")
         key = await self._ring.find(kid) if isinstance(kid, str) and len(kid) <= 128 else None
@@ -251,27 +244,27 @@ class TokenService:
             if self._external:
                 return self._external_claims(raw, parts.payload)
             raise invalid("unknown key id")
-        if not parts.header.keys() <= _OUR_HEADER or not isinstance(typ, str) or typ.upper() != "JWT":
+        if not parts.header.keys() <= _OWN_HEADER or not isinstance(typ, str) or typ.upper() != "JWT":
             raise invalid("unexpected header")
         if parts.header.get("alg") != key.algorithm:
             raise invalid("algorithm does not match the key")
         if not key.verify(parts.signing_input, parts.signature):
             raise invalid("signature verification failed")
-        return self._checked(parts.payload)
+        return self._validated_claims(parts.payload)
 
-    def _checked(self, payload: bytes) -> dict[str, Any]:
+    def _validated_claims(self, payload: bytes) -> dict[str, Any]:
         claims = read_object(payload)
         check_claims(claims, issuer=self._issuer, audience=self._audience, now=self._clock.timestamp())
         return claims
 
     def _external_claims(self, raw: bytes, payload: bytes) -> dict[str, Any]:
-        """The claims of a trusted issuer's token; ``iss`` only chooses whose keys must have signed it."""
+        """The claims of an external issuer's token. The unverified ``iss`` only selects the keys to verify it with."""
         issuer = self._external.get(str(read_object(payload).get("iss")))
         if issuer is None:
             raise invalid("untrusted issuer")
         return issuer.verify(raw.decode("ascii"), self._clock.timestamp())
 
-    async def _refuse_ended(self, entry: Remembered) -> None:
+    async def _require_not_revoked(self, entry: VerifiedToken) -> None:
         await self._tenants.require_active_for_token(entry.manufacturer_id, entry.account_id)
         revocations = self._revocations
         if not revocations.is_fresh(self._clock.monotonic()):
@@ -287,9 +280,9 @@ class TokenService:
             raise TokenRevokedError("The token is invalid: its session has ended.", code="SESSION_ENDED")
 
 
-def _entry(claims: dict[str, Any]) -> Remembered:
+def _verified_token(claims: dict[str, Any]) -> VerifiedToken:
     roles = claims.get("roles")
-    return Remembered(
+    return VerifiedToken(
         claims=claims,
         roles=roles if isinstance(roles, list) else [],
         expires_at=claims["exp"],
