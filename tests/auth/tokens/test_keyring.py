@@ -165,3 +165,23 @@ def test_algorithms_are_an_allow_list(algorithm: str) -> None:
 def test_short_secrets_make_no_key() -> None:
     with pytest.raises(KeyUnavailableError):
         HmacKey(b"short")
+
+
+async def test_a_key_destroyed_during_a_validation_leaves_no_cached_token(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that was being validated when its compromised key was destroyed is verified again, and refused."""
+    async with SqliteStore(path) as store, ManufacturerAuthManager(SECRET, store=store, clock=clock) as auth:
+        token = await auth.generate_manufacturer_token(ACME, expires_in=timedelta(hours=20))
+        require_active = auth.services.tenants.require_active_for_token
+
+        async def destroy_the_key_first(manufacturer_id: str, account_id: str | None = None) -> None:
+            await auth.rotate_signing_key()
+            await store.delete_signing_keys(now=clock.now() + timedelta(days=400))
+            await require_active(manufacturer_id, account_id)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(auth.services.tenants, "require_active_for_token", destroy_the_key_first)
+            await auth.validate_token(token)
+        with pytest.raises(InvalidTokenError, match="unknown key id"):
+            await auth.validate_token(token)

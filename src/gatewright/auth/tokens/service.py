@@ -170,7 +170,7 @@ class TokenService:
             StoreUnavailableError: revocations must be read from the store, which is unavailable.
         """
         raw = as_bytes(token)
-        key = token_hash(raw)
+        key, version = token_hash(raw), self._verified.version
         cached = self._verified.get(key)
         claims = cached.claims if cached is not None else await self._verify(raw)
         if self._clock.timestamp() >= claims["exp"]:
@@ -182,7 +182,7 @@ class TokenService:
             self._verified.pop(key, None)
             raise
         if cached is None:
-            self._verified.put(key, entry)
+            self._verified.put(key, entry, version=version)  # not if a key was replaced or destroyed meanwhile
         return {**claims, "roles": list(entry.roles)}
 
     async def revoke(self, token: object, *, reason: str = "requested") -> None:
