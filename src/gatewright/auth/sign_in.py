@@ -13,7 +13,7 @@ from gatewright.auth.lockout import AttemptSubject
 from gatewright.auth.mfa.passkeys import PasskeyChallenge, Passkeys
 from gatewright.auth.mfa.verifier import new_code
 from gatewright.auth.mfa.vouching import FactorVouching
-from gatewright.auth.passwords.attempts import WayIn
+from gatewright.auth.passwords.attempts import LockoutKeys
 from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH
 from gatewright.auth.records import AuthResult, AuthStatus, ClientInfo, Factor
 from gatewright.auth.root_secret import bounded_text
@@ -85,8 +85,8 @@ class SignIn:
         person = await self._directory.by_address(canonical_email(address))
         device = await self._trusted(person, client)
         await self._throttle.admit(client, device_id=device.device_id if device else None)
-        way = await self._attempts.way_in(person, account_key, device, client)
-        right = await self._check_password(person, given, account_key, way, client)
+        keys = await self._attempts.keys_for(person, account_key, device, client)
+        right = await self._check_password(person, given, account_key, keys, client)
         if person is None or not right or not person.active:
             await self._failed(person, account_key, client)
             raise InvalidCredentialsError("Incorrect email or password.")
@@ -168,21 +168,21 @@ class SignIn:
         person: Person | None,
         password: str,
         account_key: str,
-        way: WayIn,
+        keys: LockoutKeys,
         client: ClientInfo | None,
     ) -> bool:
         stored = person.account.password_hash if person else None
         try:
-            async with self._attempts.attempt(way, _visitor(person, client)) as attempt:
-                if way.device is None:
-                    await self._throttle.admit_to_hashing(client, account_key, known=way.trusted)
-                check = await self._hashing.verify(stored, password, trusted=way.trusted)
+            async with self._attempts.attempt(keys, _subject(person, client)) as attempt:
+                if keys.device is None:
+                    await self._throttle.admit_to_hashing(client, account_key, known=keys.trusted)
+                check = await self._hashing.verify(stored, password, trusted=keys.trusted)
                 attempt.outcome = "right" if check.right else "wrong"
         except (AccountLockedError, RateLimitExceededError):
             await self._throttle.notice(client, account_key)
             raise
         if person is not None and check.needs_rehash:
-            await self._rehash(person, password, client, trusted=way.trusted)
+            await self._rehash(person, password, client, trusted=keys.trusted)
         return check.right
 
     async def _rehash(self, person: Person, password: str, client: ClientInfo | None, *, trusted: bool) -> None:
@@ -305,7 +305,7 @@ def _bounded(email: object, password: object) -> tuple[str, str]:
     return bounded_text(email, MAX_ADDRESS_LENGTH), bounded_text(password, MAX_PASSWORD_LENGTH)
 
 
-def _visitor(person: Person | None, client: ClientInfo | None) -> AttemptSubject:
+def _subject(person: Person | None, client: ClientInfo | None) -> AttemptSubject:
     return AttemptSubject(
         manufacturer_id=person.manufacturer_id if person else None,
         account_id=person.account_id if person else None,

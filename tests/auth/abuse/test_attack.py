@@ -1,4 +1,4 @@
-"""An attacker fails on purpose; the owner's trusted device has a door of its own."""
+"""An attacker fails on purpose; the owner's trusted device has a lockout key of its own."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
             await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=ELSEWHERE)
         assert caught.value.retry_after > 0
         at_home = await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)
-        assert at_home.status == "mfa_required", "a network that the account has used keeps a door of its own"
+        assert at_home.status == "mfa_required", "a network that the account has used keeps a lockout key of its own"
         await here.auth.services.mailer.drain()
         assert [m.kind for m in here.mailbox.messages].count("account_locked") == 1
 

@@ -1,4 +1,4 @@
-"""Strangers cannot lock an owner out: known networks and the network that fails have doors of their own."""
+"""Strangers cannot lock an owner out: known networks and the network that fails have lockout keys of their own."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_a_reset_password_opens_the_door_of_the_owners_network() -> None:
 
 
 async def test_the_second_network_of_a_prefix_is_no_fresh_start() -> None:
-    """Every /64 of a /48 shares a door at an account, and a rate."""
+    """Every /64 of a /48 shares a lockout key at an account, and a rate."""
     async with world() as here:
         for number in range(12):
             await outcome(here, EMAIL, ClientInfo(f"2001:db8:7:{number:x}::1", CHROME))

@@ -28,7 +28,7 @@ from tests.auth.identity import CHROME, ELSEWHERE, HOME
 from tests.auth.mfa.test_devices import on
 
 ROOT = Path(__file__).parents[3]
-VISITOR = AttemptSubject(manufacturer_id="mfr_acme")
+SUBJECT = AttemptSubject(manufacturer_id="mfr_acme")
 
 
 def test_a_hash_that_finds_no_memory_is_no_wrong_password() -> None:
@@ -58,27 +58,27 @@ def test_a_hash_that_finds_no_memory_is_no_wrong_password() -> None:
     ],
     ids=lambda failure: type(failure).__name__,
 )
-async def test_no_failure_of_ours_is_counted_at_a_door(failure: BaseException) -> None:
+async def test_no_failure_of_ours_is_counted_as_an_attempt(failure: BaseException) -> None:
     async with SqliteStore(":memory:", durable=False) as store:
-        doors = AttemptLimiter(store)
+        limiter = AttemptLimiter(store)
         for _ in range(30):
             with pytest.raises(type(failure)):
-                async with doors.attempt("password:account:x", VISITOR):
+                async with limiter.attempt("password:account:x", SUBJECT):
                     raise failure
-        async with doors.attempt("password:account:x", VISITOR) as attempt:
+        async with limiter.attempt("password:account:x", SUBJECT) as attempt:
             attempt.outcome = "right"
 
 
 async def test_a_wrong_outcome_still_counts_when_something_fails_after_it() -> None:
     async with SqliteStore(":memory:", durable=False) as store:
-        doors = AttemptLimiter(store)
+        limiter = AttemptLimiter(store)
         for _ in range(5):
             with pytest.raises(KeyError):
-                async with doors.attempt("password:account:x", VISITOR) as attempt:
+                async with limiter.attempt("password:account:x", SUBJECT) as attempt:
                     attempt.outcome = "wrong"
                     raise KeyError
         with pytest.raises(RateLimitExceededError):
-            async with doors.attempt("password:account:x", VISITOR):
+            async with limiter.attempt("password:account:x", SUBJECT):
                 pass
 
 
@@ -107,7 +107,7 @@ async def test_a_damaged_secret_is_an_error_and_no_guess_on_any_path(path: str) 
             with pytest.raises(SecurityError) as caught:
                 await _try(here, path, here.code(enrolment.secret))
             assert caught.value.http_status >= 500
-        assert not await here.auth.verify_backup_code("mfr_acme", "ZZZZ2222"), "the door is still open"
+        assert not await here.auth.verify_backup_code("mfr_acme", "ZZZZ2222"), "not locked"
 
 
 async def _try(here: World, path: str, code: str) -> None:

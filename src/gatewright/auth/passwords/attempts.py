@@ -1,12 +1,12 @@
-"""Attempt limits of passwords, arranged so that strangers cannot lock an owner out.
+"""Attempt limits for passwords, arranged so that strangers cannot lock an owner out.
 
-A trusted device has a door of its own. Every other attempt passes the door of its network at the account, which
-locks first. A network that the account has signed in from lately needs no more than that. Any other network passes
-the account's door as well, which all of them share: however many networks an attacker has, the account gets no more
-guesses from strangers than that door allows, and locking it does not affect known networks or trusted devices.
+A trusted device has a lockout key of its own. Every other attempt is limited by its network at the account, which locks
+first. For a network that the account has recently signed in from, that is the only limit. All other networks also share
+the account's key: however many networks an attacker uses, strangers get no more guesses than that key allows, and its
+lockout affects neither known networks nor trusted devices.
 
-An attacker inside a known network (behind the same NAT, say) can lock that network's door. Other known networks,
-and trusted devices anywhere, still have theirs.
+An attacker inside a known network (behind the same NAT, say) can lock that network's key. Other known networks, and
+trusted devices anywhere, are not affected.
 """
 
 from __future__ import annotations
@@ -34,11 +34,8 @@ KNOWN_FOR = timedelta(days=90)
 _NETWORK_SHARE = 0.7
 
 
-class WayIn(Record, frozen=True, kw_only=True):
-    """The limits that one attempt passes, in order; None if one does not apply.
-
-    ``trusted`` attempts (from a trusted device or a known network) are not held up by those of strangers.
-    """
+class LockoutKeys(Record, frozen=True, kw_only=True):
+    """The lockout keys that limit one attempt; None if one does not apply."""
 
     device: str | None = None
     network: str | None = None
@@ -46,21 +43,22 @@ class WayIn(Record, frozen=True, kw_only=True):
 
     @property
     def trusted(self) -> bool:
+        """Whether strangers cannot delay this attempt: it comes from a trusted device or a known network."""
         return self.account is None
 
 
 def network_policy(policy: AttemptPolicy) -> AttemptPolicy:
-    """The policy of a network's door at an account, derived from the account's own.
+    """The policy of a network at an account, derived from the account's own.
 
-    It locks after seven tenths of the failures and then after each further one, so that with the default policy no
-    single network ever adds up to a lock of the account.
+    A network locks after 70 % of the failures, and then after each further one. With the default policy, a single
+    network can therefore never lock the account.
     """
     limit = max(1, int(policy.limit * _NETWORK_SHARE))
     return replace(policy, limit=limit, free=min(policy.free, limit), relock=1)
 
 
 class PasswordAttempts:
-    """Chooses and passes the limits of a password attempt.
+    """Selects and applies the limits of a password attempt.
 
     Args:
         account: limits of accounts, trusted devices and password changes.
@@ -83,51 +81,55 @@ class PasswordAttempts:
         self._keyed = keyed
         self._clock = clock or SystemClock()
 
-    async def way_in(
+    async def keys_for(
         self, person: Person | None, account_key: str, device: StoredDevice | None, client: ClientInfo | None
-    ) -> WayIn:
-        """The way of one attempt; an unknown address takes the same steps as a known one.
+    ) -> LockoutKeys:
+        """The keys that limit an attempt. An unknown address takes the same steps as a known one.
 
         Args:
-            account_key: keyed hash of the address that is tried.
+            account_key: keyed hash of the email address.
             device: a trusted device of this person.
         """
         if device is not None:
-            return WayIn(device=f"password:device:{device.device_id}")
+            return LockoutKeys(device=f"password:device:{device.device_id}")
         networks = networks_of(client.ip_address) if client and client.ip_address else ()
         if not networks:
-            return WayIn(account=_account_door(account_key))
+            return LockoutKeys(account=_account_key(account_key))
         since = self._clock.now() - KNOWN_FOR
         if await self._sessions.has_used_network(
             person.account_id if person else account_key, networks[0], since=since
         ):
-            return WayIn(network=self._network_door(account_key, networks[0]))
-        return WayIn(network=self._network_door(account_key, networks[-1]), account=_account_door(account_key))
+            return LockoutKeys(network=self._network_key(account_key, networks[0]))
+        return LockoutKeys(network=self._network_key(account_key, networks[-1]), account=_account_key(account_key))
 
     @asynccontextmanager
-    async def attempt(self, way: WayIn, visitor: AttemptSubject) -> AsyncIterator[Attempt]:
-        """Check one password; raises as :meth:`Doors.attempt`. The outcome counts at every door of the way."""
+    async def attempt(self, keys: LockoutKeys, subject: AttemptSubject) -> AsyncIterator[Attempt]:
+        """Check one password. The outcome counts at each of the keys.
+
+        Raises:
+            RateLimitExceededError, AccountLockedError: as :meth:`AttemptLimiter.attempt`.
+        """
         async with AsyncExitStack() as stack:
-            passed = []
-            for limiter, door in ((self.network, way.network), (self.account, way.device or way.account)):
-                if door is not None:
-                    passed.append(await stack.enter_async_context(limiter.attempt(door, visitor)))
+            reserved = []
+            for limiter, key in ((self.network, keys.network), (self.account, keys.device or keys.account)):
+                if key is not None:
+                    reserved.append(await stack.enter_async_context(limiter.attempt(key, subject)))
             attempt = Attempt()
             try:
                 yield attempt
             finally:
-                for each in passed:
+                for each in reserved:
                     each.outcome = attempt.outcome
 
     async def clear(self, account_key: str, client: ClientInfo | None) -> None:
-        """Forget the failures of strangers and of the client's own network, after a password reset."""
-        await self.account.clear(_account_door(account_key))
+        """Reset the account's key and those of the client's networks, after a password reset."""
+        await self.account.clear(_account_key(account_key))
         for network in networks_of(client.ip_address) if client and client.ip_address else ():
-            await self.network.clear(self._network_door(account_key, network))
+            await self.network.clear(self._network_key(account_key, network))
 
-    def _network_door(self, account_key: str, network: str) -> str:
+    def _network_key(self, account_key: str, network: str) -> str:
         return f"password:network:{self._keyed.of('network door', account_key, network)}"
 
 
-def _account_door(account_key: str) -> str:
+def _account_key(account_key: str) -> str:
     return f"password:account:{account_key}"
