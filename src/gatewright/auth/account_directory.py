@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Protocol
 
+from gatewright.auth.records import ClientInfo
 from gatewright.auth.root_secret import bounded_text
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import AuthorizationError, FieldError, ValidationError
@@ -43,6 +44,15 @@ class Person(Record, frozen=True, kw_only=True):
     def active(self) -> bool:
         """Whether neither the account nor its manufacturer is disabled."""
         return self.account.status == "active" and self.manufacturer.status == "active"
+
+
+def event_fields(person: Person | None, client: ClientInfo | None = None) -> dict[str, str | None]:
+    """The fields of an event that identify a person and a client."""
+    return {
+        "manufacturer_id": person.manufacturer_id if person else None,
+        "account_id": person.account_id if person else None,
+        "ip_address": client.ip_address if client else None,
+    }
 
 
 class AccountDirectory:

@@ -1,4 +1,4 @@
-"""The mail sender, which delivers in the background so that response times reveal nothing."""
+"""Email delivery in the background, so that response times reveal nothing."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from typing import Any
 from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import SecurityError
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.notify import Message, Notifier
 
 WAITING = 1_000
-"""Mails that may be under way at once; beyond that, one is dropped with an event."""
+"""Maximum number of emails in delivery. Further ones are dropped, each with an event."""
 
 
 class Mailer:
-    """Sends in the background and never fails its caller.
+    """Sends email in the background. A failure is an event, never an error for the caller.
 
     Args:
-        notifier: delivers; None: nothing is sent.
+        notifier: delivers email. None: no email is sent.
     """
 
     def __init__(self, notifier: Notifier | None, *, sink: EventSink | None = None, clock: Clock | None = None) -> None:
         self._notifier = notifier
-        self._sink = sink or NullSink()
-        self._clock = clock or SystemClock()
+        self._emit = emitter(sink, clock or SystemClock())
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def post(self, to: str, subject: str, body: str, *, kind: str, data: Mapping[str, Any] | None = None) -> None:
-        """Send a message soon."""
+        """Send a message in the background."""
         if self._notifier is None:
             return
         if len(self._tasks) >= WAITING:
@@ -38,16 +37,16 @@ class Mailer:
             return
         message = Message(to=to, subject=subject, body=body, kind=kind, data=data or {})
         self.spawn(self._send(self._notifier, message))
-        await asyncio.sleep(0)  # a notifier that has nothing to wait for is done now
+        await asyncio.sleep(0)  # lets a notifier that does not wait finish now
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` beside the caller; :meth:`drain` waits for it."""
+        """Run ``work`` in the background until it is done. :meth:`drain` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Wait until all that was posted is sent or has failed."""
+        """Wait until every message was sent or has failed."""
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
@@ -56,16 +55,8 @@ class Mailer:
             await notifier.send(message)
         except SecurityError as error:
             self._failed(message.kind, error.code)
-        except Exception as error:  # a caller's own notifier may raise anything
+        except Exception as error:  # a custom notifier may raise anything
             self._failed(message.kind, type(error).__name__)
 
     def _failed(self, kind: str, code: str) -> None:
-        self._sink.emit(
-            event(
-                event_kinds.AUTH_MAIL_FAILED,
-                severity=Severity.WARNING,
-                timestamp=self._clock.now(),
-                message_kind=kind,
-                code=code,
-            )
-        )
+        self._emit(event_kinds.AUTH_MAIL_FAILED, Severity.WARNING, message_kind=kind, code=code)

@@ -1,34 +1,33 @@
 """Sign-in limits by network, device and overall, and detection of credential stuffing.
 
-Nothing here sleeps: a client over the limit is told when to retry. The account's own limit is a *door*
-(see :mod:`gatewright.auth.lockout`).
+Nothing here sleeps: a client over the limit learns when to retry. Failed attempts at one account are limited by
+:mod:`gatewright.auth.lockout`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from gatewright import event_kinds
 from gatewright.auth.records import ClientInfo
+from gatewright.caching import BoundedCache
 from gatewright.clock import Clock, SystemClock
 from gatewright.controls import Controls, networks_of
 from gatewright.errors import RateLimitExceededError
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.records import Record
 from gatewright.storage.attempts import AttemptStore, Rate, Throttle
 
 WIDER = 4
-"""How many times the rate of a network the /48 around an IPv6 network gets; a site or a carrier shares it."""
+"""The /48 around an IPv6 network has this many times the rate of a network, because a site or carrier shares it."""
 
-NOTICED = 20_000
-"""Pairs of network and account that are remembered as counted."""
+COUNTED_PAIRS = 20_000
+"""Pairs of network and account that were counted recently, in memory."""
 
 
 class SignInLimits(Record, frozen=True, kw_only=True):
-    """The policy of sign-in. A failure costs ``failure_cost`` cells of the network's rate, any attempt one.
+    """Rate limits of sign-in. An attempt costs one unit of the network's rate, a failure ``failure_cost`` units.
 
-    ``stuffing_accounts`` different accounts that fail from one network, or ``stuffing_networks`` different
-    networks that fail at one account, within ``stuffing_window`` seconds, are credential stuffing.
+    Failures at ``stuffing_accounts`` different accounts from one network, or from ``stuffing_networks`` different
+    networks at one account, within ``stuffing_window`` seconds, are reported as credential stuffing.
     """
 
     account: Rate = Rate(limit=300, period=900)
@@ -43,12 +42,12 @@ class SignInLimits(Record, frozen=True, kw_only=True):
 
 
 class SignInThrottle:
-    """Admits attempts and learns of failures.
+    """Limits the rate of sign-in attempts, and reports credential stuffing.
 
     Args:
-        throttle: shared by all processes: the cache, or the store where they share only that.
-        sightings: counts different accounts and networks.
-        controls: may tighten the limit called ``login``.
+        throttle: counts for all processes: the cache, or the store if processes share no cache.
+        sightings: counts distinct accounts and networks.
+        controls: may tighten the limit ``login``.
     """
 
     def __init__(
@@ -66,14 +65,14 @@ class SignInThrottle:
         self._sightings = sightings
         self._clock = clock or SystemClock()
         self._controls = controls or Controls(clock=self._clock)
-        self._sink = sink or NullSink()
-        self._noticed: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._emit = emitter(sink, self._clock)
+        self._counted: BoundedCache[tuple[str, str], float] = BoundedCache(COUNTED_PAIRS)
 
     async def admit(self, client: ClientInfo | None, *, device_id: str | None = None) -> None:
-        """Count one attempt. A trusted device has a rate of its own and meets no other.
+        """Count one attempt. A trusted device has its own rate, and no other applies to it.
 
         Raises:
-            RateLimitExceededError: with the seconds to wait.
+            RateLimitExceededError: with the seconds to wait in ``retry_after``.
         """
         if device_id is not None:
             await self._take(f"login:device:{device_id}", self.limits.device, client, "device")
@@ -82,12 +81,13 @@ class SignInThrottle:
             await self._take(f"login:network:{network}", rate, client, "network")
 
     async def admit_to_hashing(self, client: ClientInfo | None, account_key: str, *, known: bool = False) -> None:
-        """Count a password that is about to be checked: of this account, and of everyone together.
+        """Count a password that is about to be hashed: for this account, and for all accounts together.
 
-        What a locked door refused does not count here.
+        Attempts that a lockout refused are not counted.
 
         Args:
-            known: it comes from a network that the account has used; strangers do not use up its limits.
+            known: whether the attempt comes from a network that the account has used. Such attempts have their own
+                limit, which strangers cannot use up.
         """
         kind = "known" if known else "account"
         await self._take(f"login:{kind}:{account_key}", self.limits.account, client, "account")
@@ -95,15 +95,15 @@ class SignInThrottle:
             await self._take("login:everyone", self.limits.everyone, client, "everyone")
 
     async def admit_mail(self, purpose: str, key: str) -> bool:
-        """Whether one more mail of this purpose may go to ``key`` (a keyed hash of an address) now."""
+        """Whether another email for this purpose may be sent to ``key``, a keyed hash of an address."""
         result = await self._throttle.throttle(f"mail:{purpose}:{key}", self.limits.mail)
         return result.allowed
 
     async def failed(self, client: ClientInfo | None, account_key: str) -> None:
-        """Charge a failure to its network, and look whether it is one of many.
+        """Charge a failure to its network, and check for credential stuffing.
 
         Args:
-            account_key: keyed hash of the address that was tried, known or not.
+            account_key: keyed hash of the email address, known or not.
         """
         cost = max(0, self.limits.failure_cost - 1)
         for network, rate in self._networks(client):
@@ -111,9 +111,9 @@ class SignInThrottle:
         await self.notice(client, account_key)
 
     async def notice(self, client: ClientInfo | None, account_key: str) -> None:
-        """Look whether an attempt that failed, or that a closed door refused, is one of many."""
+        """Check for credential stuffing after an attempt that failed or was refused by a lockout."""
         networks = [network for network, _ in self._networks(client)]
-        if not networks or not self._is_news(networks[0], account_key):
+        if not networks or not self._is_uncounted(networks[0], account_key):
             return
         for network in networks:
             topic = f"stuffing:network:{network}"
@@ -122,10 +122,10 @@ class SignInThrottle:
         await self._count(f"stuffing:account:{account_key}", network, self.limits.stuffing_networks, None, client)
 
     def _networks(self, client: ClientInfo | None) -> list[tuple[str, Rate]]:
-        """The client's networks with their rates: the narrow one, and the wider one that IPv6 has.
+        """The client's networks with their rates: its own network and, for IPv6, the /48 around it.
 
-        Clients without a known address count together, so that being unknown escapes no limit; None is a call of the
-        application's own.
+        Clients without a known address share one rate, so that hiding the address evades no limit. None is a call by
+        the application itself, which has no limit.
         """
         if client is None:
             return []
@@ -133,15 +133,13 @@ class SignInThrottle:
         wide = Rate(limit=self.limits.network.limit * WIDER, period=self.limits.network.period)
         return list(zip(found, (self.limits.network, wide), strict=False))
 
-    def _is_news(self, network: str, account_key: str) -> bool:
-        """Whether this pair was not counted lately: repeating an attempt must not become a load on the store."""
+    def _is_uncounted(self, network: str, account_key: str) -> bool:
+        """Whether this pair was not counted recently. Repeated attempts must not put load on the store."""
         now, pair = self._clock.monotonic(), (network, account_key)
-        counted = self._noticed.get(pair)
-        if counted is not None and now - counted < self.limits.stuffing_window / 2:
+        counted_at = self._counted.get(pair)
+        if counted_at is not None and now - counted_at < self.limits.stuffing_window / 2:
             return False
-        self._noticed[pair] = now
-        while len(self._noticed) > NOTICED:
-            self._noticed.popitem(last=False)
+        self._counted.put(pair, now)
         return True
 
     async def _count(
@@ -150,32 +148,26 @@ class SignInThrottle:
         window = self.limits.stuffing_window
         seen = await self._sightings.count_distinct(topic, member, now=self._clock.now(), window=window)
         if seen == threshold or (seen > threshold and seen % (threshold * 10) == 0):
-            self._sink.emit(
-                event(
-                    event_kinds.AUTH_STUFFING_DETECTED,
-                    severity=Severity.HIGH,
-                    timestamp=self._clock.now(),
-                    ip_address=client.ip_address if client else None,
-                    pattern="many_accounts" if network else "many_networks",
-                    network=network,
-                    distinct=seen,
-                    window=window,
-                )
+            self._emit(
+                event_kinds.AUTH_STUFFING_DETECTED,
+                Severity.HIGH,
+                ip_address=client.ip_address if client else None,
+                pattern="many_accounts" if network else "many_networks",
+                network=network,
+                distinct=seen,
+                window=window,
             )
 
     async def _take(self, key: str, rate: Rate, client: ClientInfo | None, scope: str) -> None:
         result = await self._throttle.throttle(key, self._tightened(rate))
         if result.allowed:
             return
-        self._sink.emit(
-            event(
-                event_kinds.AUTH_LOGIN_THROTTLED,
-                severity=Severity.WARNING,
-                timestamp=self._clock.now(),
-                ip_address=client.ip_address if client else None,
-                scope=scope,
-                retry_after=round(result.retry_after, 3),
-            )
+        self._emit(
+            event_kinds.AUTH_LOGIN_THROTTLED,
+            Severity.WARNING,
+            ip_address=client.ip_address if client else None,
+            scope=scope,
+            retry_after=round(result.retry_after, 3),
         )
         raise RateLimitExceededError("Too many sign-in attempts. Wait and try again.", retry_after=result.retry_after)
 

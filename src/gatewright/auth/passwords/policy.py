@@ -28,7 +28,7 @@ from gatewright import event_kinds
 from gatewright.auth.passwords.hashing import MAX_PASSWORD_LENGTH, PasswordHashing, normalise_password
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import ConfigurationError, FieldError
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 
 FIRST_TRIED = 1_000
 """How many of the most frequent passwords also count with digits and punctuation around them."""
@@ -82,8 +82,7 @@ class BreachedPasswords:
             )
         self._url = url.rstrip("/") + "/"
         self._timeout = timeout
-        self._sink = sink or NullSink()
-        self._clock = clock or SystemClock()
+        self._emit = emitter(sink, clock or SystemClock())
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="gatewright-breached")
 
     async def __call__(self, password: str) -> bool:
@@ -92,14 +91,7 @@ class BreachedPasswords:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._ask, digest[:5])
         except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
-            self._sink.emit(
-                event(
-                    event_kinds.AUTH_BREACHED_PASSWORDS_UNAVAILABLE,
-                    severity=Severity.WARNING,
-                    timestamp=self._clock.now(),
-                    fault=type(error).__name__,
-                )
-            )
+            self._emit(event_kinds.AUTH_BREACHED_PASSWORDS_UNAVAILABLE, Severity.WARNING, fault=type(error).__name__)
             return False
         return _contains(answer, digest[5:])
 

@@ -1,8 +1,8 @@
 """The signing key ring: one key signs, older keys verify until their tokens have expired.
 
-Keys are random and kept sealed in the store, so that all processes share them and tokens outlive a restart.
-Without a durable store, an HS256 key is derived from the root secret instead: the same secret gives the same key
-and id. This ring has nothing to do with the keys of data at rest.
+Keys are random and stored encrypted, so that all processes share them and tokens survive a restart. Without a durable
+store, an HS256 key is derived from the root secret instead, so that the same secret gives the same key and id. Keys for
+data at rest are separate (see :mod:`gatewright.encryption`).
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from gatewright.auth.tokens.keys import HmacKey, SigningKey, check_algorithm, ge
 from gatewright.clock import Clock
 from gatewright.encryption.secretbox import SecretBox, derive_key
 from gatewright.errors import DecryptionError, KeyUnavailableError
-from gatewright.events import EventSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.storage.changes import Changes
 from gatewright.storage.keys import SigningStore, StoredSigningKey
 
-_LOOK_INTERVAL = 0.02
-"""Seconds between two looks for unknown key ids: garbage ids must not become a load on the store."""
+_LOOKUP_INTERVAL = 0.02
+"""Minimum seconds between two reads of the store for unknown key ids, so that made-up ids put no load on it."""
 
-_SLACK = 60.0
-"""Seconds that a retired key verifies beyond its tokens' life: other processes sign with it until they hear."""
+_OVERLAP = 60.0
+"""Seconds that a retired key verifies beyond its tokens' lifetime; other processes sign with it until notified."""
 
 
 class SigningKeyRing:
-    """The keys by id, and which of them signs.
+    """The signing keys by id, and the one that signs now.
 
     Args:
-        root: secret bytes from which the sealing key (and a derived key) come.
-        algorithm: what new keys are for: HS256, ES256, EdDSA or RS256.
-        derived: make the first HS256 key from ``root`` instead of at random.
-        token_lifetime: how long tokens live as a rule; a retired key verifies that much longer.
-        rotation: the age at which a key is replaced; None: only manually.
+        root: the root secret, from which the key that encrypts stored keys is derived.
+        algorithm: the algorithm of new keys: HS256, ES256, EdDSA or RS256.
+        derived: derive the first HS256 key from ``root`` instead of generating a random one.
+        token_lifetime: default lifetime of tokens; a retired key verifies for that much longer.
+        rotation: the age at which a key is replaced. None: only manually.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SigningKeyRing:
         self._derived = derived and algorithm == "HS256"
         self._lifetime = token_lifetime
         self._clock = clock
-        self._sink = sink
+        self._emit = emitter(sink, clock)
         self._rotation = rotation
         self._keys: dict[str, SigningKey] = {}
         self._stored: dict[str, StoredSigningKey] = {}
@@ -74,13 +74,13 @@ class SigningKeyRing:
         self._current: SigningKey | None = None
         self._header = b""
         self._stale = True
-        self._looked = float("-inf")
-        self._looking: asyncio.Task[None] | None = None
-        self._loading = asyncio.Lock()
+        self._loaded_at = float("-inf")
+        self._lookup: asyncio.Task[None] | None = None
+        self._load_lock = asyncio.Lock()
         self._stop: Callable[[], None] | None = None
 
     async def open(self) -> None:
-        """Read the ring; make its first key, or the first of another algorithm, if there is none yet."""
+        """Load the keys. Create the first key if there is none, or rotate if the algorithm has changed."""
         if self._stop is None:
             self._stop = self._changes.subscribe("signing_keys", self._changed)
         await self.load()
@@ -90,7 +90,7 @@ class SigningKeyRing:
             await self.rotate(reason="algorithm")
 
     def close(self) -> None:
-        """Stop listening for changes."""
+        """Unsubscribe from change notices."""
         if self._stop is not None:
             self._stop()
             self._stop = None
@@ -109,36 +109,36 @@ class SigningKeyRing:
 
     @property
     def stale(self) -> bool:
-        """Whether another process has changed the ring."""
+        """Whether the keys must be loaded again because a process has changed them."""
         return self._stale
 
     def get(self, kid: str) -> SigningKey | None:
-        """The key of that id, if it still verifies."""
+        """The key with this id, unless it has expired."""
         return self._keys.get(kid) if self._clock.timestamp() < self._ends.get(kid, 0.0) else None
 
     def by_header(self, header: bytes) -> SigningKey | None:
-        """The key whose tokens have exactly this encoded header, if it still verifies."""
+        """The key that writes exactly this encoded header, unless it has expired."""
         key = self._headers.get(header)
         return key if key is not None and self._clock.timestamp() < self._ends[key.kid] else None
 
     async def find(self, kid: str) -> SigningKey | None:
-        """As :meth:`get`, after a look at the store for a key that another process made just now.
+        """As :meth:`get`, but read the store if the id is unknown: another process may have created the key just now.
 
-        All who wait share one look, and there are at most fifty a second.
+        Concurrent callers share one read, and there are at most fifty reads per second.
         """
         if self.get(kid) is None:
-            if self._looking is None:
-                self._looking = asyncio.get_running_loop().create_task(self._look_in_turn())
-            await asyncio.shield(self._looking)
+            if self._lookup is None:
+                self._lookup = asyncio.get_running_loop().create_task(self._look_up_later())
+            await asyncio.shield(self._lookup)
         return self.get(kid)
 
     async def load(self) -> None:
-        """Take the ring from the store."""
-        async with self._loading:  # an older look must not overwrite a newer one
+        """Load the keys from the store."""
+        async with self._load_lock:  # an older read must not overwrite a newer one
             await self._load()
 
     async def _load(self) -> None:
-        self._looked = asyncio.get_running_loop().time()
+        self._loaded_at = asyncio.get_running_loop().time()
         self._stale = False
         now = self._clock.now()
         alive = [s for s in await self._store.list_signing_keys() if s.expires_at is None or s.expires_at > now]
@@ -151,18 +151,25 @@ class SigningKeyRing:
         self._header = _header(self._current) if self._current else b""
 
     async def rotate(self, *, reason: str) -> str:
-        """Make a new key sign; the old one verifies until its tokens have expired. Returns the id that signs now.
+        """Sign with a new key, and return its id. The old key verifies until its tokens have expired.
 
-        When another process rotates at the same time, one of the two new keys is taken by both.
+        If two processes rotate at the same time, both use the same one of the new keys.
         """
         replaced = self.current.kid
         await self._add(await self._generate(), replaces=replaced)
         await self.load()
-        self._emit(event_kinds.AUTH_SIGNING_KEY_ROTATED, replaced=replaced, reason=reason)
+        self._emit(
+            event_kinds.AUTH_SIGNING_KEY_ROTATED,
+            Severity.NOTICE,
+            kid=self.current.kid,
+            algorithm=self.current.algorithm,
+            replaced=replaced,
+            reason=reason,
+        )
         return self.current.kid
 
     async def rotate_if_due(self) -> bool:
-        """Rotate when the key that signs has reached its age; destroy keys that verify nothing any more."""
+        """Rotate if the signing key has reached its maximum age, and destroy expired keys."""
         await self._store.delete_signing_keys(now=self._clock.now())
         await self.load()
         age = self._clock.now() - self._stored[self.current.kid].created_at
@@ -172,7 +179,7 @@ class SigningKeyRing:
         return True
 
     async def keep_until(self, kid: str, expires_at: datetime) -> None:
-        """Make sure that a key verifies a token that lives longer than usual, retired meanwhile or not."""
+        """Keep a key, even once it is retired, until a token with a longer lifetime than the default has expired."""
         stored = self._stored.get(kid)
         if stored is None or stored.latest_token is None or stored.latest_token < expires_at:
             await self._store.note_token_expiry(kid, expires_at)
@@ -180,15 +187,15 @@ class SigningKeyRing:
                 self._stored[kid] = msgspec.structs.replace(stored, latest_token=expires_at)
 
     def public_keys(self) -> list[dict[str, Any]]:
-        """The public halves of all keys that verify, as JWKs; secrets have none."""
+        """The public keys, as JWKs. Secret keys have none."""
         found = (key.public_jwk() for kid, key in self._keys.items() if self.get(kid) is not None)
         return [jwk for jwk in found if jwk is not None]
 
-    async def _look_in_turn(self) -> None:
+    async def _look_up_later(self) -> None:
         try:
-            await asyncio.sleep(max(0.0, self._looked + _LOOK_INTERVAL - asyncio.get_running_loop().time()))
+            await asyncio.sleep(max(0.0, self._loaded_at + _LOOKUP_INTERVAL - asyncio.get_running_loop().time()))
         finally:
-            self._looking = None  # who comes from here on would miss what this look cannot see any more
+            self._lookup = None  # a caller from here on needs a new read, which sees keys that this one misses
         await self.load()
 
     async def _make_first(self) -> None:
@@ -198,7 +205,12 @@ class SigningKeyRing:
             key = await self._generate()
         await self._add(key, replaces=None)
         await self.load()
-        self._emit(event_kinds.AUTH_SIGNING_KEY_CREATED)
+        self._emit(
+            event_kinds.AUTH_SIGNING_KEY_CREATED,
+            Severity.NOTICE,
+            kid=self.current.kid,
+            algorithm=self.current.algorithm,
+        )
 
     async def _generate(self) -> SigningKey:
         if self._algorithm == "HS256":
@@ -214,7 +226,7 @@ class SigningKeyRing:
             created_at=now,
         )
         await self._store.add_signing_key(
-            stored, replaces=replaces, now=now, verify_seconds=self._lifetime.total_seconds() + _SLACK
+            stored, replaces=replaces, now=now, verify_seconds=self._lifetime.total_seconds() + _OVERLAP
         )
 
     async def _open(self, stored: StoredSigningKey) -> SigningKey:
@@ -229,18 +241,6 @@ class SigningKeyRing:
         if stored.algorithm == "HS256":
             return restore(stored.algorithm, stored.kid, exported)
         return await asyncio.to_thread(restore, stored.algorithm, stored.kid, exported)
-
-    def _emit(self, kind: str, **data: Any) -> None:
-        self._sink.emit(
-            event(
-                kind,
-                severity=Severity.NOTICE,
-                timestamp=self._clock.now(),
-                kid=self.current.kid,
-                algorithm=self.current.algorithm,
-                **data,
-            )
-        )
 
     def _changed(self, _: str) -> None:
         self._stale = True
