@@ -8,7 +8,7 @@ from gatewright.auth.account_directory import AccountDirectory
 from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.mfa.devices import TrustedDevices
-from gatewright.auth.mfa.verifier import SecondFactors
+from gatewright.auth.mfa.verifier import FactorVerifier
 from gatewright.auth.passwords import PasswordHashing
 from gatewright.auth.passwords.attempts import PasswordAttempts
 from gatewright.auth.root_secret import KeyedHash
@@ -33,7 +33,7 @@ class AccountParts:
     hashing: PasswordHashing
     attempts: PasswordAttempts
     throttle: SignInThrottle
-    factors: SecondFactors
+    factors: FactorVerifier
     devices: TrustedDevices
     challenges: Challenges
     keyed: KeyedHash

@@ -530,7 +530,7 @@ class ManufacturerAuthManager:
         if session is None:
             refuse_ended()
         person = await self.services.directory.of_session(session.manufacturer_id, session.account_id)
-        await self.services.vouching.require_counting(person.account_id)
+        await self.services.vouching.require_not_held(person.account_id)
         if await self.services.factors.prove(person, proof, client=client_info(client)) is None:
             raise InvalidCredentialsError("The code is invalid.", code="INVALID_MFA_CODE")
         if not await self.sessions.note_mfa(session_id):
@@ -732,7 +732,7 @@ class ManufacturerAuthManager:
             RateLimitExceededError, AccountLockedError: too many wrong codes.
         """
         person = await self.services.directory.of(manufacturer_id, account_id)
-        verdict = await self.services.factors.verify_totp(person, token, client=client_info(client), waiting=True)
+        verdict = await self.services.factors.verify_totp(person, token, client=client_info(client), pending=True)
         return verdict == "accepted"
 
     async def generate_backup_codes(
@@ -805,7 +805,7 @@ class ManufacturerAuthManager:
         if session is None:
             raise InvalidCredentialsError("The session has ended.", code="SESSION_ENDED")
         person = await self.services.directory.of_session(session.manufacturer_id, session.account_id)
-        await self.services.vouching.require_counting(person.account_id)
+        await self.services.vouching.require_not_held(person.account_id)
         if await self.services.factors.prove(person, proof, client=client_info(client)) is None:
             raise InvalidCredentialsError("The code is invalid.", code="INVALID_MFA_CODE")
         await self.sessions.note_mfa(session_id)
@@ -895,7 +895,7 @@ class ManufacturerAuthManager:
                 kept = await self._finish_passkey(challenge_id, credential, name, owner.account_id)
         person = await self.services.directory.by_account(kept.account_id)
         if person is not None:
-            await self.services.enrollment.tell_of_passkey(person)
+            await self.services.enrollment.notify_passkey_added(person)
         return kept
 
     async def _finish_passkey(

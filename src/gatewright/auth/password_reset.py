@@ -107,7 +107,7 @@ class Passwords:
             ValidationError: what is wrong with the password.
             RateLimitExceededError, AccountLockedError: too many wrong codes.
         """
-        secret = await self._challenges.look(RESET, token)
+        secret = await self._challenges.get(RESET, token)
         person = await self._directory.by_account(secret.subject) if secret else None
         if secret is None or person is None or not person.active:
             raise _invalid_token()

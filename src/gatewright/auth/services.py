@@ -16,7 +16,7 @@ from gatewright.auth.api_keys import ApiKeys
 from gatewright.auth.client_signals import PlaceLookup
 from gatewright.auth.lockout import AttemptLimiter, AttemptSubject
 from gatewright.auth.mailer import Mailer
-from gatewright.auth.mfa import Enrollment, SecondFactors
+from gatewright.auth.mfa import Enrollment, FactorVerifier
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.mfa.devices import TrustedDevices
 from gatewright.auth.mfa.passkeys import Passkeys
@@ -194,7 +194,7 @@ class AuthServices:
             sink=sink,
             clock=clock,
         )
-        self.factors = SecondFactors(
+        self.factors = FactorVerifier(
             store,
             self._box("totp"),
             self._codes,
@@ -261,7 +261,7 @@ class AuthServices:
             sink=sink,
             policy=options.risk,
             places=places,
-            recognize_device=self.devices.recognise,
+            recognize_device=self.devices.recognize,
         )
         self.refresh = RefreshService(
             store=store,

@@ -160,7 +160,7 @@ class SignIn:
     # ------------------------------------------------------------------------------------------------------------
 
     async def _trusted(self, person: Person | None, client: ClientInfo | None) -> StoredDevice | None:
-        device = await self._devices.recognise(client)
+        device = await self._devices.recognize(client)
         return device if device and person and device.account_id == person.account_id else None
 
     async def _check_password(
@@ -259,7 +259,7 @@ class SignIn:
         now = self._clock.now()
         device_id, token = (device.device_id if device else None), None
         if device is not None:
-            await self._devices.used(device)
+            await self._devices.record_use(device)
         elif remember:
             remembered = await self._devices.remember(person, client)
             device_id, token = remembered.device_id, remembered.device_token

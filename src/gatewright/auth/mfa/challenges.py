@@ -14,13 +14,13 @@ from gatewright.storage.attempts import OneTimeSecret, OneTimeStore
 
 MAX_TOKEN_LENGTH = 256
 MAX_TRIES = 20
-"""Attempts at one challenge, above what its account's door lets through anyway."""
+"""Maximum attempts at one challenge. The limit of its account is lower, and normally applies first."""
 
 _CLIENT = "client"
 
 
 class Challenges:
-    """Hands out random tokens; the store has only their keyed hashes."""
+    """Issues random one-time tokens. The store contains only their keyed hashes."""
 
     def __init__(self, store: OneTimeStore, keyed: KeyedHash, *, clock: Clock | None = None) -> None:
         self._store = store
@@ -37,7 +37,7 @@ class Challenges:
         client: ClientInfo | None = None,
         token: str | None = None,
     ) -> str:
-        """A token for ``purpose``; ``client`` binds it to its network and user agent."""
+        """Create a token for ``purpose``. A ``client`` binds it to that client's network and user agent."""
         token = token or new_token()
         now = self._clock.now()
         await self._store.put_one_time(
@@ -52,15 +52,15 @@ class Challenges:
         )
         return token
 
-    async def look(self, purpose: str, token: object) -> OneTimeSecret | None:
-        """The secret, unless used, expired or unknown; it stays."""
-        if not _plausible(token):
+    async def get(self, purpose: str, token: object) -> OneTimeSecret | None:
+        """The secret of a token, without using it up. None if it is unknown, used or expired."""
+        if not _is_well_formed(token):
             return None
         return await self._store.get_one_time(purpose, self._key(purpose, str(token)), now=self._clock.now())
 
     async def attempt(self, purpose: str, token: object, client: ClientInfo | None) -> OneTimeSecret | None:
-        """As :meth:`look`, counting an attempt; None for another client than it was made for."""
-        if not _plausible(token):
+        """As :meth:`get`, and count an attempt. None also if the token is bound to another client."""
+        if not _is_well_formed(token):
             return None
         secret = await self._store.attempt_one_time(
             purpose, self._key(purpose, str(token)), now=self._clock.now(), limit=MAX_TRIES
@@ -68,18 +68,18 @@ class Challenges:
         return secret if secret is not None and self._is_bound_to(secret, client) else None
 
     async def take(self, purpose: str, token: object) -> OneTimeSecret | None:
-        """Use it up: exactly one of several callers gets it."""
-        if not _plausible(token):
+        """Use a token up. Of several concurrent callers, exactly one gets its secret."""
+        if not _is_well_formed(token):
             return None
         return await self._store.take_one_time(purpose, self._key(purpose, str(token)), now=self._clock.now())
 
     async def take_for(self, purpose: str, token: object, client: ClientInfo | None) -> OneTimeSecret | None:
-        """Use it up; None (and gone) for another client than it was made for."""
+        """As :meth:`take`. None also if the token is bound to another client; it is used up nevertheless."""
         secret = await self.take(purpose, token)
         return secret if secret is not None and self._is_bound_to(secret, client) else None
 
     async def drop(self, purpose: str, subject: str) -> None:
-        """Forget all of a purpose and subject."""
+        """Delete all tokens of a purpose and subject."""
         await self._store.drop_one_time(purpose, subject)
 
     def _key(self, purpose: str, token: str) -> str:
@@ -96,5 +96,5 @@ class Challenges:
         return expected is None or self._binding(client) == expected
 
 
-def _plausible(token: object) -> bool:
+def _is_well_formed(token: object) -> bool:
     return isinstance(token, str) and 0 < len(token) <= MAX_TOKEN_LENGTH

@@ -1,7 +1,7 @@
 """Trusted devices: signed tokens bound to an account and a kind of browser, revocable and expiring.
 
-A device's token represents the second factor on that device, and gives it doors of its own: whoever fails on
-purpose elsewhere does not lock its owner out.
+A device's token counts as the second factor on that device. It also gives the device its own lockout keys, so that
+failures elsewhere do not lock its owner out.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import secrets
 from datetime import timedelta
 
 from gatewright import event_kinds
-from gatewright.auth.account_directory import Person
+from gatewright.auth.account_directory import Person, event_fields
 from gatewright.auth.client_signals import read_agent
 from gatewright.auth.records import ClientInfo, TrustedDevice
 from gatewright.auth.root_secret import KeyedHash, bounded_text
 from gatewright.clock import Clock, SystemClock
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.storage.credentials import FactorStore, StoredDevice
 
 PREFIX = "gwd"
 LIFETIME = timedelta(days=30)
 KEEP = 20
-"""Devices of one account; beyond that, the one unused for longest is trusted no more."""
+"""Maximum number of trusted devices per account. A further one replaces the one that was unused for longest."""
 
 MAX_TOKEN_LENGTH = 256
 MAX_NAME_LENGTH = 100
@@ -47,11 +47,11 @@ class TrustedDevices:
         self._store = store
         self._keyed = keyed
         self._lifetime = lifetime
-        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
+        self._emit = emitter(sink, self._clock)
 
     async def remember(self, person: Person, client: ClientInfo | None, *, name: str | None = None) -> TrustedDevice:
-        """Trust the device that the client is; the result has its token, once."""
+        """Trust the client's device. Only this result contains the device's token."""
         now = self._clock.now()
         device = StoredDevice(
             device_id=secrets.token_hex(16),
@@ -63,19 +63,24 @@ class TrustedDevices:
             expires_at=now + self._lifetime,
         )
         await self._store.add_device(device, keep=KEEP)
-        self._emit(event_kinds.AUTH_DEVICE_TRUSTED, Severity.NOTICE, person, device.device_id, client)
+        self._emit(
+            event_kinds.AUTH_DEVICE_TRUSTED,
+            Severity.NOTICE,
+            **event_fields(person, client),
+            device_id=device.device_id,
+        )
         return _describe(device, person.manufacturer_id, token=self._token(device))
 
-    async def recognise(self, client: ClientInfo | None) -> StoredDevice | None:
-        """The trusted device whose token the client shows, if signature, binding, expiry and list agree.
+    async def recognize(self, client: ClientInfo | None) -> StoredDevice | None:
+        """The client's trusted device, by its token. None if invalid, revoked, expired or another browser's.
 
-        The account it belongs to is for the caller to compare.
+        The caller must check that the device belongs to the right account.
         """
         device = await self._find(client.device_token if client else None)
         return device if device and device.binding == self._binding(device.account_id, client) else None
 
     async def _find(self, token: object) -> StoredDevice | None:
-        """The device of a token that is ours, listed and not expired."""
+        """The device of a token whose signature is valid, and which is neither revoked nor expired."""
         if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             return None
         prefix, _, rest = token.partition("_")
@@ -88,35 +93,35 @@ class TrustedDevices:
         return device if device.expires_at > self._clock.now() else None
 
     async def verify(self, person: Person, token: object, client: ClientInfo | None) -> bool:
-        """Whether the token is of a trusted device of this person; with a client, one of the same kind."""
+        """Whether the token belongs to a trusted device of this person and, if a client is given, to its browser."""
         device = await self._find(token)
         if device is None or device.account_id != person.account_id:
             return False
         return client is None or device.binding == self._binding(device.account_id, client)
 
-    async def used(self, device: StoredDevice) -> None:
-        """Note a use."""
+    async def record_use(self, device: StoredDevice) -> None:
+        """Record that a device was used."""
         await self._store.touch_device(device.device_id, now=self._clock.now())
 
     async def listed(self, person: Person) -> list[TrustedDevice]:
-        """Devices that are trusted now, newest first, without tokens."""
+        """The person's trusted devices, newest first, without their tokens."""
         found = await self._store.list_devices(person.account_id, now=self._clock.now())
         return [_describe(device, person.manufacturer_id) for device in found]
 
     async def revoke(self, person: Person, device_id: str) -> bool:
-        """Trust a device no longer; False when it was not trusted."""
+        """Stop trusting a device. False if it was not trusted."""
         if not bounded_text(device_id, MAX_TOKEN_LENGTH):
             return False
         revoked = await self._store.delete_device(person.account_id, device_id)
         if revoked:
-            self._emit(event_kinds.AUTH_DEVICE_REVOKED, Severity.NOTICE, person, device_id, None)
+            self._emit(event_kinds.AUTH_DEVICE_REVOKED, Severity.NOTICE, **event_fields(person), device_id=device_id)
         return revoked
 
     async def revoke_all(self, person: Person) -> int:
-        """Trust no device of the person any longer."""
+        """Stop trusting all devices of the person. Returns how many there were."""
         count = await self._store.delete_devices(person.account_id)
         if count:
-            self._emit(event_kinds.AUTH_DEVICE_REVOKED, Severity.NOTICE, person, "*", None)
+            self._emit(event_kinds.AUTH_DEVICE_REVOKED, Severity.NOTICE, **event_fields(person), device_id="*")
         return count
 
     def _token(self, device: StoredDevice) -> str:
@@ -127,22 +132,9 @@ class TrustedDevices:
     def _binding(self, account_id: str, client: ClientInfo | None) -> str:
         return self._keyed.of("device-kind", account_id, _kind(client))
 
-    def _emit(self, kind: str, severity: Severity, person: Person, device_id: str, client: ClientInfo | None) -> None:
-        self._sink.emit(
-            event(
-                kind,
-                severity=severity,
-                timestamp=self._clock.now(),
-                manufacturer_id=person.manufacturer_id,
-                account_id=person.account_id,
-                ip_address=client.ip_address if client else None,
-                device_id=device_id,
-            )
-        )
-
 
 def _kind(client: ClientInfo | None) -> str:
-    """The kind of browser in words; updates of it change nothing."""
+    """The kind of browser, such as ``Chrome on Windows``. Browser updates do not change it."""
     return read_agent(client.user_agent).label if client and client.user_agent else "unknown device"
 
 

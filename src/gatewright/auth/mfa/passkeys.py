@@ -21,14 +21,14 @@ from gatewright.auth.records import ClientInfo, PasskeyInfo
 from gatewright.auth.root_secret import KeyedHash, bounded_text
 from gatewright.clock import Clock, SystemClock
 from gatewright.errors import InvalidCredentialsError, ValidationError
-from gatewright.events import EventSink, NullSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.records import Record
 from gatewright.storage.credentials import FactorStore, StoredPasskey
 
 T = TypeVar("T")
 
 LIFETIME = timedelta(minutes=5)
-MOST_PASSKEYS = 20
+MAX_PASSKEYS = 20
 MAX_CREDENTIAL = 65_536
 """Bytes of a credential or assertion as JSON."""
 
@@ -37,14 +37,14 @@ _LOGIN = "passkey-login"
 
 
 class PasskeyChallenge(Record, frozen=True, kw_only=True):
-    """What the browser needs: ``options`` for ``navigator.credentials`` in its JSON form."""
+    """A WebAuthn challenge. Pass ``options`` to ``navigator.credentials`` in the browser."""
 
     challenge_id: str
     options: dict[str, Any]
 
 
 class Passkeys:
-    """Registers passkeys and checks what they sign."""
+    """Registers passkeys and verifies their signatures."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Passkeys:
         self._challenges = challenges
         self._keyed = keyed
         self._party = party
-        self._sink = sink or NullSink()
         self._clock = clock or SystemClock()
+        self._emit = emitter(sink, self._clock)
 
     # --- registration -------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class Passkeys:
             ValidationError: the account has too many passkeys (code ``TOO_MANY_PASSKEYS``).
         """
         existing = await self._store.list_passkeys(person.account_id)
-        if len(existing) >= MOST_PASSKEYS:
+        if len(existing) >= MAX_PASSKEYS:
             raise ValidationError(
                 "This account has the maximum number of passkeys. Remove one first.", code="TOO_MANY_PASSKEYS"
             )
@@ -80,7 +80,7 @@ class Passkeys:
             _REGISTER, person.account_id, lifetime=LIFETIME, data={"manufacturer_id": person.manufacturer_id}
         )
         challenge = self.challenge_of(challenge_id)
-        options = await _aside(lambda: self._creation_options(person, challenge, existing))
+        options = await _in_thread(lambda: self._creation_options(person, challenge, existing))
         return PasskeyChallenge(challenge_id=challenge_id, options=options)
 
     async def finish_registration(
@@ -91,21 +91,21 @@ class Passkeys:
         name: str = "passkey",
         account_id: str | None = None,
     ) -> PasskeyInfo:
-        """Keep the passkey that the browser made, for the account that began.
+        """Store the new passkey for the account that began the registration.
 
         Args:
-            account_id: the account that finishes; another one than began is refused.
+            account_id: the account that finishes the registration. It must be the one that began it.
 
         Raises:
-            InvalidCredentialsError: challenge, origin, user verification or signature do not agree (code
-                ``INVALID_PASSKEY``), or the passkey is registered already.
+            InvalidCredentialsError: challenge, origin, user verification or signature is invalid, or the passkey is
+                already registered (code ``INVALID_PASSKEY``).
         """
         secret = await self._challenges.take(_REGISTER, challenge_id)
         if secret is None or account_id not in (None, secret.subject):
             raise _invalid()
         challenge = self.challenge_of(str(challenge_id))
         text, origins = _bounded(credential), self._party.origins_for(credential)
-        verified = await _aside(lambda: self._verify_registration(text, challenge, origins))
+        verified = await _in_thread(lambda: self._verify_registration(text, challenge, origins))
         if verified is None:
             raise _invalid()
         passkey = StoredPasskey(
@@ -120,7 +120,11 @@ class Passkeys:
         )
         if not await self._store.add_passkey(passkey):
             raise _invalid()
-        self._emit(event_kinds.AUTH_PASSKEY_REGISTERED, Severity.NOTICE, passkey, secret.data.get("manufacturer_id"))
+        self._emit(
+            event_kinds.AUTH_PASSKEY_REGISTERED,
+            Severity.NOTICE,
+            **_event_fields(passkey, secret.data.get("manufacturer_id")),
+        )
         return describe_passkey(passkey)
 
     async def listed(self, person: Person) -> list[PasskeyInfo]:
@@ -128,37 +132,36 @@ class Passkeys:
         return [describe_passkey(passkey) for passkey in await self._store.list_passkeys(person.account_id)]
 
     async def remove(self, person: Person, passkey_id: str) -> bool:
-        """Remove a passkey; False when the person has none of that id."""
+        """Remove a passkey. False if the person has no passkey with this id."""
         passkey = await self._store.get_passkey(bounded_text(passkey_id, 4_096))
         if passkey is None or not await self._store.delete_passkey(person.account_id, passkey_id):
             return False
-        self._emit(event_kinds.AUTH_PASSKEY_REMOVED, Severity.NOTICE, passkey, person.manufacturer_id)
+        self._emit(event_kinds.AUTH_PASSKEY_REMOVED, Severity.NOTICE, **_event_fields(passkey, person.manufacturer_id))
         return True
 
     # --- sign-in ------------------------------------------------------------------------------------------------
 
     async def begin_login(self, subject: str, client: ClientInfo | None) -> PasskeyChallenge:
-        """The options for ``navigator.credentials.get``. They list no keys, so they do not reveal who has which."""
+        """The options for ``navigator.credentials.get``. They list no passkeys, and so reveal no accounts."""
         challenge_id = await self._challenges.create(_LOGIN, subject, lifetime=LIFETIME, client=client)
         challenge = self.challenge_of(challenge_id)
         return PasskeyChallenge(
-            challenge_id=challenge_id, options=await _aside(lambda: self._request_options(challenge, []))
+            challenge_id=challenge_id, options=await _in_thread(lambda: self._request_options(challenge, []))
         )
 
     async def options_for(self, account_id: str, challenge_id: str) -> dict[str, Any]:
-        """The options by which one of the account's passkeys answers a challenge of a sign-in."""
+        """The options for answering the challenge of a sign-in with one of the account's passkeys."""
         passkeys = await self._store.list_passkeys(account_id)
         challenge = self.challenge_of(challenge_id)
-        return await _aside(lambda: self._request_options(challenge, passkeys))
+        return await _in_thread(lambda: self._request_options(challenge, passkeys))
 
     async def identify(
         self, challenge_id: object, assertion: Mapping[str, Any], client: ClientInfo | None
     ) -> tuple[str, str] | None:
-        """Use up a challenge of :meth:`begin_login` and check what answers it.
+        """Use up a challenge of :meth:`begin_login`, and verify the response to it.
 
         Returns:
-            The account that the passkey belongs to and the subject the challenge was made for; None when
-            anything is wrong.
+            The account of the passkey, and the subject of the challenge. None if the response is invalid.
         """
         secret = await self._challenges.take_for(_LOGIN, challenge_id, client)
         credential_id = _credential_id(assertion)
@@ -170,12 +173,12 @@ class Passkeys:
         return passkey.account_id, secret.subject
 
     async def use_challenge(self, challenge_id: object) -> bytes | None:
-        """Use up a challenge of :meth:`begin_login`; what must have been signed, or None."""
+        """Use up a challenge of :meth:`begin_login`. Returns the bytes to be signed; None if it is invalid."""
         secret = await self._challenges.take(_LOGIN, challenge_id)
         return None if secret is None else self.challenge_of(str(challenge_id))
 
     async def check(self, account_id: str, assertion: Mapping[str, Any], challenge: bytes) -> bool:
-        """Whether a passkey of the account signed the challenge, with user verification, and is no clone."""
+        """Whether a passkey of the account signed the challenge with user verification, and is not a clone."""
         credential_id = _credential_id(assertion)
         passkey = await self._store.get_passkey(credential_id) if credential_id else None
         if passkey is None or passkey.account_id != account_id:
@@ -184,23 +187,23 @@ class Passkeys:
         text, origins = _bounded(assertion), self._party.origins_for(assertion)
         if not self._is_handle_of(account_id, assertion):
             return False
-        count = await _aside(lambda: self._verify_assertion(text, challenge, origins, found))
+        count = await _in_thread(lambda: self._verify_assertion(text, challenge, origins, found))
         if count is None:
             return False
         if not await self._store.advance_passkey(passkey.credential_id, count, now=self._clock.now()):
-            self._emit(event_kinds.AUTH_PASSKEY_CLONED, Severity.HIGH, passkey, sign_count=count)
+            self._emit(event_kinds.AUTH_PASSKEY_CLONED, Severity.HIGH, **_event_fields(passkey), sign_count=count)
             return False
-        self._emit(event_kinds.AUTH_PASSKEY_USED, Severity.INFO, passkey)
+        self._emit(event_kinds.AUTH_PASSKEY_USED, Severity.INFO, **_event_fields(passkey))
         return True
 
     def _is_handle_of(self, account_id: str, assertion: Mapping[str, Any]) -> bool:
-        """Whether the user handle, where the authenticator sends one, is the account's (WebAuthn L3 §7.2 step 6)."""
+        """Whether the user handle, if the authenticator sent one, is the account's (WebAuthn L3 §7.2, step 6)."""
         response = assertion.get("response")
         handle = response.get("userHandle") if isinstance(response, Mapping) else None
         return handle is None or decoded(handle) == self._keyed.of("webauthn-user", account_id)
 
     def challenge_of(self, challenge_id: str) -> bytes:
-        """What is signed for a challenge: derived, so it need not be kept."""
+        """The bytes to be signed for a challenge. They are derived from its id, so they are not stored."""
         return bytes.fromhex(self._keyed.of("webauthn-challenge", challenge_id))
 
     # --- the webauthn library, imported only where it is used ---------------------------------------------------
@@ -256,7 +259,7 @@ class Passkeys:
     def _verify_assertion(
         self, assertion: str, challenge: bytes, origins: list[str], passkey: StoredPasskey
     ) -> int | None:
-        """The new counter, or None. The counter is compared in the store, where two uses cannot both pass."""
+        """The new signature counter, or None. The store compares it, so that two uses cannot both succeed."""
         import webauthn
 
         verified = _or_none(
@@ -272,24 +275,17 @@ class Passkeys:
         )
         return None if verified is None else verified.new_sign_count
 
-    def _emit(
-        self, kind: str, severity: Severity, passkey: StoredPasskey, manufacturer_id: str | None = None, **data: Any
-    ) -> None:
-        self._sink.emit(
-            event(
-                kind,
-                severity=severity,
-                timestamp=self._clock.now(),
-                manufacturer_id=manufacturer_id,
-                account_id=passkey.account_id,
-                passkey_id=passkey.credential_id,
-                **data,
-            )
-        )
+
+def _event_fields(passkey: StoredPasskey, manufacturer_id: str | None = None) -> dict[str, str | None]:
+    return {
+        "manufacturer_id": manufacturer_id,
+        "account_id": passkey.account_id,
+        "passkey_id": passkey.credential_id,
+    }
 
 
 def describe_passkey(passkey: StoredPasskey) -> PasskeyInfo:
-    """The passkey as its owner sees it."""
+    """The public description of a passkey, for its owner."""
     return PasskeyInfo(
         passkey_id=passkey.credential_id,
         account_id=passkey.account_id,
@@ -300,13 +296,13 @@ def describe_passkey(passkey: StoredPasskey) -> PasskeyInfo:
     )
 
 
-async def _aside(work: Callable[[], T]) -> T:
-    """Off the loop: the first call imports the library, each parses CBOR and checks signatures."""
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run in a thread: the first call imports the library, and every call parses CBOR and verifies signatures."""
     return await asyncio.to_thread(work)
 
 
 def _or_none(verify: Callable[[], T]) -> T | None:
-    """What the library says, or None for anything it (or a parser below it) refuses: the input is a stranger's."""
+    """The result of the library, or None if it (or a parser that it uses) rejects the untrusted input."""
     from webauthn.helpers.exceptions import WebAuthnException
 
     try:

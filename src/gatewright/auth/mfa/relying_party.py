@@ -17,7 +17,7 @@ _LOCAL_ORIGIN = re.compile(r"http://localhost(:[0-9]{1,5})?")
 
 
 class RelyingParty(Record, frozen=True, kw_only=True):
-    """Who asks: the domain that passkeys belong to, and the origins that pages may have.
+    """The domain that passkeys belong to, and the origins of pages that may use them.
 
     ``local`` is for local development: any port of ``http://localhost`` is accepted.
     """
@@ -29,12 +29,12 @@ class RelyingParty(Record, frozen=True, kw_only=True):
 
     @classmethod
     def at(cls, public_url: str, *, name: str, rp_id: str | None = None) -> RelyingParty:
-        """The party behind a public address; this machine, by whatever name, is ``localhost``.
+        """The relying party of a public URL. Every name of the local machine becomes ``localhost``.
 
-        Browsers give no passkeys to another machine's bare IP address; everything else works there.
+        Browsers do not offer passkeys at the IP address of another machine; everything else works there.
 
         Raises:
-            ConfigurationError: it is no http(s) address.
+            ConfigurationError: it is not an http(s) URL.
         """
         parts = urlsplit(public_url)
         host = parts.hostname or ""
@@ -48,7 +48,7 @@ class RelyingParty(Record, frozen=True, kw_only=True):
         return cls(rp_id=rp_id or host, name=name, origins=(origin,))
 
     def origins_for(self, credential: Mapping[str, Any]) -> list[str]:
-        """The origins that what a browser sent may come from."""
+        """The origins that are accepted for a credential."""
         origin = _origin_of(credential) if self.local else None
         local = [origin] if origin is not None and _LOCAL_ORIGIN.fullmatch(origin) else []
         return [*self.origins, *local]
@@ -59,7 +59,7 @@ class _ClientData(msgspec.Struct):
 
 
 def decoded(value: object) -> str | None:
-    """Base64url text as hex; None for anything else."""
+    """Convert Base64url text to hex. None for anything else."""
     from webauthn.helpers import base64url_to_bytes
 
     if not isinstance(value, str) or not 0 < len(value) <= 2_048:
@@ -71,7 +71,7 @@ def decoded(value: object) -> str | None:
 
 
 def _origin_of(credential: Mapping[str, Any]) -> str | None:
-    """The origin that the browser states in the client data; it is signed, and compared once more later."""
+    """The origin in the client data. It is signed, and compared again during verification."""
     response = credential.get("response") if isinstance(credential, Mapping) else None
     data = decoded(response.get("clientDataJSON")) if isinstance(response, Mapping) else None
     try:

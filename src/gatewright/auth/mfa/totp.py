@@ -14,10 +14,10 @@ from gatewright.records import Record
 STEP_SECONDS = 30
 DIGITS = 6
 TOLERANCE = 1
-"""Steps either side of now that are accepted."""
+"""Steps before and after now that are accepted."""
 
 MAX_TYPED = 32
-"""Characters of a typed code that are read at all."""
+"""Maximum length of a typed code."""
 
 DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212\uff0d"
 """What people and apps put between groups of digits: hyphens, dashes, the minus sign, the full-width hyphen."""
@@ -27,13 +27,16 @@ _TYPED = str.maketrans(
 )
 
 HINT_STEPS = 20
-"""Steps either side of now within which a code shows that the clock of the phone is wrong."""
+"""Steps before and after now within which a code shows that the phone's clock is off."""
 
 
 class TotpMatch(Record, frozen=True, kw_only=True):
-    """What a code is: ``step`` when it is to be accepted, ``replayed`` when it was genuine but came before.
+    """The result of a comparison.
 
-    ``drift`` is by how many steps the clock of the app is off when the code is of a time too far away.
+    Attributes:
+        step: the time step of a valid code.
+        replayed: whether the code was valid but its step was already used.
+        drift: the steps by which the phone's clock is off, if the code is valid for a time too far from now.
     """
 
     step: int | None = None
@@ -47,36 +50,37 @@ def new_totp_secret() -> str:
 
 
 def step_of(timestamp: float) -> int:
-    """The time step that a moment (seconds since the epoch) falls into."""
+    """The time step of a Unix timestamp."""
     return int(timestamp // STEP_SECONDS)
 
 
 def code_of(secret: str, step: int, *, digits: int = DIGITS, digest: Callable[..., Any] = hashlib.sha1) -> str:
-    """The code of a time step (RFC 4226 §5.3); apps know no other digest than SHA-1, which HMAC keeps safe."""
+    """The code of a time step (RFC 4226 §5.3). Most apps support only SHA-1, which is still secure in HMAC."""
     return pyotp.HOTP(secret, digits=digits, digest=digest).at(step)
 
 
 def normalize_totp(code: object) -> str | None:
-    """The six digits of a code as people type or paste it; None for anything else, which is not a guess.
+    """The six digits of a typed or pasted code. None for anything else, which does not count as a guess.
 
-    Whitespace and dashes between the digits are dropped and full-width digits are read as what they are. Digits
-    of other scripts are refused: no authenticator app shows them. At most ``MAX_TYPED`` characters are read.
+    Whitespace and dashes are removed, and full-width digits are converted. Digits of other scripts are rejected, since
+    no authenticator app shows them, as are codes of more than ``MAX_TYPED`` characters.
     """
     if not isinstance(code, str) or len(code) > MAX_TYPED:
         return None
-    plain = "".join(code.split()).translate(_TYPED)
-    return plain if len(plain) == DIGITS and plain.isascii() and plain.isdecimal() else None
+    normalized = "".join(code.split()).translate(_TYPED)
+    valid = len(normalized) == DIGITS and normalized.isascii() and normalized.isdecimal()
+    return normalized if valid else None
 
 
 def match_totp(secret: str, code: str, *, now: float, last_step: int) -> TotpMatch:
     """Compare a code with those of the steps around now, in constant time.
 
-    A step at or below ``last_step`` is a replay. That the step is still free is for the store to say, in the
-    same operation that takes it.
+    A step at or below ``last_step`` is a replay. The store has the final say on whether a step is unused, in the
+    operation that uses it.
     """
     current = step_of(now)
     fresh, replayed, drift = None, False, None
-    for offset in sorted(range(-HINT_STEPS, HINT_STEPS + 1), key=abs, reverse=True):  # the nearest has the last word
+    for offset in sorted(range(-HINT_STEPS, HINT_STEPS + 1), key=abs, reverse=True):  # nearest last: it decides
         step = current + offset
         if step < 0 or not hmac.compare_digest(code_of(secret, step).encode(), code.encode()):
             continue
@@ -96,6 +100,6 @@ def provisioning_uri(secret: str, *, account: str, issuer: str) -> str:
 
 def qr_code(uri: str) -> str:
     """The URI as a QR code: an SVG in a ``data:`` URI."""
-    import segno  # wanted once in an account's life, and slow to load
+    import segno  # rarely used, and slow to import
 
     return str(segno.make(uri, error="m", micro=False).svg_data_uri(scale=4, border=4))

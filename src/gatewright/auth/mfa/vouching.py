@@ -1,13 +1,15 @@
 """Vouching for a first second factor, so that a stolen session cannot enroll one and step up with it.
 
-Whoever holds a session can enroll an authenticator app or passkey where the account has none. If it counted at once, a
-session without any second factor could satisfy every call that asks for one. So a first factor counts for sensitive
-operations only when something vouches for it: it was added in a session that had just shown a second factor (a
-mailed code is one), its owner has shown access to the account's mailbox, or it is a day old, which leaves the owner,
-who is informed by mail at once, time to object. Sign-in asks for it from the first moment on.
+Anyone with a session can enroll an authenticator app or passkey for an account that has none. If that factor were
+accepted immediately, a stolen session without a second factor could satisfy every call that requires one. A first
+factor is therefore accepted for sensitive operations only once one of these vouches for it:
 
-A mailed confirmation decides rather than the age alone, because a new customer must be able to work on the first day;
-it is the mailbox rather than the password, because passwords are what is phished.
+- It was added in a session that had just shown a second factor, such as an emailed code.
+- Its owner confirmed it from the account's mailbox.
+- It is a day old. The owner is notified by email immediately, and has that long to object.
+
+Sign-in asks for the factor from the start. Confirmation by email lets new customers work on their first day; it proves
+access to the mailbox rather than the password, because passwords are what attackers phish.
 """
 
 from __future__ import annotations
@@ -15,32 +17,32 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from gatewright import event_kinds
-from gatewright.auth.account_directory import Person
+from gatewright.auth.account_directory import Person, event_fields
 from gatewright.auth.mailer import Mailer
 from gatewright.auth.mfa.challenges import Challenges
 from gatewright.auth.records import Factor
 from gatewright.auth.sign_in_limits import SignInThrottle
 from gatewright.clock import Clock
 from gatewright.errors import InvalidTokenError, MFARequiredError, RateLimitExceededError
-from gatewright.events import EventSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.notify import Directions
 from gatewright.storage.credentials import FactorStore
 from gatewright.storage.sessions import StoredSession
 
 HELD_FOR = timedelta(days=1)
-"""Seconds before a factor that nobody vouched for counts."""
+"""How long a factor is held if nothing vouches for it."""
 
 LIFETIME = timedelta(hours=1)
-"""Of a mailed confirmation."""
+"""Lifetime of a confirmation token."""
 
 _PURPOSE = "factor-confirmation"
 
 
 class FactorVouching:
-    """Holds first factors back until someone vouches for them.
+    """Holds first factors until something vouches for them.
 
     Args:
-        recent: how old a second factor of the session may be to vouch for another one.
+        recent: maximum age of a second factor in the session that vouches for a new one.
     """
 
     def __init__(
@@ -61,25 +63,25 @@ class FactorVouching:
         self._mailer = mailer
         self._directions = directions
         self._recent = recent
-        self._sink = sink
         self._clock = clock
+        self._emit = emitter(sink, clock)
 
     async def hold(self, account_id: str) -> datetime:
-        """Let what is added now not count for a day; when it does."""
+        """Hold the account's new factor for a day. Returns when the hold ends."""
         until = self._clock.now() + HELD_FOR
         await self._store.hold_factors(account_id, until)
         return until
 
     async def release(self, account_id: str) -> None:
-        """Let the account's factors count."""
+        """End the hold on the account's factors."""
         await self._store.release_factors(account_id)
 
     async def held_until(self, account_id: str) -> datetime | None:
-        """When the account's factors count; None when they do now."""
+        """When the hold on the account's factors ends. None if they are not held."""
         until = await self._store.factors_held_until(account_id)
         return until if until is not None and until > self._clock.now() else None
 
-    async def require_counting(self, account_id: str) -> None:
+    async def require_not_held(self, account_id: str) -> None:
         """Raise MFARequiredError (``FACTOR_TOO_NEW``) while the account's factors are held."""
         until = await self.held_until(account_id)
         if until is not None:
@@ -91,17 +93,17 @@ class FactorVouching:
             )
 
     def is_vouched(self, session: StoredSession) -> bool:
-        """Whether a session has shown a second factor recently, a mailed code included."""
+        """Whether the session showed a second factor recently, which may be an emailed code."""
         shown = session.mfa_at
         if shown is None and Factor.EMAIL_CODE.value in session.factors:
             shown = session.created_at
         return shown is not None and self._clock.now() - shown <= self._recent
 
     async def request(self, person: Person) -> None:
-        """Mail the token that vouches for the account's factors.
+        """Email a token that vouches for the account's factors.
 
         Raises:
-            RateLimitExceededError: too many were mailed.
+            RateLimitExceededError: too many tokens were emailed.
         """
         if not await self._throttle.admit_mail("factor", person.account_id):
             raise RateLimitExceededError("Too many confirmation emails. Wait an hour.", retry_after=3_600)
@@ -118,24 +120,17 @@ class FactorVouching:
         )
 
     async def redeem(self, person: Person, token: object) -> None:
-        """Let the account's factors count, by the token of the mail.
+        """End the hold with the token from the email.
 
         Raises:
-            InvalidTokenError: unknown, used, expired or another account's (code ``INVALID_CONFIRMATION_TOKEN``).
+            InvalidTokenError: the token is unknown, used, expired or another account's (code
+                ``INVALID_CONFIRMATION_TOKEN``).
         """
-        found = await self._challenges.look(_PURPOSE, token)
+        found = await self._challenges.get(_PURPOSE, token)
         if found is None or found.subject != person.account_id or not await self._challenges.take(_PURPOSE, token):
             raise InvalidTokenError(
                 "The confirmation token is invalid: unknown, used or expired. Request a new one.",
                 code="INVALID_CONFIRMATION_TOKEN",
             )
         await self.release(person.account_id)
-        self._sink.emit(
-            event(
-                event_kinds.AUTH_MFA_VOUCHED,
-                severity=Severity.NOTICE,
-                timestamp=self._clock.now(),
-                manufacturer_id=person.manufacturer_id,
-                account_id=person.account_id,
-            )
-        )
+        self._emit(event_kinds.AUTH_MFA_VOUCHED, Severity.NOTICE, **event_fields(person))
