@@ -35,14 +35,14 @@ if TYPE_CHECKING:
         step_of,
     )
     from gatewright.auth.options import AccessOptions, AuthOptions
-    from gatewright.auth.passwords.hashing import Argon2Parameters, PasswordCheck, PasswordHashing, normalise_password
+    from gatewright.auth.passwords.hashing import Argon2Parameters, PasswordCheck, PasswordHashing, normalize_password
     from gatewright.auth.passwords.policy import (
         FIRST_TRIED,
         BreachedPasswords,
         PasswordPolicy,
+        is_built_from,
         is_common,
-        is_run,
-        made_of,
+        is_sequence,
         minimum_length,
     )
     from gatewright.auth.records import (
@@ -116,15 +116,15 @@ _NAMES = {
         "Argon2Parameters",
         "PasswordCheck",
         "PasswordHashing",
-        "normalise_password",
+        "normalize_password",
     ),
     "gatewright.auth.passwords.policy": (
         "BreachedPasswords",
         "FIRST_TRIED",
         "PasswordPolicy",
+        "is_built_from",
         "is_common",
-        "is_run",
-        "made_of",
+        "is_sequence",
         "minimum_length",
     ),
     "gatewright.auth.records": (
@@ -223,16 +223,16 @@ __all__ = [
     "distance_between",
     "encode_segment",
     "generate",
+    "is_built_from",
     "is_common",
-    "is_run",
+    "is_sequence",
     "load_key",
-    "made_of",
     "match_totp",
     "minimum_length",
     "network_key",
     "new_key",
     "new_totp_secret",
-    "normalise_password",
+    "normalize_password",
     "normalize_totp",
     "parse",
     "provisioning_uri",

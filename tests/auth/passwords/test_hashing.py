@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from gatewright.auth import Argon2Parameters, PasswordHashing, normalise_password
+from gatewright.auth import Argon2Parameters, PasswordHashing, normalize_password
 from gatewright.errors import StoreUnavailableError
 from tests.auth.access import CHEAP
 
@@ -83,5 +83,5 @@ async def test_the_loop_goes_on_while_passwords_are_hashed() -> None:
 
 
 def test_normalisation_is_nfkc() -> None:
-    assert normalise_password("ﬁ①") == b"fi1"
-    assert normalise_password("\ud800") == b"\xed\xa0\x80", "never an exception"
+    assert normalize_password("ﬁ①") == b"fi1"
+    assert normalize_password("\ud800") == b"\xed\xa0\x80", "never an exception"

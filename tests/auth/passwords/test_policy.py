@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.auth import AccessOptions, PasswordHashing, PasswordPolicy, is_common, is_run, made_of, minimum_length
+from gatewright.auth import (
+    AccessOptions,
+    PasswordHashing,
+    PasswordPolicy,
+    is_built_from,
+    is_common,
+    is_sequence,
+    minimum_length,
+)
 from gatewright.errors import ValidationError
 from tests.auth.access import CHEAP, OWNER, world
 
@@ -156,15 +164,15 @@ async def test_the_own_address_is_no_password_on_any_path() -> None:
 @given(st.text(max_size=300))
 def test_the_rules_take_any_text(text: str) -> None:
     assert is_common(text) in (True, False)
-    assert made_of(text, WORDS) in (True, False)
+    assert is_built_from(text, WORDS) in (True, False)
     if text:
-        assert is_run(text) in (True, False)
+        assert is_sequence(text) in (True, False)
 
 
 @given(st.text(alphabet="bdfhkqxz", min_size=8, max_size=20))
 def test_enough_own_letters_are_no_context(own: str) -> None:
-    assert not made_of(f"acme{own}", WORDS)
-    assert made_of("acme2026!!", WORDS)
+    assert not is_built_from(f"acme{own}", WORDS)
+    assert is_built_from("acme2026!!", WORDS)
 
 
 @pytest.mark.parametrize("length", [12, 15])

@@ -5,7 +5,7 @@ from gatewright.auth.passwords.hashing import (
     Argon2Parameters,
     PasswordCheck,
     PasswordHashing,
-    normalise_password,
+    normalize_password,
 )
 from gatewright.auth.passwords.policy import PasswordPolicy, minimum_length
 
@@ -16,5 +16,5 @@ __all__ = [
     "PasswordHashing",
     "PasswordPolicy",
     "minimum_length",
-    "normalise_password",
+    "normalize_password",
 ]

@@ -20,17 +20,17 @@ from gatewright.records import Record
 T = TypeVar("T")
 
 TRUSTED_SHARE = 4
-"""One thread in so many, and as many of the places in the queue, are kept for trusted callers; one at least."""
+"""Trusted callers have one thread for this many, and the same share of the queue; at least one of each."""
 
 _UNREADABLE = "Decoding failed"
-"""What libargon2 says of a stored hash that is not one: no password fits it."""
+"""libargon2's message for a malformed stored hash, which no password matches."""
 
 MAX_PASSWORD_LENGTH = 256
-"""Characters that are taken at all: bounded before any work is spent."""
+"""Maximum length of a password. Longer ones are rejected before any work is done."""
 
 
 class Argon2Parameters(Record, frozen=True, kw_only=True):
-    """The cost of one hash. The default is OWASP's: 19 MiB, two passes, one lane."""
+    """The cost of a hash. The defaults are OWASP's: 19 MiB of memory, two passes, one lane."""
 
     time_cost: int = 2
     memory_kib: int = 19_456
@@ -38,22 +38,21 @@ class Argon2Parameters(Record, frozen=True, kw_only=True):
 
 
 class PasswordCheck(Record, frozen=True, kw_only=True):
-    """Whether a password is right, and whether its hash was made with other parameters than today's."""
+    """Whether a password is correct, and whether its hash was made with outdated parameters."""
 
     right: bool
     needs_rehash: bool = False
 
 
 class PasswordHashing:
-    """Hashes and verifies off the event loop.
+    """Hashes and verifies passwords in threads.
+
+    Trusted callers have their own threads and queue, so that a flood of other attempts neither delays nor rejects them.
 
     Args:
-        parameters: of new hashes; older hashes verify with their own.
-        threads: how many hashes run at once; the number of cores by default.
-        queue_limit: how many may wait or run at once, before memory or patience runs out.
-
-    Trusted callers have a lane of their own with a bounded share of both, so a flood of strangers neither delays
-    nor refuses them.
+        parameters: the cost of new hashes. Existing hashes are verified with the parameters that they were made with.
+        threads: maximum number of concurrent hashes. Defaults to the number of cores.
+        queue_limit: maximum number of hashes that run or wait.
     """
 
     def __init__(
@@ -76,42 +75,42 @@ class PasswordHashing:
         self._decoy: str | None = None
 
     async def hash(self, password: str, *, trusted: bool = False) -> str:
-        """The Argon2id hash of a password, normalized.
+        """The Argon2id hash of a normalized password.
 
         Args:
-            trusted: use the lane that strangers cannot fill.
+            trusted: use the threads and queue of trusted callers.
 
         Raises:
-            StoreUnavailableError: too many wait already (code ``HASHING_BUSY``), or memory or threads ran out
-                (code ``HASHING_UNAVAILABLE``).
+            StoreUnavailableError: the queue is full (code ``HASHING_BUSY``), or memory or threads ran out (code
+                ``HASHING_UNAVAILABLE``).
         """
         lane = self._trusted if trusted else self._everyone
-        return await lane.run(lambda: self._hasher.hash(normalise_password(password)))
+        return await lane.run(lambda: self._hasher.hash(normalize_password(password)))
 
     async def verify(self, password_hash: str | None, password: str, *, trusted: bool = False) -> PasswordCheck:
-        """Check a password. Without a hash (unknown account) the same work is done and the result is False.
+        """Verify a password. Without a hash (unknown account), do the same work and return a wrong result.
 
         Args:
-            trusted: use the lane that strangers cannot fill.
+            trusted: use the threads and queue of trusted callers.
 
         Raises:
-            StoreUnavailableError: nothing was checked: too many wait already (code ``HASHING_BUSY``), or memory or
-                threads ran out (code ``HASHING_UNAVAILABLE``).
+            StoreUnavailableError: the password was not verified, because the queue is full (code ``HASHING_BUSY``), or
+                memory or threads ran out (code ``HASHING_UNAVAILABLE``).
         """
         lane = self._trusted if trusted else self._everyone
         return await lane.run(lambda: self._verify(password_hash, password))
 
     def warm(self) -> None:
-        """Make the stand-in hash for unknown accounts, so that the first unknown address costs what all others do."""
+        """Create the decoy hash for unknown accounts, so that the first one takes no longer than the others."""
         if self._decoy is None:
             self._decoy = self._hasher.hash(secrets.token_bytes(16))
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run other short work of passwords (a look-up in a long list) in the same bounded pool."""
+        """Run other short password work in the same pool, such as a look-up in the list of common passwords."""
         return await self._everyone.run(work)
 
     def close(self) -> None:
-        """Let what runs end, and take nothing more."""
+        """Finish what is running, and reject new work."""
         self._everyone.close()
         self._trusted.close()
 
@@ -120,7 +119,7 @@ class PasswordHashing:
             self.warm()
         stored = password_hash or self._decoy or ""
         try:
-            right = self._hasher.verify(stored, normalise_password(password)) and password_hash is not None
+            right = self._hasher.verify(stored, normalize_password(password)) and password_hash is not None
         except (VerifyMismatchError, InvalidHashError):
             return PasswordCheck(right=False)
         except VerificationError as error:
@@ -131,7 +130,7 @@ class PasswordHashing:
 
 
 class _Lane:
-    """Threads with a bounded queue; they start with the first work."""
+    """A thread pool with a bounded queue. Threads start with the first work."""
 
     def __init__(self, name: str, threads: int, limit: int) -> None:
         self._name = name
@@ -142,7 +141,7 @@ class _Lane:
         self._lock = threading.Lock()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """The result of ``work``; raises StoreUnavailableError when it could not be done."""
+        """Run ``work`` in a thread. Raises StoreUnavailableError if it cannot be done."""
         with self._lock:
             if self._busy >= self._limit:
                 raise StoreUnavailableError(
@@ -181,7 +180,6 @@ def _unavailable() -> StoreUnavailableError:
     )
 
 
-def normalise_password(password: str) -> bytes:
-    """The bytes that are hashed: Unicode in form NFKC (SP 800-63B §3.1.1.2), so that a password typed on another
-    keyboard is the same."""
+def normalize_password(password: str) -> bytes:
+    """The bytes to hash: the password in NFKC (SP 800-63B §3.1.1.2), so that it is the same from every keyboard."""
     return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
