@@ -18,16 +18,16 @@ from gatewright.errors import ConfigurationError
 from gatewright.records import Record
 
 MAX_AGENT_LENGTH = 512
-"""Characters of a user agent that are read and stored."""
+"""Maximum length of a user agent. The rest is cut off."""
 
 MAX_ADDRESS_LENGTH = 45
-"""Characters of the longest textual IPv6 address."""
+"""Length of the longest IPv6 address as text."""
 
 _VERSION = re.compile(r"/[0-9][0-9A-Za-z.+_-]{0,40}")
 
 
 class Agent(Record, frozen=True, kw_only=True):
-    """A user agent, taken apart: ``family`` (``Chrome``), ``platform`` (``Windows``), major ``version``."""
+    """A parsed user agent: ``family`` (``Chrome``), ``platform`` (``Windows``) and major ``version``."""
 
     family: str
     platform: str | None = None
@@ -35,15 +35,12 @@ class Agent(Record, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """In words: ``Chrome on Windows``."""
+        """The name to display, such as ``Chrome on Windows``."""
         return f"{self.family} on {self.platform}" if self.platform else self.family
 
 
 def client_info(value: Any) -> ClientInfo | None:
-    """``value`` as a client: one already, None, or any mapping or object with the same fields.
-
-    Lengths are bounded here, so nothing behind it needs to.
-    """
+    """Convert a mapping or object with the fields of a client to one, with limited lengths. None stays None."""
     if value is None:
         return None
     read = value.get if isinstance(value, dict) else functools.partial(_attribute, value)
@@ -55,7 +52,7 @@ def client_info(value: Any) -> ClientInfo | None:
 
 
 def network_key(ip_address: str | None) -> str | None:
-    """The network that counts as one place (/24 of IPv4, /64 of IPv6); text that is no address is used as is."""
+    """The network of an address: /24 of IPv4, /64 of IPv6. Text that is not an address is used as is."""
     if ip_address is None:
         return None
     return network_of(ip_address) or ip_address[:MAX_ADDRESS_LENGTH]
@@ -63,7 +60,7 @@ def network_key(ip_address: str | None) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def read_agent(user_agent: str) -> Agent:
-    """Take a user agent apart. What no list knows is its own family, less the versions in it."""
+    """Parse a user agent. The family of an unknown one is its text without version numbers."""
     from ua_parser import parse
 
     text = user_agent[:MAX_AGENT_LENGTH]
@@ -78,9 +75,9 @@ def read_agent(user_agent: str) -> Agent:
 
 
 def same_client_key(client: ClientInfo | None) -> bytes | None:
-    """The representation of a client (network and user agent) where two calls must come from the same one.
+    """A hash of network and user agent, equal for two calls by the same client.
 
-    None when there is too little to tell clients apart by: then no call is the same client's.
+    None if either is unknown: such a call is never treated as the same client's.
     """
     if client is None or client.ip_address is None or client.user_agent is None:
         return None
@@ -99,11 +96,11 @@ def _bounded(value: Any, length: int) -> str | None:
 _EARTH_RADIUS_KM = 6371.0
 _SAME_AREA_KM = 100.0
 _BORDERS_KM = 500.0
-"""What is taken off between two countries of which only the names are known: people live near borders."""
+"""Subtracted from the distance between countries if no coordinates are known, because people live near borders."""
 
 
 class Place(Record, frozen=True, kw_only=True):
-    """Where a network is: ``country`` in two letters (ISO 3166), ``provider`` the name of its autonomous system."""
+    """The location of a network: ``country`` (ISO 3166 alpha-2) and ``provider``, the name of its autonomous system."""
 
     country: str | None = None
     provider: str | None = None
@@ -112,25 +109,25 @@ class Place(Record, frozen=True, kw_only=True):
 
     @property
     def point(self) -> tuple[float, float] | None:
-        """Latitude and longitude, where both are known."""
+        """Latitude and longitude, if both are known."""
         return None if self.latitude is None or self.longitude is None else (self.latitude, self.longitude)
 
 
 class PlaceLookup(Protocol):
-    """Offline data about networks."""
+    """Offline location data of networks."""
 
     def place_of(self, ip_address: str) -> Place | None: ...
 
 
 class GeoIP2FastPlaces:
-    """Country and provider from the data that comes with geoip2fast (extra ``geo``).
+    """Country and provider of networks, from geoip2fast (extra ``geo``).
 
     Args:
-        data_file: one of its data files, such as a newer one; the country and provider data in the package
-            when missing. Loading takes about half a second and 100 MB.
+        data_file: a data file of geoip2fast. Defaults to the file in its package. Loading takes about half a second
+            and 100 MB.
 
     Raises:
-        ConfigurationError: the extra is not installed, or the file cannot be read.
+        ConfigurationError: the extra is not installed, or the file does not exist.
     """
 
     def __init__(self, data_file: str | Path | None = None) -> None:
@@ -144,15 +141,15 @@ class GeoIP2FastPlaces:
         if not path.is_file():
             raise ConfigurationError(f"{path}: must be a data file of geoip2fast; correct the path or omit it.")
         self._reader: Any = geoip2fast.GeoIP2Fast(geoip2fast_data_file=str(path))
-        self._reading = threading.Lock()  # the reader keeps state between the steps of a look-up
-        self._found = functools.lru_cache(maxsize=4096)(self._look_up)
+        self._lock = threading.Lock()  # the reader is not thread-safe
+        self._cached = functools.lru_cache(maxsize=4096)(self._look_up)
 
     def place_of(self, ip_address: str) -> Place | None:
-        """Country and provider; None for private and unknown networks, and for what is no address."""
-        return self._found(ip_address)
+        """Country and provider. None for private and unknown networks, and for text that is not an address."""
+        return self._cached(ip_address)
 
     def _look_up(self, ip_address: str) -> Place | None:
-        with self._reading:
+        with self._lock:
             found = self._reader.lookup(ip_address)
         country = str(found.country_code)
         if found.is_private or len(country) != 2 or not country.isalpha():
@@ -161,7 +158,7 @@ class GeoIP2FastPlaces:
 
 
 def travel_speed(before: Place, after: Place, left: datetime, arrived: datetime) -> float | None:
-    """Kilometres an hour between two places; None where they are not known or are one area."""
+    """The speed of a trip between two places, in km/h. None if they are unknown or in the same area."""
     distance = distance_between(before, after)
     if distance is None or distance < _SAME_AREA_KM:
         return None
@@ -169,9 +166,9 @@ def travel_speed(before: Place, after: Place, left: datetime, arrived: datetime)
 
 
 def distance_between(before: Place, after: Place) -> float | None:
-    """Kilometres from one place to the other, at least; None when not enough is known.
+    """The minimum distance between two places, in kilometers. None if it is unknown.
 
-    Where only the countries are known it is the way between their nearest known places, less a margin.
+    If only the countries are known, it is the distance between their nearest known places, less a margin.
     """
     here, there = before.point, after.point
     if here is not None and there is not None:
@@ -182,7 +179,7 @@ def distance_between(before: Place, after: Place) -> float | None:
 
 
 def great_circle(here: tuple[float, float], there: tuple[float, float]) -> float:
-    """Kilometres along the surface between two points of latitude and longitude in degrees (haversine)."""
+    """The great-circle distance in kilometers between two points in degrees of latitude and longitude (haversine)."""
     lat1, lon1, lat2, lon2 = map(math.radians, (*here, *there))
     a = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
     return 2 * _EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, a)))

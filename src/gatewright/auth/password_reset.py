@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
-from typing import Any
 
 from gatewright import event_kinds
-from gatewright.auth.account_directory import Person
+from gatewright.auth.account_directory import Person, event_fields
 from gatewright.auth.account_parts import AccountParts
 from gatewright.auth.lockout import AttemptSubject
 from gatewright.auth.passwords import MAX_PASSWORD_LENGTH, PasswordPolicy
@@ -18,21 +17,21 @@ from gatewright.auth.sessions.issuer import SessionTerminator
 from gatewright.auth.sign_in import CHALLENGE, MAX_ADDRESS_LENGTH
 from gatewright.business import canonical_email
 from gatewright.errors import InvalidCredentialsError, InvalidTokenError, MFARequiredError, ValidationError
-from gatewright.events import Severity, event
+from gatewright.events import Severity, emitter
 from gatewright.notify import Directions
 
 RESET = "password-reset"
 LIFETIME = timedelta(minutes=30)
-ANSWER_AFTER = 0.03
-"""Seconds after which a request for a reset is answered, whatever became of it."""
+RESPONSE_TIME = 0.03
+"""Seconds that a reset request takes, whether or not the address is known."""
 
 
 class Passwords:
-    """Changes and resets passwords; sessions and trusted devices of before end with them.
+    """Changes and resets passwords. Either ends the account's sessions and its trust in devices.
 
     Args:
-        attempts: limits wrong passwords, for the current one at a change.
-        directions: how a mail tells to use its token.
+        sessions: ends sessions.
+        directions: the instructions in an email for using its token.
     """
 
     def __init__(
@@ -56,32 +55,33 @@ class Passwords:
         self._sessions = sessions
         self._mailer = parts.mailer
         self._directions = directions or Directions()
-        self._sink = parts.sink
-        self._clock = parts.clock
+        self._emit = emitter(parts.sink, parts.clock)
 
     async def request_reset(self, email: object, *, client: ClientInfo | None = None) -> None:
-        """Mail a token for a new password, if the address is known; nothing tells whether it is.
+        """Email a reset token if the address is known. Nothing reveals whether it is.
 
         Raises:
             RateLimitExceededError: too many attempts from this network.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
         await self._throttle.admit(client)
         address = bounded_text(email, MAX_ADDRESS_LENGTH)
         key = self._keyed.of("account", canonical_email(address))
         admitted = await self._throttle.admit_mail("reset", key)
         person = await self._directory.by_address(canonical_email(address))
         mailed = admitted and person is not None and person.active
-        # An address that gets no mail has a secret stored all the same, one that nobody receives.
+        # An address that gets no email also gets a stored token, which nobody receives, so that the work is the same.
         subject = person.account_id if person and mailed else key
         token = await self._challenges.create(RESET if mailed else f"{RESET}-decoy", subject, lifetime=LIFETIME)
-        self._emit(event_kinds.AUTH_PASSWORD_RESET_REQUESTED, Severity.INFO, person, client, mailed=mailed)
+        self._emit(
+            event_kinds.AUTH_PASSWORD_RESET_REQUESTED, Severity.INFO, **event_fields(person, client), mailed=mailed
+        )
         if person is not None and mailed:
             how, data = self._directions.for_token(
                 token,
                 "/v1/auth/password/reset",
                 "reset",
-                new_password="a new password",  # noqa: S106 - words of a mail
+                new_password="a new password",  # noqa: S106 - a placeholder in an email
             )
             await self._mailer.post(
                 person.account.email,
@@ -91,33 +91,33 @@ class Passwords:
                 kind="reset_password",
                 data=data,
             )
-        # Handing a mail over takes time that an unknown address does not: both answer at the same moment.
-        await asyncio.sleep(max(0.0, begun + ANSWER_AFTER - time.monotonic()))
+        # Sending email takes time that an unknown address does not need, so both take the same time.
+        await asyncio.sleep(max(0.0, started + RESPONSE_TIME - time.monotonic()))
 
     async def reset(
         self, token: object, new_password: object, *, mfa_code: object = None, client: ClientInfo | None = None
     ) -> None:
-        """Set a new password with a token. This does not sign the person in.
+        """Set a new password with a reset token. This does not sign in.
 
         Raises:
             InvalidTokenError: the token is unknown, used or expired (code ``INVALID_RESET_TOKEN``).
-            MFARequiredError: the account has a second factor; give its code. The token stays good. Or its factors
-                were reset by staff and none is enrolled yet (code ``RECOVERY_PENDING``).
+            MFARequiredError: the account has a second factor, so ``mfa_code`` is required; the token can be used again.
+                Or staff reset its factors, and no new one is enrolled yet (code ``RECOVERY_PENDING``).
             InvalidCredentialsError: the code is wrong (code ``INVALID_MFA_CODE``).
-            ValidationError: what is wrong with the password.
+            ValidationError: the new password is not acceptable.
             RateLimitExceededError, AccountLockedError: too many wrong codes.
         """
         secret = await self._challenges.get(RESET, token)
         person = await self._directory.by_account(secret.subject) if secret else None
         if secret is None or person is None or not person.active:
             raise _invalid_token()
-        new_hash = await self._accepted(person, new_password)
+        new_hash = await self._hash_acceptable(person, new_password)
         await self._require_second_factor(person, mfa_code, client)
         if await self._challenges.take(RESET, token) is None:
             raise _invalid_token()
         await self._replace(person, new_hash, reason="password reset", keep=None)
         await self._attempts.clear(self._keyed.of("account", person.account.email_key), client)
-        self._emit(event_kinds.AUTH_PASSWORD_RESET, Severity.NOTICE, person, client)
+        self._emit(event_kinds.AUTH_PASSWORD_RESET, Severity.NOTICE, **event_fields(person, client))
         await self._notify(person, "Your password was reset.")
 
     async def change(
@@ -129,38 +129,38 @@ class Passwords:
         session_id: str | None = None,
         client: ClientInfo | None = None,
     ) -> None:
-        """Replace the password by one who knows it; other sessions and trusted devices end.
+        """Replace the password of someone who knows it. Other sessions end, and devices are no longer trusted.
 
         Args:
-            session_id: the caller's own session, which stays.
+            session_id: the caller's session, which does not end.
 
         Raises:
             InvalidCredentialsError: the current password is wrong.
-            ValidationError: what is wrong with the new one.
+            ValidationError: the new password is not acceptable.
             RateLimitExceededError, AccountLockedError: too many wrong passwords.
         """
-        given = bounded_text(current_password, MAX_PASSWORD_LENGTH)
-        visitor = AttemptSubject(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
-        async with self._attempts.account.attempt(f"change:account:{person.account_id}", visitor) as attempt:
-            check = await self._hashing.verify(person.account.password_hash, given)
+        current = bounded_text(current_password, MAX_PASSWORD_LENGTH)
+        subject = AttemptSubject(manufacturer_id=person.manufacturer_id, account_id=person.account_id)
+        async with self._attempts.account.attempt(f"change:account:{person.account_id}", subject) as attempt:
+            check = await self._hashing.verify(person.account.password_hash, current)
             attempt.outcome = "right" if check.right else "wrong"
         if not check.right:
-            self._emit(event_kinds.AUTH_PASSWORD_CHANGE_FAILED, Severity.WARNING, person, client)
+            self._emit(event_kinds.AUTH_PASSWORD_CHANGE_FAILED, Severity.WARNING, **event_fields(person, client))
             raise InvalidCredentialsError("The current password is incorrect.")
-        if new_password == given:
+        if new_password == current:
             raise ValidationError(
                 "The new password must differ from the current one.",
                 code="PASSWORD_UNCHANGED",
                 recommended_action="Choose a different password.",
             )
-        new_hash = await self._accepted(person, new_password)
+        new_hash = await self._hash_acceptable(person, new_password)
         await self._replace(person, new_hash, reason="password changed", keep=session_id)
-        self._emit(event_kinds.AUTH_PASSWORD_CHANGED, Severity.NOTICE, person, client)
+        self._emit(event_kinds.AUTH_PASSWORD_CHANGED, Severity.NOTICE, **event_fields(person, client))
         await self._notify(person, "Your password was changed.")
 
     # ------------------------------------------------------------------------------------------------------------
 
-    async def _accepted(self, person: Person, new_password: object) -> str:
+    async def _hash_acceptable(self, person: Person, new_password: object) -> str:
         words = (person.account.email, person.manufacturer.company_name)
         errors = await self._policy.check(new_password, words=words, field="new_password")
         if errors:
@@ -169,7 +169,7 @@ class Passwords:
 
     async def _require_second_factor(self, person: Person, mfa_code: object, client: ClientInfo | None) -> None:
         if await self._factors.recovering(person.account_id):
-            # Sign-in takes a mailed code now: with a mailed reset, the mailbox alone would be enough.
+            # Sign-in accepts an emailed code now. With an emailed reset token, the mailbox alone would be enough.
             raise MFARequiredError(
                 "The second factor of this account is being recovered, so its password cannot be reset by email now.",
                 code="RECOVERY_PENDING",
@@ -201,21 +201,6 @@ class Passwords:
             f"{sentence} Your other devices were signed out. If this was not you, reset your password now and"
             " contact us.",
             kind="password_changed",
-        )
-
-    def _emit(
-        self, kind: str, severity: Severity, person: Person | None, client: ClientInfo | None, **data: Any
-    ) -> None:
-        self._sink.emit(
-            event(
-                kind,
-                severity=severity,
-                timestamp=self._clock.now(),
-                manufacturer_id=person.manufacturer_id if person else None,
-                account_id=person.account_id if person else None,
-                ip_address=client.ip_address if client else None,
-                **data,
-            )
         )
 
 

@@ -1,4 +1,4 @@
-"""The root secret of identity, keyed hashes of tokens, codes and keys, and bounds of untrusted text."""
+"""The root secret, keyed hashes of tokens, codes and keys, and a limit for untrusted text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import re
 import secrets
 
 from gatewright.errors import ConfigurationError
+from gatewright.references import is_unicode
 
 _KEY_BYTES = 32
 _SALT = b"gatewright auth root 1"
 
 
 def root_bytes(secret_key: str | bytes) -> bytes:
-    """The root as bytes: a key of 32 bytes or more (raw, hex or base64) as it is, other text stretched with scrypt.
+    """The root secret as bytes. A key of at least 32 bytes (raw, hex or Base64) is used as is, other text with scrypt.
 
     Raises:
         ConfigurationError: it is empty.
@@ -36,31 +37,31 @@ def root_bytes(secret_key: str | bytes) -> bytes:
 
 
 def _stretch(secret: bytes) -> bytes:
-    """32 bytes that cost about 50 ms to try a guess for (RFC 7914); the salt is fixed so that a restart agrees."""
+    """Derive 32 bytes with scrypt (RFC 7914), at about 50 ms a guess. A fixed salt gives the same bytes every time."""
     return hashlib.scrypt(secret, salt=_SALT, n=2**14, r=8, p=1, dklen=_KEY_BYTES)
 
 
 TOKEN_BYTES = 32
-"""Random bytes in a token: 256 bits, so a fast hash is enough to keep it."""
+"""Random bytes in a token. With 256 bits, a fast hash is enough to store it."""
 
 
 class KeyedHash:
-    """HMAC-SHA-256 over labeled parts (RFC 2104), so that codes cannot be tried against a stolen store.
+    """HMAC-SHA-256 of labeled parts (RFC 2104), so that a stolen store does not help to guess codes.
 
     Args:
-        key: 32 bytes, derived from the root secret for this use alone.
+        key: 32 bytes, derived from the root secret for this purpose only.
     """
 
     def __init__(self, key: bytes) -> None:
         if len(key) < 32:
-            raise ValueError("a hash key has at least 32 bytes")
+            raise ValueError("The hash key is too short. Use at least 32 bytes.")
         self._key = key
 
     def __repr__(self) -> str:
         return "KeyedHash(...)"
 
     def of(self, label: str, *parts: str) -> str:
-        """The hash of the parts, in hex. Lengths are hashed too: no two lists of parts collide."""
+        """The hash of the parts, in hex. It includes their lengths, so that no two lists of parts collide."""
         mac = hmac.new(self._key, digestmod=hashlib.sha256)
         for part in (label, *parts):
             encoded = part.encode("utf-8", "surrogatepass")
@@ -69,22 +70,17 @@ class KeyedHash:
         return mac.hexdigest()
 
     def matches(self, expected: str, label: str, *parts: str) -> bool:
-        """Whether :meth:`of` gives ``expected``, in constant time."""
+        """Compare :meth:`of` with ``expected``, in constant time."""
         return hmac.compare_digest(self.of(label, *parts).encode(), expected.encode("utf-8", "surrogatepass"))
 
 
 def new_token() -> str:
-    """A random URL-safe token of 256 bits."""
+    """A random, URL-safe token with 256 bits of entropy."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def bounded_text(value: object, limit: int) -> str:
-    """The text, or an empty one for what is no text, is longer than ``limit`` characters, or is no Unicode
-    (a lone surrogate has no bytes)."""
-    if not isinstance(value, str) or len(value) > limit:
-        return ""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
+    """The text. Empty if it is not text, is longer than ``limit`` characters, or cannot be encoded."""
+    if not isinstance(value, str) or len(value) > limit or not is_unicode(value):
         return ""
     return value

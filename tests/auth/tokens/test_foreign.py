@@ -140,7 +140,7 @@ def test_keys_are_read_with_distrust() -> None:
         {"kty": "RSA", "alg": "RS256", "n": "A" * 342 + "B", "e": "AA"},
         {},
     ):
-        with pytest.raises(ConfigurationError, match="refused because"):
+        with pytest.raises(ConfigurationError, match="rejected because"):
             KeySet(bad)
     assert load_key({name: good[name] for name in ("kty", "crv", "x", "y")}).algorithm == "ES256"
     assert KeySet(good).verify(foreign()).payload

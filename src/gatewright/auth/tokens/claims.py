@@ -10,21 +10,22 @@ from typing import Any
 from gatewright.auth.tokens.jws import invalid
 from gatewright.clock import CLOCK_SKEW
 from gatewright.errors import FieldError, TokenExpiredError, ValidationError
+from gatewright.references import is_unicode
 
 MAX_TEXT = 512
-"""Characters of one claim at most, so that a token always fits in a header line."""
+"""Maximum length of a claim, so that a token always fits in a header."""
 
 MAX_ROLES = 32
 
 _LARGEST_TIME = 253_402_300_799
-"""The last second that a datetime can hold."""
+"""The last second of the year 9999, which is the largest datetime."""
 
 
 def subject_claims(data: Any) -> dict[str, Any]:
-    """``sub`` and the claims about a manufacturer, from a mapping or any object with these attributes.
+    """``sub`` and the claims about a manufacturer, from a mapping or an object with these attributes.
 
-    ``manufacturer_id`` is required; ``account_id`` becomes ``sub`` where it is given; ``roles`` default to the
-    role of the tier.
+    ``manufacturer_id`` is required. ``sub`` is the ``account_id``, or else the ``manufacturer_id``. ``roles`` default
+    to the role of the tier.
 
     Raises:
         ValidationError: ``manufacturer_id`` is missing, or a value is too long or not text.
@@ -44,33 +45,24 @@ def subject_claims(data: Any) -> dict[str, Any]:
 
 
 def read(data: Any, name: str) -> Any:
-    """``name`` of a mapping or of an object; None where it has none."""
+    """The value of ``name`` in a mapping or object. None if it has none."""
     return data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
 
 
 def role_names(roles: Any) -> list[str]:
-    """Roles as plain strings, enum members by their value."""
+    """Role names as strings. Enum members become their values."""
     if roles is None:
         return []
     if isinstance(roles, str) or not isinstance(roles, Iterable):
-        raise _bad("roles", "INVALID_ROLES", "roles must be a list of names.")
+        raise _bad("roles", "INVALID_ROLES", "roles must be a list of role names.")
     names = [str(getattr(role, "value", role)) for role in roles]
     if len(names) > MAX_ROLES or any(len(name) > MAX_TEXT or not is_unicode(name) for name in names):
-        raise _bad("roles", "INVALID_ROLES", f"roles must be at most {MAX_ROLES} short names.")
+        raise _bad("roles", "INVALID_ROLES", f"roles: at most {MAX_ROLES} names of up to {MAX_TEXT} characters.")
     return names
 
 
-def is_unicode(value: str) -> bool:
-    """Whether the text can be written as UTF-8."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def time_claims(now: float, lifetime: timedelta) -> dict[str, float]:
-    """``iat``, ``nbf`` and ``exp``: integers, unless the lifetime has a fraction of a second, which ``exp`` keeps."""
+    """``iat``, ``nbf`` and ``exp`` as integers. ``exp`` has a fraction if the lifetime has one."""
     issued = int(now)
     exact = lifetime.total_seconds()
     expires = issued + int(exact) if lifetime.microseconds == 0 else round(now + exact, 6)
@@ -80,31 +72,31 @@ def time_claims(now: float, lifetime: timedelta) -> dict[str, float]:
 
 
 def new_token_id(milliseconds: int) -> str:
-    """A ``jti`` that begins with its time, so that "all tokens up to now" can be revoked to the millisecond."""
+    """A ``jti`` that begins with its issue time, so that all tokens issued until now can be revoked at once."""
     return f"{milliseconds:012x}{secrets.token_hex(10)}"
 
 
 def issued_milliseconds(claims: Mapping[str, Any]) -> int:
-    """When a token of this service was made, in milliseconds, as its ``jti`` tells."""
+    """The issue time of a token of this service in milliseconds, from its ``jti``."""
     return int(claims["jti"][:12], 16)
 
 
 def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: float) -> None:
-    """Raise unless these are the claims of a token of this service that is valid now.
+    """Check the claims of a token of this service.
 
-    ``nbf`` and ``iat`` may be up to ``CLOCK_SKEW`` seconds ahead; ``exp`` has no leeway.
+    ``nbf`` and ``iat`` may be up to ``CLOCK_SKEW`` seconds in the future. ``exp`` has no leeway.
 
     Raises:
         TokenExpiredError: ``exp`` has passed.
-        InvalidTokenError: anything else.
+        InvalidTokenError: another claim is missing or wrong.
     """
     for name in ("iat", "nbf", "exp"):
         value = claims.get(name)
         if (type(value) is not int and type(value) is not float) or not 0 < value <= _LARGEST_TIME:
-            raise invalid(f"its {name} is not a time")
+            raise invalid(f"{name} is not a valid time")
     for name in ("sub", "manufacturer_id", "jti"):
         if not isinstance(claims.get(name), str) or not claims[name]:
-            raise invalid(f"it has no {name}")
+            raise invalid(f"{name} is missing")
     if claims.get("iss") != issuer:
         raise invalid("wrong issuer")
     if claims.get("aud") != audience:
@@ -122,15 +114,15 @@ def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: 
 
 
 def expired() -> TokenExpiredError:
-    """The error for a token whose ``exp`` has passed."""
+    """The error for an expired token."""
     return TokenExpiredError("The token has expired.")
 
 
 def text(data: Any, name: str) -> str | None:
-    """``name`` of a mapping or object as text, enum members by their value; None where it has none.
+    """The value of ``name`` in a mapping or object as text. None if it has none. Enum members become their values.
 
     Raises:
-        ValidationError: it is no text, too long, or not Unicode (lone surrogates).
+        ValidationError: it is not text, is too long, or contains lone surrogates.
     """
     value = read(data, name)
     if value is None:

@@ -15,19 +15,19 @@ _LARGEST_TIME = 253_402_300_799
 
 
 class ExternalIssuer:
-    """Another issuer whose tokens count here.
+    """An external issuer whose tokens are trusted.
 
-    Its tokens must name a ``manufacturer_id`` (one of ``manufacturers``), ``sub``, ``aud``, ``exp`` and ``iat``.
+    Its tokens must have ``manufacturer_id``, ``sub``, ``aud``, ``exp`` and ``iat``.
 
     Args:
-        issuer: what ``iss`` must be.
-        audience: what ``aud`` must be, or hold.
-        jwks: its public keys; secrets are refused.
-        manufacturers: the manufacturers it may speak for.
-        leeway: seconds by which its clock may differ, 0 to 300.
+        issuer: the required value of ``iss``.
+        audience: the required value of ``aud``, or one of its values.
+        jwks: the issuer's public keys as a JWK Set. Secret keys are rejected.
+        manufacturers: the manufacturers that it may issue tokens for.
+        leeway: tolerated clock skew in seconds, 0 to 300.
 
     Raises:
-        ConfigurationError: the keys cannot be trusted, or the leeway is out of range.
+        ConfigurationError: the keys are not secure, or the leeway is out of range.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class ExternalIssuer:
         self._leeway = leeway
 
     def verify(self, token: str, now: float) -> dict[str, Any]:
-        """The claims of one of its tokens, with the members that ours have.
+        """The claims of one of its tokens, in the form of those of this service.
 
         Raises:
-            TokenExpiredError: it has expired, leeway included.
-            InvalidTokenError: anything else.
+            TokenExpiredError: the token has expired, including the leeway.
+            InvalidTokenError: it is invalid for another reason.
         """
         claims = read_object(self._keys.verify(token).payload)
         audience = claims.get("aud")
@@ -65,17 +65,18 @@ class ExternalIssuer:
         if not isinstance(claims.get("sub"), str) or not claims["sub"]:
             raise invalid("sub is missing")
         self._check_times(claims, now)
-        # Our ids begin with a time; a foreign one is kept apart from them and its session is not one of this service.
-        foreign = str(claims.get("jti") or claims["sub"])[:128]
+        # The new id begins with a time as those of this service do, and cannot collide with one of them. An external
+        # session id is dropped, because it does not identify a session of this service.
+        external_id = str(claims.get("jti") or claims["sub"])[:128]
         claims.pop("sid", None)
         claims["exp"] += self._leeway
-        return {**claims, "jti": f"{int(claims['iat'] * 1000):012x}~{self.issuer}~{foreign}"}
+        return {**claims, "jti": f"{int(claims['iat'] * 1000):012x}~{self.issuer}~{external_id}"}
 
     def _check_times(self, claims: Mapping[str, Any], now: float) -> None:
         for name in ("exp", "iat"):
             value = claims.get(name)
             if type(value) not in (int, float) or not 0 < value <= _LARGEST_TIME:  # type: ignore[operator]  # just checked
-                raise invalid(f"its {name} is not a time")
+                raise invalid(f"{name} is not a valid time")
         if now >= claims["exp"] + self._leeway:
             raise expired()
         not_before = claims.get("nbf", claims["iat"])

@@ -1,8 +1,10 @@
-"""JWK sets of external issuers (RFC 7517), parsed defensively.
+"""JWK Sets of external issuers (RFC 7517), parsed defensively.
 
-Refused are keys without a certain meaning (no or another algorithm, not for signatures), weak ones (RSA under
-2048 bits, exponent under 3, ROCA; short secrets; points off the curve), sets that mix secrets with public keys,
-and sets in which an id repeats.
+These are rejected:
+
+- keys with an unknown or ambiguous algorithm, or not meant for signatures
+- weak keys: RSA under 2048 bits, with an exponent under 3 or with ROCA; short secrets; points that are not on the curve
+- sets with secret and public keys, or with a duplicate key id
 """
 
 from __future__ import annotations
@@ -23,35 +25,35 @@ _SMALL_PRIMES = tuple(n for n in range(3, 168, 2) if all(n % d for d in range(3,
 
 
 class KeySet:
-    """Verifying keys by id.
+    """Verification keys by id.
 
     Args:
-        jwks: ``{"keys": [...]}``, or one JWK.
-        algorithms: which algorithms are accepted at all.
+        jwks: ``{"keys": [...]}``, or a single JWK.
+        algorithms: the algorithms that are accepted.
 
     Raises:
-        ConfigurationError: a key or the set cannot be trusted; the message says why.
+        ConfigurationError: a key or the set is not secure. The message has the reason.
     """
 
     def __init__(self, jwks: Mapping[str, Any], *, algorithms: Collection[str] = ALGORITHMS) -> None:
         members = jwks.get("keys", [jwks])
         if not isinstance(members, list) or not 0 < len(members) <= MAX_KEYS:
-            raise _refuse("a key set holds 1 to 64 keys")
+            raise _refuse(f"it must have 1 to {MAX_KEYS} keys")
         self._keys: dict[str | None, VerifyingKey] = {}
         kinds = set()
         for jwk in members:
             kid = jwk.get("kid")
             if kid in self._keys:
-                raise _refuse("a key id repeats")
+                raise _refuse("a key id is used twice")
             kinds.add(jwk.get("kty") == "oct")
             self._keys[kid] = load_key(jwk, algorithms)
         if len(kinds) > 1:
             raise _refuse("it mixes secret and public keys")
 
     def verify(self, token: object) -> CompactJWS:
-        """The parts of a compact token whose signature holds.
+        """Verify the signature of a compact token. Returns its parts.
 
-        The key is chosen by ``kid``; a set with a single key needs none. ``alg`` must be the key's own.
+        ``kid`` selects the key, and is optional if there is only one. ``alg`` must be the algorithm of the key.
 
         Raises:
             InvalidTokenError: its signature is invalid.
@@ -72,7 +74,7 @@ class KeySet:
 
 
 def load_key(jwk: Mapping[str, Any], algorithms: Collection[str] = ALGORITHMS) -> VerifyingKey:
-    """One JWK as a verifying key; raises ConfigurationError as :class:`KeySet` does."""
+    """Load a JWK as a verification key. Raises as :class:`KeySet`."""
     algorithm = str(jwk.get("alg") or _implied_algorithm(jwk))
     if algorithm not in algorithms:
         raise _refuse("its algorithm is not accepted")
@@ -85,7 +87,7 @@ def load_key(jwk: Mapping[str, Any], algorithms: Collection[str] = ALGORITHMS) -
         return _load_public(public, algorithm, jwk.get("kid"))
     except ConfigurationError:
         raise
-    except Exception:  # joserfc and cryptography raise many kinds; all mean that the key is not sound
+    except Exception:  # joserfc and cryptography raise many types; each means that the key is invalid
         raise _refuse("it is not a valid key of its type") from None
 
 
@@ -127,7 +129,7 @@ def _check_rsa(n: int, e: int) -> None:
 
 
 def _has_roca(n: int) -> bool:
-    """Whether the modulus is a power of 65537 modulo every small prime, as only that generator's are."""
+    """Whether the modulus is a power of 65537 modulo every small prime, which identifies keys with ROCA."""
     return all(n % prime in _powers_of_65537(prime) for prime in _SMALL_PRIMES)
 
 
@@ -137,7 +139,7 @@ def _powers_of_65537(prime: int) -> frozenset[int]:
 
 
 def _implied_algorithm(jwk: Mapping[str, Any]) -> str | None:
-    """The algorithm of a key that does not name one: only where its kind leaves no choice."""
+    """The algorithm of a key without ``alg``, if its type implies one."""
     kty = jwk.get("kty")
     if kty == "EC":
         return _CURVES.get(str(jwk.get("crv")))
@@ -146,5 +148,5 @@ def _implied_algorithm(jwk: Mapping[str, Any]) -> str | None:
 
 def _refuse(reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"jwks: the key set was refused because {reason}; ask the issuer for a valid one.", code="KEY_REFUSED"
+        f"jwks: the key set was rejected because {reason}; ask the issuer for a valid one.", code="KEY_REFUSED"
     )

@@ -1,7 +1,7 @@
 """Strict parsing of the JWS compact serialization (RFC 7515 §7.1).
 
-Base64url must be canonical (RFC 4648 §3.5), JSON members must not repeat, sizes and nesting are bounded, and a
-header may name neither its own key nor an extension.
+Base64url must be canonical (RFC 4648 §3.5), JSON keys must be unique, and sizes and nesting are limited. A header may
+neither supply a key nor require an extension.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import msgspec
 from gatewright.errors import InvalidTokenError
 
 MAX_TOKEN_LENGTH = 8192
-"""Characters of a token at most; ours are about 700."""
+"""Maximum length of a token. Those of this service have about 700 characters."""
 
 MAX_HEADER_LENGTH = 1024
-"""Characters of the encoded header at most; ours are about 80."""
+"""Maximum length of an encoded header. Those of this service have about 80 characters."""
 
 FORBIDDEN_HEADERS = frozenset({"crit", "b64", "zip", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256"})
-"""Members that would let a token choose its key, its meaning or its size."""
+"""Header parameters that would let a token supply its key, change its meaning or expand its size."""
 
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 
 
 class CompactJWS(NamedTuple):
-    """The parts of a compact token, decoded; nothing of it is verified yet."""
+    """The decoded parts of a compact token. They are not verified."""
 
     header: dict[str, Any]
     payload: bytes
@@ -37,12 +37,12 @@ class CompactJWS(NamedTuple):
 
 
 def invalid(reason: str) -> InvalidTokenError:
-    """The error for a token that is not one of this service; ``reason`` is a clause without the token's content."""
+    """The error for an invalid token. ``reason`` must not contain any part of the token."""
     return InvalidTokenError(f"The token is invalid: {reason}.")
 
 
 def as_bytes(token: object) -> bytes:
-    """A token as bytes; raises InvalidTokenError for what is not ASCII text of a bounded length."""
+    """The token as bytes. Raises InvalidTokenError if it is not ASCII text or is too long."""
     if not isinstance(token, str):
         raise invalid("not a string")
     if len(token) > MAX_TOKEN_LENGTH:
@@ -54,15 +54,15 @@ def as_bytes(token: object) -> bytes:
 
 
 def encode_segment(data: bytes) -> bytes:
-    """Base64url without padding."""
+    """Encode as Base64url without padding."""
     return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL)
 
 
 def decode_segment(segment: bytes) -> bytes:
-    """Base64url without padding, canonical: what would encode to something else is refused.
+    """Decode Base64url without padding. Only the canonical encoding is accepted.
 
     Raises:
-        InvalidTokenError: a foreign character, padding, a bad length, or stray bits at the end.
+        InvalidTokenError: it contains other characters, padding or stray bits, or has an impossible length.
     """
     try:
         data = binascii.a2b_base64(segment.translate(_TO_STANDARD) + b"==="[: -len(segment) % 4])
@@ -74,16 +74,16 @@ def decode_segment(segment: bytes) -> bytes:
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
-    """A JSON object in which no member repeats, at any depth.
+    """Decode a JSON object with unique keys at every depth.
 
     Raises:
-        InvalidTokenError: it is not that.
+        InvalidTokenError: it is not a JSON object, or has a duplicate key.
     """
     try:
         value = msgspec.json.decode(raw)
-        # What our own encoder wrote comes out the same again, and then no member can have repeated.
+        # If encoding the value gives the same bytes, as for tokens of this service, no key can be a duplicate.
         if isinstance(value, dict) and msgspec.json.encode(value) != raw:
-            json.loads(raw.decode(), object_pairs_hook=_refuse_repeated)
+            json.loads(raw.decode(), object_pairs_hook=_refuse_duplicates)
     except (ValueError, RecursionError, msgspec.MsgspecError):
         raise invalid("not a JSON object with unique keys") from None
     if not isinstance(value, dict):
@@ -92,11 +92,11 @@ def read_object(raw: bytes) -> dict[str, Any]:
 
 
 def parse(token: bytes) -> CompactJWS:
-    """Take a compact token apart.
+    """Parse a compact token.
 
     Raises:
-        InvalidTokenError: it is not three segments of canonical Base64url within bounds, or its header is not
-            a plain object or names a forbidden member.
+        InvalidTokenError: it is not three segments of canonical Base64url, is too long, or its header is not a JSON
+            object or has a forbidden parameter.
     """
     if len(token) > MAX_TOKEN_LENGTH:
         raise invalid("too long")
@@ -116,8 +116,8 @@ def parse(token: bytes) -> CompactJWS:
     )
 
 
-def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("repeated member")
-    return members
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("duplicate key")
+    return value

@@ -14,14 +14,14 @@ import msgspec
 from gatewright.errors import ConfigurationError, KeyUnavailableError
 
 ALGORITHMS = ("HS256", "ES256", "EdDSA", "RS256")
-"""What our own tokens may be signed with."""
+"""Algorithms for tokens of this service."""
 
 _RSA_BITS = 3072
 _HMAC_BYTES = 32
 
 
 class VerifyingKey(Protocol):
-    """Checks signatures of one algorithm."""
+    """Verifies signatures with one algorithm."""
 
     @property
     def algorithm(self) -> str: ...
@@ -30,7 +30,7 @@ class VerifyingKey(Protocol):
 
 
 class SigningKey(VerifyingKey, Protocol):
-    """Makes signatures as well. ``slow``: signing takes long enough to leave the event loop for."""
+    """Also signs. ``slow``: signing takes long enough to need a thread."""
 
     @property
     def kid(self) -> str: ...
@@ -50,7 +50,7 @@ class HmacKey:
 
     Args:
         secret: at least 32 bytes.
-        kid: derived from the secret when missing, so the same secret has the same id after a restart.
+        kid: the key id. Defaults to one derived from the secret, so that it is the same after a restart.
 
     Raises:
         KeyUnavailableError: the secret is too short.
@@ -61,7 +61,7 @@ class HmacKey:
 
     def __init__(self, secret: bytes, kid: str | None = None) -> None:
         if len(secret) < _HMAC_BYTES:
-            raise KeyUnavailableError("An HS256 key needs at least 256 bits.", code="KEY_TOO_SHORT")
+            raise KeyUnavailableError("The HS256 key is too short. Use at least 32 bytes.", code="KEY_TOO_SHORT")
         self._secret = secret
         self.kid = kid or hmac.digest(secret, b"gatewright kid", hashlib.sha256)[:12].hex()
 
@@ -82,12 +82,12 @@ class HmacKey:
 
 
 class JoseKey:
-    """An asymmetric key of one algorithm.
+    """An asymmetric key for one algorithm.
 
     Args:
-        key: a joserfc key; private to sign.
-        algorithm: a name of RFC 7518 or RFC 8037.
-        kid: the RFC 7638 thumbprint when missing.
+        key: a joserfc key. Signing needs a private key.
+        algorithm: a name from RFC 7518 or RFC 8037.
+        kid: the key id. Defaults to the thumbprint (RFC 7638).
     """
 
     def __init__(self, key: Any, algorithm: str, kid: str | None = None) -> None:
@@ -111,7 +111,7 @@ class JoseKey:
         return bool(self._model.verify(signing_input, signature, self._key))
 
     def public_jwk(self) -> dict[str, Any]:
-        """The public half as a JWK (RFC 7517), with ``kid``, ``alg`` and ``use``."""
+        """The public key as a JWK (RFC 7517), with ``kid``, ``alg`` and ``use``."""
         return {**self._key.as_dict(private=False), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
     def export(self) -> bytes:
@@ -119,10 +119,10 @@ class JoseKey:
 
 
 def check_algorithm(algorithm: str) -> str:
-    """``algorithm`` if our tokens may be signed with it.
+    """Return the algorithm if tokens of this service may use it.
 
     Raises:
-        ConfigurationError: they may not (``none`` among the rest).
+        ConfigurationError: they may not, as for ``none``.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigurationError(f"algorithm={algorithm!r}: must be one of {', '.join(ALGORITHMS)}; choose one.")
@@ -130,7 +130,7 @@ def check_algorithm(algorithm: str) -> str:
 
 
 def generate(algorithm: str, random_secret: bytes) -> SigningKey:
-    """A new key. ``random_secret`` (32 bytes) is what an HS256 key is made of; RSA takes up to a second."""
+    """Generate a key. ``random_secret`` (32 bytes) becomes an HS256 key. RSA takes up to a second."""
     if algorithm == "HS256":
         return HmacKey(random_secret)
     from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -143,7 +143,7 @@ def generate(algorithm: str, random_secret: bytes) -> SigningKey:
 
 
 def restore(algorithm: str, kid: str, exported: bytes) -> SigningKey:
-    """A key from what ``export`` gave."""
+    """Restore a key from the result of ``export``."""
     if algorithm == "HS256":
         return HmacKey(exported, kid)
     from joserfc.jwk import ECKey, OKPKey, RSAKey
