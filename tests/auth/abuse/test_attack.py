@@ -63,7 +63,7 @@ async def test_ten_thousand_failing_logins_from_fifty_addresses() -> None:
         assert [m.kind for m in here.mailbox.messages].count("account_locked") == 1
 
 
-async def test_the_door_of_a_device_is_its_own_and_locks_too() -> None:
+async def test_a_device_has_its_own_lockout_key_which_locks_too() -> None:
     async with world() as here:
         device = await here.auth.register_trusted_device("mfr_acme", HOME)
         stolen = on(device.device_token, agent=CHROME)
@@ -76,7 +76,7 @@ async def test_the_door_of_a_device_is_its_own_and_locks_too() -> None:
         assert (await here.auth.authenticate_manufacturer(EMAIL, PASSWORD, client=HOME)).status == "authenticated"
 
 
-async def test_codes_too_have_a_door_for_each_trusted_device() -> None:
+async def test_codes_have_a_lockout_key_for_each_trusted_device() -> None:
     async with world() as here:
         enrolment = await here.enrolled()
         device = await here.auth.register_trusted_device("mfr_acme", HOME)

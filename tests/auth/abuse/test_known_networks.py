@@ -61,7 +61,7 @@ async def test_waiting_out_each_lock_of_one_network_does_not_lock_the_account() 
         assert await outcome(here, EMAIL, HOME, PASSWORD) == "authenticated"
 
 
-async def test_known_networks_keep_a_door_of_their_own() -> None:
+async def test_known_networks_keep_their_own_lockout_key() -> None:
     async with world() as here:
         assert await outcome(here, EMAIL, HOME, PASSWORD) == "authenticated"
         await lock_for_strangers(here)
@@ -135,7 +135,7 @@ async def test_unknown_addresses_are_refused_like_known_ones(client: ClientInfo 
         assert await outcomes(EMAIL) == await outcomes(UNKNOWN)
 
 
-async def test_a_reset_password_opens_the_door_of_the_owners_network() -> None:
+async def test_a_password_reset_ends_the_lockout_of_the_owners_network() -> None:
     async with world() as here:
         for _ in range(20):
             await outcome(here, EMAIL, HOME)

@@ -95,7 +95,7 @@ async def test_while_factors_are_recovered_the_mailbox_alone_is_not_enough() -> 
         await here.auth.reset_password(token, NEW, mfa_code=enrolment.backup_codes[0])
 
 
-async def test_guessing_codes_at_the_reset_meets_the_same_door() -> None:
+async def test_guessing_codes_at_the_reset_meets_the_same_limit() -> None:
     async with world() as here:
         await here.enrolled()
         token = await token_for(here)
@@ -130,7 +130,7 @@ async def test_a_mailbox_is_not_flooded() -> None:
         assert len(here.mailbox.messages) == 5
 
 
-async def test_a_reset_opens_the_door_that_guesses_closed() -> None:
+async def test_a_reset_ends_the_lockout_that_guesses_caused() -> None:
     async with world() as here:
         for _ in range(12):
             with pytest.raises((InvalidCredentialsError, RateLimitExceededError, AccountLockedError)):

@@ -1,4 +1,4 @@
-"""Second factors come, change and go; every path advances the last step, and none leads around them."""
+"""Enrollment, renewal and removal of second factors; every path uses up the TOTP step, and none bypasses them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def wrong_guesses(here: World, secret: str, count: int) -> list[str]:
     return seen
 
 
-async def test_at_most_ten_guesses_are_checked_then_the_door_slows_then_locks() -> None:
+async def test_at_most_ten_guesses_are_checked_then_delays_then_lockout() -> None:
     async with world() as here:
         enrolment = await here.enrolled()
         seen = await wrong_guesses(here, enrolment.secret, 30)

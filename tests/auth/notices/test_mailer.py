@@ -1,4 +1,4 @@
-"""Mail goes out beside the call that asked for it, and never fails it."""
+"""Email is sent in the background, and never fails the call that requested it."""
 
 from __future__ import annotations
 

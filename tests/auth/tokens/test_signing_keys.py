@@ -1,4 +1,4 @@
-"""The ring of signing keys: rotation, overlap, restarts, several processes."""
+"""The signing key ring: rotation, overlap, restarts and several processes."""
 
 from __future__ import annotations
 

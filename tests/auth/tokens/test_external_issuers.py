@@ -1,4 +1,4 @@
-"""Tokens of other issuers: only those that are named, only for the manufacturers they may speak for."""
+"""External issuers: only those that are configured, and only for the manufacturers that they are allowed."""
 
 from __future__ import annotations
 
