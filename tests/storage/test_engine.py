@@ -212,4 +212,4 @@ async def test_old_changes_are_pruned(tmp_path: Path) -> None:
             lambda c: c.execute("SELECT count(*) FROM changes WHERE key='old'").fetchone()[0]
         )
         assert left == 0
-        store.poll.look()
+        store.poll.poll_once()

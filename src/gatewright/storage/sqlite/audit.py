@@ -24,8 +24,8 @@ _COLUMNS = "idx, event_id, at, kind, severity, manufacturer_id, account_id, ip_a
 _BINDING = "bound_from, size, root, mac"
 _HASH = 32
 
-# The columns as the array at the beginning of the body; comparing texts is a third of the cost of parsing JSON.
-_DISGUISED = """
+# Encodes the columns like the array at the start of the body: comparing strings costs a third of parsing JSON.
+_MISMATCHED = """
 SELECT idx FROM audit_entries WHERE idx >= ? AND idx < ? AND instr(body, CAST('{"fields":' || json_array(
     CAST(round(at * 1000000) AS INTEGER), severity, event_id, kind, manufacturer_id, account_id, ip_address, request_id
 ) AS BLOB)) IS NOT 1 ORDER BY idx LIMIT 1
@@ -33,7 +33,7 @@ SELECT idx FROM audit_entries WHERE idx >= ? AND idx < ? AND instr(body, CAST('{
 
 
 class SqliteAudit(SqliteBase):
-    """The AuditStore slice."""
+    """AuditStore."""
 
     async def append_audit(self, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None = None) -> AuditHead:
         return await self.engine.write(lambda connection: _append(connection, entries, binder))
@@ -42,7 +42,7 @@ class SqliteAudit(SqliteBase):
         return await self.engine.read(_head)
 
     async def audit_bindings(self) -> tuple[AuditHead, list[AuditBinding]]:
-        return await self.engine.read(_bound_head)
+        return await self.engine.read(_head_and_bindings)
 
     async def read_audit(self, start: int, limit: int) -> list[StoredAuditEntry]:
         sql = f"SELECT {_COLUMNS} FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?"  # noqa: S608 - constant
@@ -53,7 +53,7 @@ class SqliteAudit(SqliteBase):
         return await self.engine.read(lambda c: c.execute(sql, (start, limit)).fetchall())
 
     async def disguised_audit(self, start: int, stop: int) -> int | None:
-        row = await self.engine.read(lambda c: c.execute(_DISGUISED, (start, stop)).fetchone())
+        row = await self.engine.read(lambda c: c.execute(_MISMATCHED, (start, stop)).fetchone())
         return row[0] if row else None
 
     async def find_audit(self, event_id: str) -> StoredAuditEntry | None:
@@ -92,19 +92,19 @@ def _append(
 ) -> AuditHead:
     growth = _growth(*connection.execute("SELECT size, peaks FROM audit_head").fetchone())
     before = growth.size, growth.root()
-    known = _known(connection, entries)
+    existing = _existing_ids(connection, entries)
     rows = []
     for entry in entries:
-        if entry.event_id in known:
+        if entry.event_id in existing:
             continue
-        known.add(entry.event_id)
+        existing.add(entry.event_id)
         rows.append((growth.size, *_values(entry)))
         growth.append(entry.leaf_hash)
     connection.executemany(
         f"INSERT INTO audit_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
         rows,
     )
-    # A subtree that is there already can only be left of a tampered head; the newest wins, verify() tells.
+    # A subtree that already exists can only come from a tampered head. The newest wins; verify() detects it.
     connection.executemany("INSERT OR REPLACE INTO audit_nodes (level, idx, hash) VALUES (?, ?, ?)", growth.finished)
     connection.execute("UPDATE audit_head SET size = ?, peaks = ?", (growth.size, b"".join(growth.peaks)))
     head = AuditHead(size=growth.size, root=growth.root(), stored=growth.size)
@@ -114,7 +114,7 @@ def _append(
 
 
 def _bind(connection: sqlite3.Connection, binder: AuditBinder, size: int, root: bytes, head: AuditHead) -> bool:
-    """Bind ``head``, which continues ``size`` and ``root``; True when the last binding was not one of these."""
+    """Bind ``head``, which extends ``size`` and ``root``; True if the last binding does not match those."""
     row = connection.execute(f"SELECT id, {_BINDING} FROM audit_bindings ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608 - constant
     last = None if row is None else _binding(*row[1:])
     if last is not None and (last.size, last.root) == (size, root) and binder.holds(last):
@@ -128,7 +128,7 @@ def _bind(connection: sqlite3.Connection, binder: AuditBinder, size: int, root: 
     return last is not None
 
 
-def _known(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) -> set[str]:
+def _existing_ids(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) -> set[str]:
     ids = msgspec.json.encode([entry.event_id for entry in entries]).decode()
     sql = "SELECT event_id FROM audit_entries WHERE event_id IN (SELECT value FROM json_each(?))"
     return {row[0] for row in connection.execute(sql, (ids,))}
@@ -140,8 +140,8 @@ def _head(connection: sqlite3.Connection) -> AuditHead:
     return AuditHead(size=size, root=_growth(size, peaks).root(), stored=stored)
 
 
-def _bound_head(connection: sqlite3.Connection) -> tuple[AuditHead, list[AuditBinding]]:
-    # One statement, so that no append comes in between.
+def _head_and_bindings(connection: sqlite3.Connection) -> tuple[AuditHead, list[AuditBinding]]:
+    # One statement, so that no append can come between the two reads.
     sql = """
     SELECT h.size, h.peaks, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries), b.bound_from, b.size, b.root, b.mac
     FROM audit_head AS h LEFT JOIN audit_bindings AS b ORDER BY b.id
@@ -161,11 +161,11 @@ def _binding(bound_from: int, size: int, root: bytes, mac: bytes) -> AuditBindin
 
 
 def _conditions(query: AuditQuery) -> tuple[str, list[Any]]:
-    """The WHERE clause, of constant parts, and the values for it."""
+    """Return the WHERE clause, built of constant parts, and its values."""
     parts: list[tuple[str, Any]] = [("severity >= ?", query.severity)]
     if query.kind is not None and query.kind.endswith("*"):
-        beginning = query.kind[:-1]
-        parts += [("kind >= ?", beginning), ("kind < ?", beginning + "\U0010ffff")]
+        prefix = query.kind[:-1]
+        parts += [("kind >= ?", prefix), ("kind < ?", prefix + "\U0010ffff")]
     elif query.kind is not None:
         parts.append(("kind = ?", query.kind))
     optional = {
