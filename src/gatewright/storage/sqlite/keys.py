@@ -129,13 +129,15 @@ class SqliteKeys(SqliteBase):
     async def revoke_key_generation(self, key_id: str, *, now: datetime, reason: str, destroy: bool) -> int:
         def work(connection: sqlite3.Connection) -> int:
             row = connection.execute(f"{GENERATIONS} WHERE key_id = ?", (key_id,)).fetchone()
-            if row is None or row[2] == GenerationStatus.ACTIVE:
+            if row is None:
                 raise KeyUnavailableError(
-                    f"Cannot revoke key generation {key_id}: it is active, and the active generation cannot be"
+                    f"Cannot revoke key generation {key_id}: its id is not known. Only an existing generation can be"
+                    " revoked. Check the id."
+                )
+            if row[2] == GenerationStatus.ACTIVE:
+                raise KeyUnavailableError(
+                    f"Cannot revoke key generation {key_id}: it is active. Only a generation that is not active can be"
                     " revoked. Rotate the keys first."
-                    if row
-                    else f"Cannot revoke key generation {key_id}: its id is not known. Only an existing generation can"
-                    " be revoked. Check the id."
                 )
             status = GenerationStatus.DESTROYED if destroy else GenerationStatus.REVOKED
             connection.execute(
