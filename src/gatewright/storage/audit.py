@@ -103,7 +103,7 @@ class AuditBinder(Protocol):
 
     def bind(self, bound_from: int, size: int, root: bytes) -> AuditBinding: ...
 
-    def holds(self, binding: AuditBinding) -> bool: ...
+    def verify(self, binding: AuditBinding) -> bool: ...
 
 
 class StoredCheckpoint(Record, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ class AuditStore(Protocol):
         """Like :meth:`read_audit`, but return only index, body and leaf hash, to read a long log in full."""
         ...
 
-    async def disguised_audit(self, start: int, stop: int) -> int | None:
+    async def mismatched_audit(self, start: int, stop: int) -> int | None:
         """Return the first index in ``start`` to ``stop`` (exclusive) with search fields that differ from the body."""
         ...
 

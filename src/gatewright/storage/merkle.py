@@ -27,7 +27,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return _sha256(b"\x01" + left + right).digest()
 
 
-class Growth:
+class CompactMerkleTree:
     """An append-only tree.
 
     Args:

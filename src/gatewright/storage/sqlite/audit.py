@@ -17,7 +17,7 @@ from gatewright.storage.audit import (
     StoredAuditEntry,
     StoredCheckpoint,
 )
-from gatewright.storage.merkle import Growth
+from gatewright.storage.merkle import CompactMerkleTree
 from gatewright.storage.sqlite.changes import SqliteBase
 
 _COLUMNS = "idx, event_id, at, kind, severity, manufacturer_id, account_id, ip_address, request_id, body, leaf_hash"
@@ -52,7 +52,7 @@ class SqliteAudit(SqliteBase):
         sql = "SELECT idx, body, leaf_hash FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?"
         return await self.engine.read(lambda c: c.execute(sql, (start, limit)).fetchall())
 
-    async def disguised_audit(self, start: int, stop: int) -> int | None:
+    async def mismatched_audit(self, start: int, stop: int) -> int | None:
         row = await self.engine.read(lambda c: c.execute(_MISMATCHED, (start, stop)).fetchone())
         return row[0] if row else None
 
@@ -90,24 +90,24 @@ class SqliteAudit(SqliteBase):
 def _append(
     connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None
 ) -> AuditHead:
-    growth = _growth(*connection.execute("SELECT size, peaks FROM audit_head").fetchone())
-    before = growth.size, growth.root()
+    tree = _tree(*connection.execute("SELECT size, peaks FROM audit_head").fetchone())
+    before = tree.size, tree.root()
     existing = _existing_ids(connection, entries)
     rows = []
     for entry in entries:
         if entry.event_id in existing:
             continue
         existing.add(entry.event_id)
-        rows.append((growth.size, *_values(entry)))
-        growth.append(entry.leaf_hash)
+        rows.append((tree.size, *_values(entry)))
+        tree.append(entry.leaf_hash)
     connection.executemany(
         f"INSERT INTO audit_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
         rows,
     )
     # A subtree that already exists can only come from a tampered head. The newest wins; verify() detects it.
-    connection.executemany("INSERT OR REPLACE INTO audit_nodes (level, idx, hash) VALUES (?, ?, ?)", growth.finished)
-    connection.execute("UPDATE audit_head SET size = ?, peaks = ?", (growth.size, b"".join(growth.peaks)))
-    head = AuditHead(size=growth.size, root=growth.root(), stored=growth.size)
+    connection.executemany("INSERT OR REPLACE INTO audit_nodes (level, idx, hash) VALUES (?, ?, ?)", tree.finished)
+    connection.execute("UPDATE audit_head SET size = ?, peaks = ?", (tree.size, b"".join(tree.peaks)))
+    head = AuditHead(size=tree.size, root=tree.root(), stored=tree.size)
     if rows and binder is not None and _bind(connection, binder, *before, head):
         return msgspec.structs.replace(head, rebound=True)
     return head
@@ -117,7 +117,7 @@ def _bind(connection: sqlite3.Connection, binder: AuditBinder, size: int, root: 
     """Bind ``head``, which extends ``size`` and ``root``; True if the last binding does not match those."""
     row = connection.execute(f"SELECT id, {_BINDING} FROM audit_bindings ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608 - constant
     last = None if row is None else _binding(*row[1:])
-    if last is not None and (last.size, last.root) == (size, root) and binder.holds(last):
+    if last is not None and (last.size, last.root) == (size, root) and binder.verify(last):
         new = binder.bind(last.bound_from, head.size, head.root)
         sql = "UPDATE audit_bindings SET size = ?, root = ?, mac = ? WHERE id = ?"
         connection.execute(sql, (new.size, new.root, new.mac, row[0]))
@@ -137,7 +137,7 @@ def _existing_ids(connection: sqlite3.Connection, entries: Sequence[StoredAuditE
 def _head(connection: sqlite3.Connection) -> AuditHead:
     sql = "SELECT size, peaks, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries) FROM audit_head"
     size, peaks, stored = connection.execute(sql).fetchone()
-    return AuditHead(size=size, root=_growth(size, peaks).root(), stored=stored)
+    return AuditHead(size=size, root=_tree(size, peaks).root(), stored=stored)
 
 
 def _head_and_bindings(connection: sqlite3.Connection) -> tuple[AuditHead, list[AuditBinding]]:
@@ -148,12 +148,12 @@ def _head_and_bindings(connection: sqlite3.Connection) -> tuple[AuditHead, list[
     """
     rows = connection.execute(sql).fetchall()
     size, peaks, stored = rows[0][:3]
-    head = AuditHead(size=size, root=_growth(size, peaks).root(), stored=stored)
+    head = AuditHead(size=size, root=_tree(size, peaks).root(), stored=stored)
     return head, [_binding(*row[3:]) for row in rows if row[3] is not None]
 
 
-def _growth(size: int, peaks: bytes) -> Growth:
-    return Growth(size, (peaks[at : at + _HASH] for at in range(0, len(peaks), _HASH)))
+def _tree(size: int, peaks: bytes) -> CompactMerkleTree:
+    return CompactMerkleTree(size, (peaks[at : at + _HASH] for at in range(0, len(peaks), _HASH)))
 
 
 def _binding(bound_from: int, size: int, root: bytes, mac: bytes) -> AuditBinding:
