@@ -28,7 +28,7 @@ from gatewright.storage.sqlite.changes import SqliteBase
 
 
 class SqliteThrottles(SqliteBase):
-    """Throttle. Uses wall-clock time, since processes share no monotonic clock."""
+    """Implements Throttle, with wall-clock time since processes share no monotonic clock."""
 
     async def throttle(self, key: str, rate: Rate, *, cost: int = 1) -> ThrottleResult:
         def work(connection: sqlite3.Connection) -> ThrottleResult:
@@ -58,7 +58,7 @@ _LIVE = "purpose = ? AND key = ? AND expires_at > ? AND created_at <= ?"
 
 
 class SqliteOneTime(SqliteBase):
-    """OneTimeStore."""
+    """Implements OneTimeStore."""
 
     async def put_one_time(self, secret: OneTimeSecret) -> None:
         row = (
@@ -144,7 +144,7 @@ _LOCKOUT_FIELDS = ", ".join(LockoutState.__struct_fields__)
 
 
 class SqliteAttempts(SqliteBase):
-    """AttemptStore. The key of a counter is stored in the column ``door``."""
+    """Implements AttemptStore. The key of a counter is stored in the column ``door``."""
 
     async def reserve_attempt(self, key: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
         moment = now.timestamp()

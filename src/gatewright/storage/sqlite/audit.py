@@ -33,7 +33,7 @@ SELECT idx FROM audit_entries WHERE idx >= ? AND idx < ? AND instr(body, CAST('{
 
 
 class SqliteAudit(SqliteBase):
-    """AuditStore."""
+    """Implements AuditStore."""
 
     async def append_audit(self, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None = None) -> AuditHead:
         return await self.engine.write(lambda connection: _append(connection, entries, binder))

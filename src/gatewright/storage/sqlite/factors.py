@@ -20,7 +20,7 @@ _VALID_CODES = """
 
 
 class SqliteFactors(SqliteBase):
-    """The TOTP and backup codes of FactorStore."""
+    """Implements the TOTP and backup codes of FactorStore."""
 
     async def put_totp(self, totp: StoredTotp, code_hashes: Sequence[str]) -> None:
         row = (totp.enrolment_id, totp.account_id, totp.secret, 0, totp.last_step, totp.created_at.timestamp())
@@ -172,7 +172,7 @@ _DEVICE = "device_id, account_id, name, binding, ip_address, created_at, last_us
 
 
 class SqliteDevices(SqliteBase):
-    """The passkeys and devices of FactorStore."""
+    """Implements the passkeys and devices of FactorStore."""
 
     async def add_passkey(self, passkey: StoredPasskey) -> bool:
         row = (

@@ -16,7 +16,7 @@ _VERSION = "version, base, accepted, reason, metrics, active, created_by, create
 
 
 class SqliteFeedback(SqliteBase):
-    """FeedbackStore."""
+    """Implements FeedbackStore."""
 
     async def add_feedback(self, feedback: StoredFeedback, *, since: datetime, limit: int) -> StoredFeedback | None:
         count = "SELECT COUNT(*) FROM feedback WHERE actor = ? AND created_at >= ?"

@@ -18,7 +18,7 @@ MAX_VIOLATIONS = 1_000
 
 
 class SqliteGrants(SqliteBase):
-    """GrantStore."""
+    """Implements GrantStore."""
 
     async def set_tier(self, manufacturer_id: str, tier: str) -> str | None:
         def work(connection: sqlite3.Connection) -> str | None:

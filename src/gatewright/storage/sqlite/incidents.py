@@ -19,7 +19,7 @@ _SEVERITIES = tuple(severity.value for severity in Severity)
 
 
 class SqliteIncidents(SqliteBase):
-    """IncidentStore."""
+    """Implements IncidentStore."""
 
     async def record_incident(self, incident: StoredIncident) -> tuple[StoredIncident, bool]:
         def work(connection: sqlite3.Connection) -> tuple[StoredIncident, bool]:
@@ -114,7 +114,7 @@ _decode_proposal = msgspec.json.Decoder(StoredProposal).decode
 
 
 class SqliteMeasures(SqliteBase):
-    """MeasureStore."""
+    """Implements MeasureStore."""
 
     async def save_measure(self, measure: Measure) -> None:
         until = measure.until.timestamp() if measure.until else None

@@ -84,7 +84,7 @@ DATA_KEYS = "SELECT manufacturer_id, version, root_id, wrapped, created_at, uses
 
 
 class SqliteKeys(SqliteBase):
-    """KeyStore, with transfer to another store."""
+    """Implements KeyStore, with transfer to another store."""
 
     async def list_root_keys(self) -> list[StoredRootKey]:
         rows = await self.engine.read(lambda c: c.execute(f"{ROOTS} ORDER BY created_at, root_id").fetchall())

@@ -32,7 +32,7 @@ _EXPIRED = (
 
 
 class SqliteLeases(SqliteBase):
-    """LeaseStore."""
+    """Implements LeaseStore."""
 
     _ledger: Ledger | None = None
 
@@ -106,19 +106,19 @@ class SqliteLeases(SqliteBase):
         connection: sqlite3.Connection,
         manufacturer_id: str,
         take: UsageTake,
-        most: int,
+        maximum: int,
         at: datetime,
         until: datetime,
-        former: LeasedUnits | None,
+        previous: LeasedUnits | None,
     ) -> Leased:
-        if former is not None:
-            self._end_lease(connection, former)
+        if previous is not None:
+            self._end_lease(connection, previous)
         key = (manufacturer_id, take.resource)
         used = int(connection.execute(USED, (*key, take.since)).fetchone()[0])
         if take.limit - used < take.amount and self.reclaim(connection, at.timestamp(), *key):
             used = int(connection.execute(USED, (*key, take.since)).fetchone()[0])
         remaining = take.limit - used
-        amount = min(most, max(remaining // SHARE, min(remaining, SMALLEST)))
+        amount = min(maximum, max(remaining // SHARE, min(remaining, SMALLEST)))
         ledger = self._open_ledger()
         if amount < take.amount or ledger is None or (slot := ledger.take_slot()) is None:
             others = connection.execute(_OUTSTANDING, (*key, take.since, self._name)).fetchall()
@@ -179,7 +179,7 @@ _COLUMNS = (
 
 
 class SqliteAdjustments(SqliteBase):
-    """AdjustmentStore."""
+    """Implements AdjustmentStore."""
 
     async def propose_adjustment(self, adjustment: StoredAdjustment) -> None:
         sql = (

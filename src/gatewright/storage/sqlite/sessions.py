@@ -25,7 +25,7 @@ _OWNERS = frozenset({"account_id", "manufacturer_id"})
 
 
 class SqliteSessions(SqliteBase):
-    """The sessions of SessionStore."""
+    """Implements the sessions of SessionStore."""
 
     async def add_session(self, session: StoredSession, *, keep: int | None = None, owner: str) -> list[str]:
         if owner not in _OWNERS:
@@ -247,7 +247,7 @@ def _session(row: tuple[Any, ...]) -> StoredSession:
 
 
 class SqliteRefresh(SqliteSessions):
-    """The refresh-token families of SessionStore."""
+    """Implements the refresh-token families of SessionStore."""
 
     async def add_refresh_family(
         self, session: StoredSession, *, family_id: str, token_hash: bytes, now: datetime, expires_at: datetime

@@ -17,7 +17,7 @@ _REVOCATION = "number, kind, subject, before_ms, expires_at"
 
 
 class SqliteSigning(SqliteBase):
-    """SigningStore."""
+    """Implements SigningStore."""
 
     async def list_signing_keys(self) -> list[StoredSigningKey]:
         sql = f"SELECT {_KEY} FROM signing_keys ORDER BY created_at, rowid"  # noqa: S608 - constant
@@ -138,7 +138,7 @@ _INSERT = f"INSERT INTO api_keys ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 
 
 
 class SqliteApiKeys(SqliteBase):
-    """ApiKeyStore."""
+    """Implements ApiKeyStore."""
 
     async def add_api_key(self, key: StoredApiKey, *, limit: int) -> bool:
         def work(connection: sqlite3.Connection) -> bool:

@@ -33,7 +33,7 @@ _SEEDED_TABLES = frozenset({"schema_migrations", "audit_head"})
 
 
 class SqliteDemo(SqliteBase):
-    """DemoStore."""
+    """Implements DemoStore."""
 
     async def claim_for_demo(self) -> bool:
         def work(connection: sqlite3.Connection) -> bool:

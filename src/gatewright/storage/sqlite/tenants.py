@@ -21,7 +21,7 @@ _ACCOUNT_FIELDS = frozenset({"email", "email_key", "password_hash", "role", "sta
 
 
 class SqliteTenants(SqliteBase):
-    """TenantStore."""
+    """Implements TenantStore."""
 
     async def create_manufacturer(self, manufacturer: StoredManufacturer, owner: StoredAccount) -> None:
         def work(connection: sqlite3.Connection) -> None:
@@ -201,7 +201,7 @@ _COLUMNS = "invitation_id, manufacturer_id, email, role, token_hash, invited_by,
 
 
 class SqliteInvitations(SqliteBase):
-    """InvitationStore."""
+    """Implements InvitationStore."""
 
     async def add_invitation(self, invitation: StoredInvitation, *, limit: int) -> bool:
         i = invitation
