@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.cli.main import main
-from gatewright.storage import Growth, leaf_hash
+from gatewright.storage import CompactMerkleTree, leaf_hash
 from tests.cli.conftest import Command
 
 
@@ -16,7 +16,7 @@ def rewrite(path: Path) -> None:
     """Change an entry and compute every hash again; no checkpoint and no binding is left."""
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE audit_entries SET body = CAST(replace(CAST(body AS TEXT), 'true', 'false') AS BLOB)")
-        growth = Growth()
+        growth = CompactMerkleTree()
         for index, body in connection.execute("SELECT idx, body FROM audit_entries ORDER BY idx").fetchall():
             connection.execute("UPDATE audit_entries SET leaf_hash = ? WHERE idx = ?", (leaf_hash(body), index))
             growth.append(leaf_hash(body))

@@ -12,7 +12,7 @@ from gatewright.storage import (
     AuditBody,
     AuditFields,
     AuditQuery,
-    Growth,
+    CompactMerkleTree,
     Store,
     StoredAuditEntry,
     StoredCheckpoint,
@@ -29,7 +29,7 @@ def entry(number: int, **fields: Any) -> StoredAuditEntry:
 
 
 def root_of(entries: list[StoredAuditEntry]) -> bytes:
-    growth = Growth()
+    growth = CompactMerkleTree()
     for one in entries:
         growth.append(one.leaf_hash)
     return growth.root()
@@ -57,7 +57,7 @@ async def test_entries_get_consecutive_indexes_and_the_head_moves_along(store: S
     found = await store.find_audit("e000123")
     assert found is not None
     assert found.index == 123
-    assert await store.disguised_audit(0, 600) is None
+    assert await store.mismatched_audit(0, 600) is None
 
 
 async def test_an_event_is_kept_once(store: Store) -> None:
@@ -76,7 +76,7 @@ class Binder:
     def bind(self, bound_from: int, size: int, root: bytes) -> AuditBinding:
         return AuditBinding(bound_from=bound_from, size=size, root=root, mac=self.mark)
 
-    def holds(self, binding: AuditBinding) -> bool:
+    def verify(self, binding: AuditBinding) -> bool:
         return binding.mac in self.trusted
 
 

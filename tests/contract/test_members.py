@@ -36,11 +36,11 @@ def adjustment(**changes: object) -> StoredAdjustment:
 
 async def test_an_invitation_is_used_once(store: Store) -> None:
     await store.create_manufacturer(manufacturer(), account())
-    assert await store.add_invitation(invitation(1), most=2)
-    assert await store.add_invitation(invitation(2, "NEW1@example.com"), most=2), "the newer one of an address counts"
+    assert await store.add_invitation(invitation(1), limit=2)
+    assert await store.add_invitation(invitation(2, "NEW1@example.com"), limit=2), "the newer one of an address counts"
     assert await store.list_invitations("mfr_001", NOW) == [invitation(2, "NEW1@example.com")]
-    assert await store.add_invitation(invitation(3), most=2)
-    assert not await store.add_invitation(invitation(4), most=2)
+    assert await store.add_invitation(invitation(3), limit=2)
+    assert not await store.add_invitation(invitation(4), limit=2)
     joined = account(9, of=1, role="viewer")
     assert not await store.accept_invitation("h1", joined, NOW)
     assert not await store.accept_invitation("h2", replace(joined, manufacturer_id="mfr_002"), NOW)

@@ -136,7 +136,7 @@ FIGURES: list[tuple[str, str, Callable[[], float]]] = [
         "At most {} permission violations",
         lambda: _constant("rbac", "MAX_VIOLATIONS"),
     ),
-    ("explanation/security-model.md", "newest {} are kept", lambda: _constant("storage", "MOST_VIOLATIONS")),
+    ("explanation/security-model.md", "newest {} are kept", lambda: _constant("storage", "MAX_VIOLATIONS")),
     ("reference/events.md", "beyond the {} that are counted", lambda: _constant("monitoring", "SOURCES")),
     ("reference/events.md", "The last {word} request ids", lambda: _constant("monitoring", "_REQUEST_IDS")),
     ("reference/http-api.md", "at most {} lines", lambda: _setting("max_header_count")),

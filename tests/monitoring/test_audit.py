@@ -23,7 +23,7 @@ from gatewright.monitoring import (
     check_inclusion_proof,
     entry_of,
 )
-from gatewright.storage import Growth, SqliteStore, leaf_hash
+from gatewright.storage import CompactMerkleTree, SqliteStore, leaf_hash
 from tests.monitoring.conftest import ROOT
 
 TOTAL = 700
@@ -139,7 +139,7 @@ def test_an_event_is_always_kept_and_always_bounded() -> None:
 
 async def rebuilt(connection: sqlite3.Connection) -> None:
     """What an attacker with the whole database would do: compute hashes, subtrees and head again."""
-    growth = Growth()
+    growth = CompactMerkleTree()
     connection.execute("DELETE FROM audit_nodes")
     bodies = connection.execute("SELECT body FROM audit_entries ORDER BY idx").fetchall()
     connection.execute("DELETE FROM audit_checkpoints WHERE size > ?", (len(bodies),))

@@ -1,4 +1,4 @@
-"""The engine: grouped commits, faults that stay with their cause, several processes on one file."""
+"""Tests of the SQLite engine: group commits, isolated failures, and several processes on one file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path):
     await opened.close()
 
 
-async def test_a_write_that_fails_takes_nothing_of_the_others_with_it(engine: SqliteEngine) -> None:
+async def test_failed_write_does_not_affect_others_in_its_group(engine: SqliteEngine) -> None:
     async def attempt(number: int) -> bool:
         try:
             await engine.write(insert(number % 10))
@@ -45,7 +45,7 @@ async def test_a_write_that_fails_takes_nothing_of_the_others_with_it(engine: Sq
     assert await engine.read(lambda c: c.execute("SELECT count(*) FROM t").fetchone()[0]) == 10
 
 
-async def test_an_error_of_the_work_reaches_its_caller_and_undoes_its_writes(engine: SqliteEngine) -> None:
+async def test_error_in_a_write_reaches_its_caller_and_rolls_back(engine: SqliteEngine) -> None:
     def half(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO t VALUES (1)")
         raise DuplicateAccountError("taken")
@@ -55,7 +55,7 @@ async def test_an_error_of_the_work_reaches_its_caller_and_undoes_its_writes(eng
     assert await engine.read(lambda c: c.execute("SELECT count(*) FROM t").fetchone()[0]) == 0
 
 
-async def test_closing_finishes_what_waits_and_then_refuses(tmp_path: Path) -> None:
+async def test_close_finishes_pending_writes_and_rejects_new_ones(tmp_path: Path) -> None:
     engine = SqliteEngine(tmp_path / "e.db", durable=False)
     await engine.open(table)
     await engine.open(table)
@@ -71,7 +71,7 @@ async def test_closing_finishes_what_waits_and_then_refuses(tmp_path: Path) -> N
         await engine.read(lambda c: None)
 
 
-async def test_a_cancelled_caller_leaves_the_engine_working(engine: SqliteEngine) -> None:
+async def test_engine_survives_a_cancelled_caller(engine: SqliteEngine) -> None:
     go = threading.Event()
     blocked = asyncio.ensure_future(engine.write(lambda c: go.wait(5)))
     task = asyncio.ensure_future(engine.write(insert(1)))
@@ -94,7 +94,7 @@ async def test_a_cancelled_caller_leaves_the_engine_working(engine: SqliteEngine
         ("SQLITE_ERROR", StorageError, "STORAGE_FAILED", 500),
     ],
 )
-def test_what_sqlite_says_becomes_an_error_of_ours(name: str, kind: type[StorageError], code: str, status: int) -> None:
+def test_sqlite_errors_are_translated(name: str, kind: type[StorageError], code: str, status: int) -> None:
     error = sqlite3.OperationalError("said")
     error.sqlite_errorname = name
     translated = translate(error, "x.db")
@@ -102,7 +102,7 @@ def test_what_sqlite_says_becomes_an_error_of_ours(name: str, kind: type[Storage
     assert (translated.code, translated.http_status) == (code, status)
 
 
-async def test_a_full_disk_answers_507_and_the_writes_go_on_afterwards(tmp_path: Path) -> None:
+async def test_full_disk_returns_507_and_writes_resume(tmp_path: Path) -> None:
     engine = SqliteEngine(tmp_path / "e.db", durable=False)
     await engine.open(table)
     numbers = "WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g LIMIT 50000) SELECT n FROM g"
@@ -117,7 +117,7 @@ async def test_a_full_disk_answers_507_and_the_writes_go_on_afterwards(tmp_path:
     await engine.close()
 
 
-async def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
+async def test_file_that_is_not_a_database_is_rejected_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but somebody's notes " * 100)
     before = path.read_bytes()
@@ -127,7 +127,7 @@ async def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path
     assert path.read_bytes() == before
 
 
-async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+async def test_newer_schema_is_rejected(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "s.db", durable=False) as store:
         await store.engine.write(
             lambda c: c.execute("INSERT INTO schema_migrations (number, name) VALUES (9999, 'later')").rowcount
@@ -144,7 +144,7 @@ def test_migrations_run_once_and_in_order(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_migration_leaves_the_schema_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = SqliteEngine(tmp_path / "m.db").connect()
     broken = {1: ("m0001_good", "CREATE TABLE good (n);"), 2: ("m0002_bad", "CREATE TABLE good (n);")}
     monkeypatch.setattr("gatewright.storage.sqlite.migrations.available", lambda: broken)
@@ -174,7 +174,7 @@ def _register(path: str, process: int, tasks: int, results: multiprocessing.Simp
     results.put(asyncio.run(all_tasks()))
 
 
-async def test_fifty_tasks_in_each_of_four_processes_fight_for_one_address(tmp_path: Path) -> None:
+async def test_one_of_200_concurrent_registrations_gets_the_address(tmp_path: Path) -> None:
     path = str(tmp_path / "race.db")
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
@@ -189,14 +189,14 @@ async def test_fifty_tasks_in_each_of_four_processes_fight_for_one_address(tmp_p
         assert len(await store.list_manufacturers()) == 1
 
 
-async def test_another_store_on_the_file_hears_of_a_change(tmp_path: Path) -> None:
+async def test_change_reaches_another_store_on_the_same_file(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "s.db", durable=False) as here:
         await here.create_manufacturer(manufacturer(), account())
         async with SqliteStore(tmp_path / "s.db", durable=False, poll_interval=0.01) as there:
-            heard = asyncio.Event()
-            there.changes.subscribe("manufacturer", lambda key: heard.set() if key == "mfr_001" else None)
+            received = asyncio.Event()
+            there.changes.subscribe("manufacturer", lambda key: received.set() if key == "mfr_001" else None)
             await here.update_manufacturer("mfr_001", tier="enterprise")
-            await asyncio.wait_for(heard.wait(), PATIENCE)
+            await asyncio.wait_for(received.wait(), PATIENCE)
 
 
 async def test_old_changes_are_pruned(tmp_path: Path) -> None:
@@ -212,4 +212,4 @@ async def test_old_changes_are_pruned(tmp_path: Path) -> None:
             lambda c: c.execute("SELECT count(*) FROM changes WHERE key='old'").fetchone()[0]
         )
         assert left == 0
-        store.poll.look()
+        store.poll.poll_once()

@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 9162, against its published vectors and a tree computed the slow way."""
+"""Tests of the RFC 9162 Merkle tree, against published vectors and a naive implementation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from gatewright.storage import (
     CACHED_LEVEL,
     EMPTY_ROOT,
-    Growth,
+    CompactMerkleTree,
     check_consistency,
     check_inclusion,
     consistency_path,
@@ -20,7 +20,7 @@ from gatewright.storage import (
     node_hash,
 )
 
-# From the reference implementation of certificate transparency (merkle_tree_test), also used by C2SP.
+# From merkle_tree_test in the Certificate Transparency reference implementation; C2SP uses them too.
 LEAVES = [
     b"",
     b"\x00",
@@ -43,14 +43,14 @@ ROOTS = [
 ]
 
 
-def slow_root(leaves: list[bytes]) -> bytes:
-    """The definition of §2.1.1, word by word."""
+def naive_root(leaves: list[bytes]) -> bytes:
+    """Compute a root by the recursive definition of §2.1.1."""
     if not leaves:
         return EMPTY_ROOT
     if len(leaves) == 1:
         return leaves[0]
     middle = largest_power_below(len(leaves))
-    return node_hash(slow_root(leaves[:middle]), slow_root(leaves[middle:]))
+    return node_hash(naive_root(leaves[:middle]), naive_root(leaves[middle:]))
 
 
 def hashes(count: int) -> list[bytes]:
@@ -58,29 +58,29 @@ def hashes(count: int) -> list[bytes]:
 
 
 def test_published_roots() -> None:
-    growth = Growth()
-    assert growth.root().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    tree = CompactMerkleTree()
+    assert tree.root().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     for leaf, root in zip(LEAVES, ROOTS, strict=True):
-        growth.append(leaf_hash(leaf))
-        assert growth.root().hex() == root
+        tree.append(leaf_hash(leaf))
+        assert tree.root().hex() == root
 
 
 @given(st.integers(0, 700), st.integers(0, 700))
-def test_growth_goes_on_from_its_peaks(first: int, more: int) -> None:
+def test_tree_resumes_from_its_peaks(first: int, more: int) -> None:
     leaves = hashes(first + more)
-    begun = Growth()
+    original = CompactMerkleTree()
     for leaf in leaves[:first]:
-        begun.append(leaf)
-    resumed = Growth(begun.size, begun.peaks)
+        original.append(leaf)
+    resumed = CompactMerkleTree(original.size, original.peaks)
     for leaf in leaves[first:]:
         resumed.append(leaf)
-    assert resumed.root() == slow_root(leaves)
+    assert resumed.root() == naive_root(leaves)
 
 
-def test_blocks_are_the_same_tree() -> None:
+def test_appending_blocks_builds_the_same_tree() -> None:
     width = 1 << CACHED_LEVEL
     leaves = hashes(5 * width + 3)
-    one_by_one, by_blocks = Growth(), Growth()
+    one_by_one, by_blocks = CompactMerkleTree(), CompactMerkleTree()
     for leaf in leaves:
         one_by_one.append(leaf)
     for at in range(0, 5 * width, width):
@@ -92,17 +92,17 @@ def test_blocks_are_the_same_tree() -> None:
     assert [index for level, index, _ in by_blocks.finished if level == CACHED_LEVEL] == [0, 1, 2, 3, 4]
 
 
-def test_peaks_that_do_not_fit_are_refused() -> None:
+def test_wrong_number_of_peaks_is_rejected() -> None:
     with pytest.raises(ValueError, match="peaks"):
-        Growth(3, [EMPTY_ROOT])
+        CompactMerkleTree(3, [EMPTY_ROOT])
 
 
 @given(st.data(), st.integers(1, 130))
-def test_inclusion(data: st.DataObject, size: int) -> None:
+def test_inclusion_proofs(data: st.DataObject, size: int) -> None:
     leaves = hashes(size)
-    root = slow_root(leaves)
+    root = naive_root(leaves)
     index = data.draw(st.integers(0, size - 1))
-    proof = [slow_root(leaves[start:stop]) for start, stop in inclusion_path(index, size)]
+    proof = [naive_root(leaves[start:stop]) for start, stop in inclusion_path(index, size)]
     assert check_inclusion(leaves[index], index, size, proof, root)
     assert not check_inclusion(leaf_hash(b"other"), index, size, proof, root)
     assert not check_inclusion(leaves[index], index, size, proof, hashlib.sha256(root).digest())
@@ -115,21 +115,21 @@ def test_inclusion(data: st.DataObject, size: int) -> None:
 
 
 @given(st.data(), st.integers(1, 130))
-def test_consistency(data: st.DataObject, new: int) -> None:
+def test_consistency_proofs(data: st.DataObject, new: int) -> None:
     leaves = hashes(new)
     old = data.draw(st.integers(1, new))
-    roots = slow_root(leaves[:old]), slow_root(leaves)
-    proof = [slow_root(leaves[start:stop]) for start, stop in consistency_path(old, new)]
+    roots = naive_root(leaves[:old]), naive_root(leaves)
+    proof = [naive_root(leaves[start:stop]) for start, stop in consistency_path(old, new)]
     assert check_consistency(old, new, *roots, proof)
     changed = [leaf_hash(b"changed"), *leaves[1:]]
-    assert not check_consistency(old, new, slow_root(changed[:old]), roots[1], proof)
+    assert not check_consistency(old, new, naive_root(changed[:old]), roots[1], proof)
     if old < new:
-        assert not check_consistency(old, new, roots[0], slow_root(changed), proof)
+        assert not check_consistency(old, new, roots[0], naive_root(changed), proof)
         assert not check_consistency(old, new, *roots, proof[:-1])
         assert not check_consistency(old, new, *roots, [*proof, proof[0]])
 
 
-def test_what_cannot_be_proved() -> None:
+def test_proofs_outside_the_tree_are_rejected() -> None:
     with pytest.raises(ValueError, match="leaf"):
         inclusion_path(3, 3)
     for old, new in ((0, 3), (4, 3)):

@@ -1,4 +1,4 @@
-"""Redis: what happens when it is killed, when it comes back, and how processes learn of each other's changes."""
+"""Tests of the Redis cache during outages and recovery, and of invalidation between processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually as until
 RATE = Rate(limit=20, period=3_600.0)
 
 
-async def test_without_redis_a_quarter_is_allowed_here_and_it_comes_back_by_itself(redis_server: RedisServer) -> None:  # noqa: F811
+async def test_outage_reduces_rates_to_a_quarter_and_recovery_is_automatic(redis_server: RedisServer) -> None:  # noqa: F811
     sink = ListSink()
     cache = RedisCache(redis_server.url, probe=0.02, sink=sink)
     await cache.initialize()
@@ -40,7 +40,7 @@ async def test_without_redis_a_quarter_is_allowed_here_and_it_comes_back_by_itse
     await cache.close()
 
 
-async def test_a_server_that_is_not_there_yet_is_waited_for(redis_server: RedisServer) -> None:  # noqa: F811
+async def test_initialize_waits_for_an_unreachable_server(redis_server: RedisServer) -> None:  # noqa: F811
     redis_server.kill()
     sink = ListSink()
     cache = RedisCache(redis_server.url, probe=0.02, sink=sink)
@@ -51,8 +51,8 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(redis_server: RedisS
     await cache.close()
 
 
-async def test_what_was_deleted_while_it_was_away_stays_deleted(redis_server: RedisServer) -> None:  # noqa: F811
-    """Only the connection is lost here; the server keeps its values."""
+async def test_deletions_during_an_outage_are_replayed(redis_server: RedisServer) -> None:  # noqa: F811
+    """The connection is lost, and the server keeps its values."""
     cache = RedisCache(redis_server.url, probe=0.02)
     await cache.initialize()
     await cache.set("session", b"alive", ttl=60)
@@ -63,7 +63,7 @@ async def test_what_was_deleted_while_it_was_away_stays_deleted(redis_server: Re
     await cache.close()
 
 
-async def test_a_script_that_the_server_forgot_is_sent_again(redis_server: RedisServer) -> None:  # noqa: F811
+async def test_flushed_script_is_sent_again(redis_server: RedisServer) -> None:  # noqa: F811
     cache = RedisCache(redis_server.url)
     await cache.initialize()
     await cache.throttle("k", RATE)
@@ -73,34 +73,34 @@ async def test_a_script_that_the_server_forgot_is_sent_again(redis_server: Redis
     await cache.close()
 
 
-async def test_a_change_is_heard_by_the_others_at_once_and_missed_ones_are_noticed(redis_server: RedisServer) -> None:  # noqa: F811
+async def test_changes_reach_other_processes_and_gaps_are_detected(redis_server: RedisServer) -> None:  # noqa: F811
     caches = [RedisCache(redis_server.url, probe=0.02) for _ in range(2)]
     changes = [Changes() for _ in range(2)]
-    joined = [RedisInvalidation(cache, change) for cache, change in zip(caches, changes, strict=True)]
-    heard: list[list[str]] = [[], []]
+    invalidations = [RedisInvalidation(cache, change) for cache, change in zip(caches, changes, strict=True)]
+    received: list[list[str]] = [[], []]
     for number in range(2):
         await caches[number].initialize()
-        changes[number].subscribe("manufacturer", heard[number].append)
-        joined[number].start()
-        joined[number].start()
-    await until(lambda: all(heard))
-    heard[0].clear()
-    heard[1].clear()
+        changes[number].subscribe("manufacturer", received[number].append)
+        invalidations[number].start()
+        invalidations[number].start()
+    await until(lambda: all(received))
+    received[0].clear()
+    received[1].clear()
     changes[0].publish("manufacturer", "m 1")
-    assert heard[0] == ["m 1"]
-    await until(lambda: heard[1] == ["m 1"])
-    # A message that was numbered but never came: everything may have changed.
+    assert received[0] == ["m 1"]
+    await until(lambda: received[1] == ["m 1"])
+    # A message was numbered but never delivered: everything may have changed.
     await caches[0].client.incr(caches[0].key("epoch", tag="changes"))
-    await until(lambda: heard[1][-1] == "*" and heard[0][-1] == "*")
-    heard[1].clear()
+    await until(lambda: received[1][-1] == "*" and received[0][-1] == "*")
+    received[1].clear()
     await caches[0].client.incr(caches[0].key("epoch", tag="changes"))
     await caches[0].run(PUBLISH, caches[0].key("epoch", tag="changes"), "gw:changes", "other manufacturer m2")
-    await until(lambda: heard[1] == ["*"])
-    # While the server is unavailable everything may change, and keeps being assumed to.
+    await until(lambda: received[1] == ["*"])
+    # While the server is unavailable, listeners are repeatedly notified that everything may have changed.
     redis_server.kill()
-    heard[1].clear()
+    received[1].clear()
     changes[0].publish("manufacturer", "m3")
-    await until(lambda: heard[1].count("*") >= 2)
+    await until(lambda: received[1].count("*") >= 2)
     redis_server.start()
     await until(lambda: all(cache.up for cache in caches))
-    await asyncio.gather(*(one.stop() for one in joined), *(cache.close() for cache in caches))
+    await asyncio.gather(*(one.stop() for one in invalidations), *(cache.close() for cache in caches))

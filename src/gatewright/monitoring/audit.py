@@ -233,13 +233,13 @@ class AuditLog:
         bound_from = None
         if self._binder is not None and bindings:
             last = bindings[-1]
-            if (last.size, last.root) != (head.size, head.root) or not self._binder.holds(last):
+            if (last.size, last.root) != (head.size, head.root) or not self._binder.verify(last):
                 raise StorageError(
                     "The audit log was not signed: it differs from the log that this root secret last bound.",
                     code="AUDIT_DAMAGED",
                     recommended_action="Run `gatewright audit verify`.",
                 )
-            bound_from = bindings[0].bound_from if self._binder.holds(bindings[0]) else None
+            bound_from = bindings[0].bound_from if self._binder.verify(bindings[0]) else None
         elif self._binder is not None and not head.size:
             bound_from = 0
         return self._signer.sign(

@@ -34,7 +34,7 @@ class HeadBinder:
         mac = self._mac(self._keys[0], bound_from, size, root)
         return AuditBinding(bound_from=bound_from, size=size, root=root, mac=mac)
 
-    def holds(self, binding: AuditBinding) -> bool:
+    def verify(self, binding: AuditBinding) -> bool:
         """Whether one of the root secrets made this binding."""
         stated = (binding.bound_from, binding.size, binding.root)
         return any(hmac.compare_digest(self._mac(key, *stated), binding.mac) for key in self._keys)
@@ -102,7 +102,7 @@ class BindingCheck:
             start = max(binding.bound_from, trusted if trusted < binding.size else 0)
             if end is not None and binding.bound_from != end:
                 self._refuse_gap(end, binding.bound_from)
-            if self._roots.get(binding.size) != binding.root or not self._binder.holds(binding):
+            if self._roots.get(binding.size) != binding.root or not self._binder.verify(binding):
                 detail = (
                     f"Entries from {start} to {binding.size - 1} are not those that were bound by this root secret. If"
                     " GATEWRIGHT_SECRET_KEY was changed, name the old one in GATEWRIGHT_PREVIOUS_SECRET_KEYS."

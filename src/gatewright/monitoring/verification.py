@@ -13,7 +13,7 @@ from gatewright.monitoring.binding import BindingCheck, Tampered
 from gatewright.monitoring.checkpoints import Checkpoint, read_checkpoint, signed_by
 from gatewright.records import Record
 from gatewright.storage.audit import AuditBinder, AuditHead, AuditStore
-from gatewright.storage.merkle import CACHED_LEVEL, EMPTY_ROOT, Growth
+from gatewright.storage.merkle import CACHED_LEVEL, EMPTY_ROOT, CompactMerkleTree
 
 _BLOCK = 1 << CACHED_LEVEL
 _CHUNK = 16 * _BLOCK
@@ -105,7 +105,7 @@ class _Reading:
 
     def __init__(self, store: AuditStore, head: AuditHead, bindings: BindingCheck) -> None:
         self._store, self._head, self._bindings = store, head, bindings
-        self._growth = Growth()
+        self._growth = CompactMerkleTree()
         self.signed: list[Checkpoint] = []
         """The checkpoints whose other statements count too."""
         self._checkpoints: list[Checkpoint] = []
@@ -130,7 +130,7 @@ class _Reading:
             stop = min(start + _CHUNK, size)
             nodes = await self._store.audit_nodes(CACHED_LEVEL, start >> CACHED_LEVEL, stop >> CACHED_LEVEL)
             # Meanwhile the store compares search fields, on a thread that releases the GIL.
-            searching = asyncio.ensure_future(self._store.disguised_audit(start, stop))
+            searching = asyncio.ensure_future(self._store.mismatched_audit(start, stop))
             try:
                 rows = await self._store.scan_audit(start, stop - start)
                 await loop.run_in_executor(None, self._take, rows, stop, nodes)

@@ -90,7 +90,7 @@ class Members:
             created_at=now,
             expires_at=now + _LIFETIME,
         )
-        if not await self._store.add_invitation(made, most=OPEN_INVITATIONS):
+        if not await self._store.add_invitation(made, limit=OPEN_INVITATIONS):
             raise ValidationError(
                 f"At most {OPEN_INVITATIONS} invitations can be open. Withdraw some first.",
                 code="TOO_MANY_INVITATIONS",

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from gatewright.storage.merkle import (
         CACHED_LEVEL,
         EMPTY_ROOT,
-        Growth,
+        CompactMerkleTree,
         check_consistency,
         check_inclusion,
         consistency_path,
@@ -133,7 +133,7 @@ _NAMES = {
     "gatewright.storage.merkle": (
         "CACHED_LEVEL",
         "EMPTY_ROOT",
-        "Growth",
+        "CompactMerkleTree",
         "check_consistency",
         "check_inclusion",
         "consistency_path",
@@ -188,7 +188,7 @@ __all__ = [
     "AuditQuery",
     "Cache",
     "Changes",
-    "Growth",
+    "CompactMerkleTree",
     "KeyStore",
     "Leased",
     "LeasedUnits",

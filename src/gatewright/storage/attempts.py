@@ -1,12 +1,13 @@
-"""The storage protocol of throttles, lockout and one-time tokens, each an atomic operation.
+"""The storage protocol of throttles, lockout and one-time tokens.
 
-The whole state of a throttle is one number, the theoretical arrival time (TAT): when the bucket would be
-empty again. A cell is allowed when it does not come earlier than TAT minus the burst. So a cache or a store
-keeps one float for each key and decides in one atomic step.
+Throttles use GCRA. The state of a throttle is a single number, the theoretical arrival time (TAT) at which the
+bucket is empty again. A request is allowed unless it arrives earlier than TAT minus the burst, so a cache or a
+store keeps one float per key and decides in one atomic step.
 
-A *door* is one way to one account: the password from anywhere, the password from one trusted device, a code.
-Each has its own count, so that failing on purpose at one never closes another. An attempt is recorded before the
-secret is checked; so however many come at once, no more than the policy allows are ever checked.
+Lockout counts attempts per *key*: one way to sign in to one account, such as the password from any device, the
+password from one trusted device, or a one-time code. Each key has its own counter, so deliberate failures against
+one never lock another. Attempts are recorded before the secret is checked, which caps the number of checks at what
+the policy allows, no matter how many requests arrive concurrently.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from gatewright.records import Record
 
 
 class Rate(Record, frozen=True, kw_only=True):
-    """``limit`` cells in ``period`` seconds, all of which may come at once."""
+    """A rate of ``limit`` units per ``period`` seconds; the burst may use all of them at once."""
 
     limit: int
     period: float
 
     @property
     def interval(self) -> float:
-        """Seconds between two cells at the steady rate."""
+        """Seconds between two units at the steady rate."""
         return self.period / self.limit
 
 
 class ThrottleResult(Record, frozen=True, kw_only=True):
-    """What a throttle decided. Times are in seconds; ``remaining`` counts whole cells."""
+    """The decision of a throttle. Times are in seconds; ``remaining`` counts whole units."""
 
     allowed: bool
     limit: int
@@ -44,44 +45,44 @@ class ThrottleResult(Record, frozen=True, kw_only=True):
 
 
 class Throttle(Protocol):
-    """Counts cells by key: a cache, or a store where several processes share only that."""
+    """Rate limiting by key, in a cache, or in the store if processes share no cache."""
 
     async def throttle(self, key: str, rate: Rate, *, cost: int = 1) -> ThrottleResult:
-        """Take ``cost`` cells of ``key``, all or none; ``cost=0`` only looks."""
+        """Take ``cost`` units from ``key``, all or none; ``cost=0`` reads without taking."""
         ...
 
     async def clear_throttle(self, key: str) -> None:
-        """Forget what ``key`` took."""
+        """Reset ``key`` to its full allowance."""
         ...
 
 
 def decide(tat: float | None, now: float, rate: Rate, cost: int) -> tuple[ThrottleResult, float]:
-    """The decision for a stored TAT, and the TAT to store (unchanged when refused or only read)."""
+    """Return the decision for a stored TAT and the TAT to store (unchanged if refused or only read)."""
     interval = rate.period / rate.limit
     current = max(tat if tat is not None else now, now)
-    following = current + interval * max(cost, 0)
-    allowed = following - now <= rate.period + 1e-9 if cost else current + interval - now <= rate.period + 1e-9
-    kept = following if allowed else current
-    room = rate.period - (kept - now)
-    wanted = interval * max(cost, 1)
+    next_tat = current + interval * max(cost, 0)
+    allowed = next_tat - now <= rate.period + 1e-9 if cost else current + interval - now <= rate.period + 1e-9
+    stored_tat = next_tat if allowed else current
+    available = rate.period - (stored_tat - now)
+    requested = interval * max(cost, 1)
     return (
         ThrottleResult(
             allowed=allowed,
             limit=rate.limit,
-            remaining=max(0, int(room / interval + 1e-6)),
-            retry_after=0.0 if allowed else max(0.0, current + wanted - now - rate.period),
-            reset_after=max(0.0, kept - now),
+            remaining=max(0, int(available / interval + 1e-6)),
+            retry_after=0.0 if allowed else max(0.0, current + requested - now - rate.period),
+            reset_after=max(0.0, stored_tat - now),
         ),
-        kept,
+        stored_tat,
     )
 
 
 class OneTimeSecret(Record, frozen=True, kw_only=True):
-    """Something that may succeed once.
+    """A secret that can be used once.
 
-    ``key`` is the keyed hash of what the person holds, never that itself. ``purpose`` keeps the kinds apart,
-    ``subject`` says whose it is (an account id, or a hash of an address), ``data`` holds plain JSON values
-    without secrets in plaintext.
+    ``key`` is a keyed hash of the secret, never the secret itself. ``purpose`` separates kinds of secrets,
+    ``subject`` identifies the owner (an account id, or a hash of an address), and ``data`` contains plain JSON
+    values, with no secrets in plaintext.
     """
 
     key: str
@@ -94,53 +95,53 @@ class OneTimeSecret(Record, frozen=True, kw_only=True):
 
 
 class OneTimeStore(Protocol):
-    """Keeps secrets until they succeed or expire.
+    """Stores one-time secrets until they are used or expire.
 
-    A secret that was made more than ``CLOCK_SKEW`` seconds in the future counts as expired: the clock was set back,
-    and it would live longer than it should.
+    A secret created more than ``CLOCK_SKEW`` seconds in the future counts as expired: the clock was set back, and
+    the secret would otherwise outlive its lifetime.
     """
 
     async def put_one_time(self, secret: OneTimeSecret) -> None:
-        """Keep a secret; expired ones are cleared away in passing."""
+        """Store a secret, and delete a few expired ones."""
         ...
 
     async def get_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
-        """The secret, unless it is used, expired or of another purpose."""
+        """Return the secret, or None if it was used, has expired or has another purpose."""
         ...
 
     async def attempt_one_time(self, purpose: str, key: str, *, now: datetime, limit: int) -> OneTimeSecret | None:
-        """As :meth:`get_one_time`, counting one attempt; None once ``limit`` attempts were counted."""
+        """Like :meth:`get_one_time`, but count an attempt; None once ``limit`` attempts have been made."""
         ...
 
     async def take_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
-        """Use the secret up: exactly one of several callers gets it."""
+        """Consume the secret: exactly one of several concurrent callers gets it."""
         ...
 
     async def drop_one_time(self, purpose: str, subject: str) -> int:
-        """Forget all secrets of a purpose and subject; returns how many."""
+        """Delete all secrets with this purpose and subject, and return their number."""
         ...
 
     async def list_one_time(self, purpose: str, *, after: str = "", limit: int = 100) -> list[OneTimeSecret]:
-        """Secrets of a purpose in the order of their keys, those after ``after``; expired ones too."""
+        """List secrets with this purpose and a key above ``after``, ordered by key; includes expired ones."""
         ...
 
     async def replace_one_time(
         self, purpose: str, key: str, *, expected: Mapping[str, Any], data: Mapping[str, Any]
     ) -> bool:
-        """Replace ``expected`` by ``data`` (compare-and-set); False if the stored value has changed."""
+        """Replace ``expected`` with ``data`` (compare-and-set); False if the stored value has changed."""
         ...
 
 
 Outcome = Literal["right", "wrong", "neither"]
-"""``right`` opens the door and forgets; ``wrong`` is counted; ``neither`` is as if it had not been."""
+"""``right`` resets the counter, ``wrong`` counts as a failure, ``neither`` discards the attempt."""
 
 
 class AttemptPolicy(Record, frozen=True, kw_only=True):
-    """How a door slows down and closes. Times in seconds.
+    """Backoff and lockout settings of an attempt counter. Times are in seconds.
 
-    The first ``free`` failures cost no wait; then each doubles it, from ``first_delay``. At ``limit`` the door
-    is locked for ``lock``, twice as long each time up to ``longest_lock``. Failures are forgotten after
-    ``memory`` without an attempt, the number of locks after ``lock_memory``. Once a door has been locked,
+    The first ``free`` failures cause no delay. Each further failure doubles the delay, starting at ``first_delay``.
+    At ``limit`` failures the key is locked for ``lock``, doubled with each lock up to ``longest_lock``. Failures are
+    reset after ``memory`` without an attempt, the number of locks after ``lock_memory``. Once a key has been locked,
     ``relock`` failures lock it again (None: ``limit``).
     """
 
@@ -154,15 +155,15 @@ class AttemptPolicy(Record, frozen=True, kw_only=True):
     relock: int | None = None
 
     def limit_after(self, locks: int) -> int:
-        """How many failures lock a door that was locked so many times before."""
+        """Return how many failures lock a key that has been locked ``locks`` times."""
         return self.limit if self.relock is None or not locks else min(self.relock, self.limit)
 
 
 class LockoutState(Record, frozen=True, kw_only=True):
-    """What is kept of one door; times in seconds since the epoch.
+    """The attempt counter of one key; times are in seconds since the epoch.
 
-    ``pending`` attempts are being checked, the latest since ``pending_at``; ``refused`` counts those that came
-    too early and were not even checked.
+    ``pending`` attempts are being checked, the latest since ``pending_at``. ``refused`` counts attempts that arrived
+    during a delay and were never checked.
     """
 
     failures: int = 0
@@ -175,8 +176,8 @@ class LockoutState(Record, frozen=True, kw_only=True):
 
 
 class AttemptDecision(Record, frozen=True, kw_only=True):
-    """Whether an attempt may be checked. ``busy``: not before those that are being checked have ended.
-    ``newly_locked`` is true for the one that closed the door."""
+    """Whether an attempt may be checked. ``busy``: not until pending attempts are settled. ``newly_locked`` is set
+    for the attempt that caused the lock."""
 
     allowed: bool
     busy: bool = False
@@ -187,86 +188,86 @@ class AttemptDecision(Record, frozen=True, kw_only=True):
 
 
 class AttemptStore(Protocol):
-    """Counts attempts, each step atomic across processes."""
+    """Attempt counters; each operation is atomic across processes."""
 
-    async def reserve_attempt(self, door: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
-        """Note one attempt as being checked, if the door lets it through.
+    async def reserve_attempt(self, key: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
+        """Record an attempt as pending if the policy allows it.
 
-        A locked or busy door writes nothing, except when the clock was set back since it was locked: the lock is
-        then cut to its configured length from now.
+        Writes nothing while the key is locked or busy, unless the clock was set back since it was locked: the lock
+        is then shortened to its configured length from now.
         """
         ...
 
     async def settle_attempt(
-        self, door: str, policy: AttemptPolicy, outcome: Outcome, *, now: datetime
+        self, key: str, policy: AttemptPolicy, outcome: Outcome, *, now: datetime
     ) -> AttemptDecision:
-        """Say how a reserved attempt ended; a last wrong one locks the door."""
+        """Record the outcome of a reserved attempt; the failure that reaches the limit locks the key."""
         ...
 
-    async def clear_attempts(self, door: str) -> None:
-        """Forget all about a door."""
+    async def clear_attempts(self, key: str) -> None:
+        """Delete the counter of a key."""
         ...
 
     async def count_distinct(self, topic: str, member: str, *, now: datetime, window: float) -> int:
-        """Note ``member`` under ``topic``; how many different ones were noted within ``window`` seconds.
+        """Record ``member`` under ``topic``, and return how many distinct members were seen in ``window`` seconds.
 
-        Counting stops at 1,000: a topic costs no more than that, whatever comes.
+        Counting stops at 1,000, which bounds the cost of a topic.
         """
         ...
 
 
 DISTINCT_LIMIT = 1_000
-
+"""Distinct members counted per topic at most."""
 
 PENDING_SECONDS = 60.0
-"""Seconds after which an attempt that was never settled is dropped. No caller saw its outcome, since answers
-wait for the settlement, so it is a failure of the service and not a guess."""
+"""Seconds after which an unsettled attempt is dropped. Responses wait for the settlement, so no caller saw its
+outcome: it was a failure of the service, not a guess."""
 
 
 def reserve(
     state: LockoutState | None, policy: AttemptPolicy, now: float
 ) -> tuple[AttemptDecision, LockoutState | None]:
-    """The decision for a stored state, and the state to store (None: leave it as it is)."""
-    known = _aged(state or LockoutState(), policy, now)
-    if known.locked_until > now:
-        bounded = known if state is not None and known.locked_until < state.locked_until else None
-        return AttemptDecision(allowed=False, locked=True, retry_after=known.locked_until - now), bounded
-    limit = policy.limit_after(known.locks)
+    """Return the decision for a stored state and the state to store (None: leave it unchanged)."""
+    current = _expire(state or LockoutState(), policy, now)
+    if current.locked_until > now:
+        shortened = current if state is not None and current.locked_until < state.locked_until else None
+        return AttemptDecision(allowed=False, locked=True, retry_after=current.locked_until - now), shortened
+    limit = policy.limit_after(current.locks)
     free = min(policy.free, limit)
-    if known.failures >= limit:
-        return _lock(known, policy, now)
-    over = known.failures - free
-    wait = known.last_at + policy.first_delay * 2.0**over - now if over >= 0 else 0.0
+    if current.failures >= limit:
+        return _lock(current, policy, now)
+    over = current.failures - free
+    wait = current.last_at + policy.first_delay * 2.0**over - now if over >= 0 else 0.0
     if wait > 0:
-        pressed = replace(known, refused=known.refused + 1)
-        if pressed.failures + pressed.refused >= limit:
-            return _lock(pressed, policy, now)
-        return AttemptDecision(allowed=False, failures=known.failures, retry_after=wait), pressed
-    # Each of those that are being checked may fail: no more at once than could all fail without a wait.
-    if known.pending and (over >= 0 or known.failures + known.pending >= free):
-        return AttemptDecision(allowed=False, busy=True, failures=known.failures), None
-    taken = replace(known, pending=known.pending + 1, pending_at=now)
-    return AttemptDecision(allowed=True, failures=taken.failures), taken
+        refused = replace(current, refused=current.refused + 1)
+        if refused.failures + refused.refused >= limit:
+            return _lock(refused, policy, now)
+        return AttemptDecision(allowed=False, failures=current.failures, retry_after=wait), refused
+    # Every pending attempt may fail: allow no more at once than could all fail without a delay.
+    if current.pending and (over >= 0 or current.failures + current.pending >= free):
+        return AttemptDecision(allowed=False, busy=True, failures=current.failures), None
+    reserved = replace(current, pending=current.pending + 1, pending_at=now)
+    return AttemptDecision(allowed=True, failures=reserved.failures), reserved
 
 
 def settle(
     state: LockoutState | None, policy: AttemptPolicy, outcome: Outcome, now: float
 ) -> tuple[AttemptDecision, LockoutState]:
-    """The state after a reserved attempt ended; an empty one may be forgotten."""
-    known = state or LockoutState(pending=1)
-    ended = replace(known, pending=max(0, known.pending - 1))
+    """Return the decision and the state after a reserved attempt; an empty state may be deleted."""
+    reserved = state or LockoutState(pending=1)
+    settled = replace(reserved, pending=max(0, reserved.pending - 1))
     if outcome == "right":
-        return AttemptDecision(allowed=True), LockoutState(pending=ended.pending, pending_at=ended.pending_at)
+        return AttemptDecision(allowed=True), LockoutState(pending=settled.pending, pending_at=settled.pending_at)
     if outcome == "neither":
-        return AttemptDecision(allowed=True, failures=ended.failures), ended
-    failed = replace(ended, failures=ended.failures + 1, last_at=now)
+        return AttemptDecision(allowed=True, failures=settled.failures), settled
+    failed = replace(settled, failures=settled.failures + 1, last_at=now)
     if failed.failures >= policy.limit_after(failed.locks) and failed.locked_until <= now:
         return _lock(failed, policy, now)
     return AttemptDecision(allowed=True, failures=failed.failures), failed
 
 
-def _aged(state: LockoutState, policy: AttemptPolicy, now: float) -> LockoutState:
-    state = _without_future(state, policy, now)
+def _expire(state: LockoutState, policy: AttemptPolicy, now: float) -> LockoutState:
+    state = _clamp_to_now(state, policy, now)
     if state.pending and now - state.pending_at >= PENDING_SECONDS:
         state = replace(state, pending=0)
     last = max(state.last_at, state.locked_until)
@@ -277,11 +278,11 @@ def _aged(state: LockoutState, policy: AttemptPolicy, now: float) -> LockoutStat
     return state
 
 
-def _without_future(state: LockoutState, policy: AttemptPolicy, now: float) -> LockoutState:
-    """The state with no time that lies ahead of a clock that was set back.
+def _clamp_to_now(state: LockoutState, policy: AttemptPolicy, now: float) -> LockoutState:
+    """Return the state without times in the future, which remain if the clock was set back.
 
-    A lock ends after its configured length from now at the latest. A failure that lies further ahead than clocks of
-    hosts may differ is taken for one whose delay has been waited out.
+    A lock ends no later than its configured length from now. A failure further ahead than ``CLOCK_SKEW`` counts as
+    one with an elapsed delay.
     """
     longest_delay = policy.first_delay * 2.0 ** max(0, policy.limit - policy.free)
     return replace(
@@ -293,7 +294,7 @@ def _without_future(state: LockoutState, policy: AttemptPolicy, now: float) -> L
 
 
 def _lock_seconds(policy: AttemptPolicy, locks: int) -> float:
-    """How long a door is locked after ``locks`` earlier locks."""
+    """Return how long a key stays locked after ``locks`` earlier locks."""
     return min(policy.lock * 2.0 ** min(locks, 30), policy.longest_lock)
 
 

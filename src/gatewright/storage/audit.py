@@ -14,7 +14,7 @@ from gatewright.storage.merkle import leaf_hash
 
 
 class AuditFields(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What an entry can be found by, in this order: microseconds since the epoch, the severity's rank, ids."""
+    """The searchable fields of an entry, in encoding order. ``at`` is in microseconds, ``severity`` is a rank."""
 
     at: int
     severity: int
@@ -27,11 +27,11 @@ class AuditFields(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class AuditBody(msgspec.Struct, omit_defaults=True, frozen=True):
-    """An entry as it is hashed: canonical JSON, members in this order, the keys of ``data`` sorted.
+    """An entry in the form that is hashed: canonical JSON, keys in this order, the keys of ``data`` sorted.
 
-    ``fields`` is an array at the very beginning, so that a store compares it with its search columns without
-    reading the rest: ``{"fields":[1767225600000000,2,"0195…","auth:login:failed","mfr_1",null,"192.0.2.1",null],…``.
-    Texts hold no control characters.
+    ``fields`` comes first and is an array, so that a store can compare it with its search columns without parsing
+    the rest: ``{"fields":[1767225600000000,2,"0195…","auth:login:failed","mfr_1",null,"192.0.2.1",null],…``.
+    Strings contain no control characters.
     """
 
     fields: AuditFields
@@ -42,12 +42,12 @@ class AuditBody(msgspec.Struct, omit_defaults=True, frozen=True):
 
 encode_body = msgspec.json.Encoder(order="deterministic").encode
 decode_body = msgspec.json.Decoder(AuditBody).decode
-"""Raises ValueError (``msgspec.DecodeError``) for what is no body."""
+"""Decodes a body; raises ValueError (``msgspec.DecodeError``) if it is malformed."""
 
 
 class StoredAuditEntry(Record, frozen=True, kw_only=True):
-    """One event in the log. ``body`` (see :class:`AuditBody`) alone counts: the other fields repeat parts of it
-    for searching, and ``leaf_hash`` is the RFC 9162 hash of it. ``index`` is assigned by the store."""
+    """One event in the log. ``body`` (see :class:`AuditBody`) is authoritative; the other fields repeat parts of it
+    for searching. ``leaf_hash`` is its RFC 9162 hash, and the store assigns ``index``."""
 
     index: int = -1
     event_id: str
@@ -63,7 +63,7 @@ class StoredAuditEntry(Record, frozen=True, kw_only=True):
 
 
 def stored_entry(body: bytes, fields: AuditFields) -> StoredAuditEntry:
-    """The entry of an encoded body and the fields in it."""
+    """Build the entry for an encoded body and its fields."""
     return StoredAuditEntry(
         event_id=fields.event_id,
         at=fields.at / 1e6,
@@ -79,8 +79,8 @@ def stored_entry(body: bytes, fields: AuditFields) -> StoredAuditEntry:
 
 
 class AuditHead(Record, frozen=True, kw_only=True):
-    """The log as a whole. ``stored`` is the number of entries that are really there, which must be ``size``.
-    ``rebound`` is set by an append that did not find the log as the last binding left it."""
+    """Size and root of the log. ``stored`` counts the entries actually present, and must equal ``size``.
+    ``rebound`` is set by an append to a log that no longer matched its last binding."""
 
     size: int
     root: bytes
@@ -89,8 +89,8 @@ class AuditHead(Record, frozen=True, kw_only=True):
 
 
 class AuditBinding(Record, frozen=True, kw_only=True):
-    """A MAC over size and root of the log, made from the root secret when entries were appended. It covers the log
-    since it had ``bound_from`` entries: what came before was bound by another, or by none."""
+    """A MAC over the size and root of the log, keyed by the root secret and renewed on each append. It covers the
+    entries from index ``bound_from``; earlier ones are covered by another binding, or by none."""
 
     bound_from: int
     size: int
@@ -99,15 +99,15 @@ class AuditBinding(Record, frozen=True, kw_only=True):
 
 
 class AuditBinder(Protocol):
-    """What knows the root secret."""
+    """Creates and verifies bindings with the root secret."""
 
     def bind(self, bound_from: int, size: int, root: bytes) -> AuditBinding: ...
 
-    def holds(self, binding: AuditBinding) -> bool: ...
+    def verify(self, binding: AuditBinding) -> bool: ...
 
 
 class StoredCheckpoint(Record, frozen=True, kw_only=True):
-    """A signed statement of size and root; ``note`` is the signed text."""
+    """A signed statement of the size and root of the log; ``note`` is the signed text."""
 
     size: int
     root: bytes
@@ -116,7 +116,7 @@ class StoredCheckpoint(Record, frozen=True, kw_only=True):
 
 
 class AuditQuery(Record, frozen=True, kw_only=True):
-    """What to look for: newest first, below index ``before``; a ``kind`` that ends with ``*`` is a beginning."""
+    """A search: newest first, below index ``before``. A ``kind`` that ends with ``*`` matches a prefix."""
 
     kind: str | None = None
     manufacturer_id: str | None = None
@@ -131,35 +131,35 @@ class AuditQuery(Record, frozen=True, kw_only=True):
 
 
 class AuditStore(Protocol):
-    """Grows, never changes: there is no operation that alters or removes an entry."""
+    """The append-only audit log. No operation changes or removes an entry."""
 
     async def append_audit(self, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None = None) -> AuditHead:
-        """Add entries at the next indexes and move the head along with them, all or none.
+        """Append entries and advance the head, all or none.
 
-        ``binder`` binds the new head in the same transaction. It renews the last binding only when that one holds
-        for the log as it was found; otherwise a further binding is added and the last one stays, as evidence.
+        ``binder`` binds the new head in the same transaction. The last binding is renewed only if it is valid for
+        the log as found; otherwise a new binding is added and the last one is kept as evidence.
 
-        An entry whose ``event_id`` is in the log already is left out, so that a batch may be sent again when it
-        is unknown whether it arrived. Safe for several processes.
+        Entries with an ``event_id`` that is already in the log are skipped, so a batch can be retried safely. Safe
+        across processes.
         """
         ...
 
     async def audit_head(self) -> AuditHead: ...
 
     async def audit_bindings(self) -> tuple[AuditHead, list[AuditBinding]]:
-        """The head and all bindings, oldest first, read at one moment."""
+        """Return the head and all bindings, oldest first, from one snapshot."""
         ...
 
     async def read_audit(self, start: int, limit: int) -> list[StoredAuditEntry]:
-        """Entries with an index of ``start`` or above, in order."""
+        """Return entries from index ``start`` on, in order."""
         ...
 
     async def scan_audit(self, start: int, limit: int) -> list[tuple[int, bytes, bytes]]:
-        """Index, body and leaf hash of entries, as :meth:`read_audit`, for reading all of a long log."""
+        """Like :meth:`read_audit`, but return only index, body and leaf hash, to read a long log in full."""
         ...
 
-    async def disguised_audit(self, start: int, stop: int) -> int | None:
-        """The first index from ``start`` to ``stop`` (exclusive) whose search fields are not those of its body."""
+    async def mismatched_audit(self, start: int, stop: int) -> int | None:
+        """Return the first index in ``start`` to ``stop`` (exclusive) with search fields that differ from the body."""
         ...
 
     async def find_audit(self, event_id: str) -> StoredAuditEntry | None: ...
@@ -167,25 +167,25 @@ class AuditStore(Protocol):
     async def search_audit(self, query: AuditQuery) -> list[StoredAuditEntry]: ...
 
     async def audit_nodes(self, level: int, start: int, stop: int) -> list[bytes]:
-        """Hashes of the subtrees ``start`` to ``stop`` (exclusive) at a level: 0 (leaves), 8, 16, 24 or 32."""
+        """Return hashes of subtrees ``start`` to ``stop`` (exclusive) at level 0 (leaves), 8, 16, 24 or 32."""
         ...
 
     async def add_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
-        """Keep a checkpoint; one of the same size is replaced."""
+        """Store a checkpoint, replacing one of the same size."""
         ...
 
     async def list_checkpoints(self, *, limit: int = 1000) -> list[StoredCheckpoint]:
-        """The newest checkpoints, in ascending order of size."""
+        """Return the newest checkpoints, in ascending order of size."""
         ...
 
 
 TIMELINE_LIMIT = 200
-"""Entries of a timeline that are kept: the first half and the newest."""
+"""Maximum entries of a timeline. Beyond it, the oldest and newest halves are kept."""
 
 
 class StoredIncident(Record, frozen=True, kw_only=True):
-    """An incident. While it is open there is one for each ``dedup_key``; ``timeline`` holds plain JSON entries
-    ``{"at", "note", "event_id"}``; ``source`` is the network it came from."""
+    """An incident. At most one is open per ``dedup_key``. ``timeline`` contains JSON objects
+    ``{"at", "note", "event_id"}``, and ``source`` is the network of origin."""
 
     incident_id: str
     dedup_key: str
@@ -207,11 +207,12 @@ class StoredIncident(Record, frozen=True, kw_only=True):
 
 
 class IncidentStore(Protocol):
-    """Incidents."""
+    """Open and resolved incidents."""
 
     async def record_incident(self, incident: StoredIncident) -> tuple[StoredIncident, bool]:
-        """Open an incident, or add to the open one of the same ``dedup_key``: its count, timeline, last time and
-        the higher severity. Atomic across processes; returns the incident and whether it is new."""
+        """Open an incident, or merge into the open one with the same ``dedup_key``: add counts and timelines, and
+        keep the later time and the higher severity. Atomic across processes. Returns the incident and whether it
+        is new."""
         ...
 
     async def get_incident(self, incident_id: str) -> StoredIncident | None: ...
@@ -225,36 +226,36 @@ class IncidentStore(Protocol):
         since: datetime | None = None,
         limit: int = 100,
     ) -> list[StoredIncident]:
-        """Those last seen most recently first."""
+        """List incidents, most recently seen first."""
         ...
 
     async def resolve_incident(
         self, incident_id: str, *, at: datetime, by: str | None, note: str
     ) -> StoredIncident | None:
-        """Close an open incident; None when it is unknown or closed already."""
+        """Resolve an open incident; None if it is unknown or already resolved."""
         ...
 
 
-def merged(known: StoredIncident, more: StoredIncident, severities: tuple[str, ...]) -> StoredIncident:
-    """``known`` with what ``more`` adds."""
-    timeline = (*known.timeline, *more.timeline)
+def merged(incident: StoredIncident, update: StoredIncident, severities: tuple[str, ...]) -> StoredIncident:
+    """Return ``incident`` merged with ``update``."""
+    timeline = (*incident.timeline, *update.timeline)
     if len(timeline) > TIMELINE_LIMIT:
         half = TIMELINE_LIMIT // 2
         timeline = (*timeline[:half], *timeline[-half:])
     return msgspec.structs.replace(
-        known,
-        severity=max(known.severity, more.severity, key=severities.index),
-        summary=more.summary,
-        event_count=known.event_count + more.event_count,
-        last_seen=max(known.last_seen, more.last_seen),
+        incident,
+        severity=max(incident.severity, update.severity, key=severities.index),
+        summary=update.summary,
+        event_count=incident.event_count + update.event_count,
+        last_seen=max(incident.last_seen, update.last_seen),
         timeline=timeline,
-        details={**known.details, **more.details},
+        details={**incident.details, **update.details},
     )
 
 
 class StoredProposal(Record, frozen=True, kw_only=True):
-    """A measure that was proposed. ``status`` is ``proposed``, ``applied`` or ``rolled_back``; ``measure`` is
-    what applying it puts in force, for ``seconds`` from then on."""
+    """A proposed measure. ``status`` is ``proposed``, ``applied`` or ``rolled_back``. Applying it puts ``measure``
+    in force for ``seconds``."""
 
     proposal_id: str
     finding: str
@@ -269,32 +270,32 @@ class StoredProposal(Record, frozen=True, kw_only=True):
 
 
 class MeasureStore(Protocol):
-    """Measures and proposals. A change of a measure is a change of topic ``controls``."""
+    """Measures and proposals. Changes of measures are published under topic ``controls``."""
 
     async def save_measure(self, measure: Measure) -> None:
-        """Put a measure in force, replacing the one of the same id."""
+        """Put a measure in force, replacing one with the same id."""
         ...
 
     async def delete_measure(self, measure_id: str) -> Measure | None:
-        """Lift a measure; returns it, None when there was none."""
+        """Lift a measure and return it; None if there was none."""
         ...
 
     async def list_measures(self, *, now: datetime) -> list[Measure]:
-        """Those that have not ended."""
+        """List measures that have not ended."""
         ...
 
     async def add_proposal(self, proposal: StoredProposal) -> StoredProposal:
-        """Keep a proposal; one of the same id that is proposed or applied stays as it is and is returned."""
+        """Store a proposal. If one with this id is proposed or in force, return that one unchanged."""
         ...
 
     async def get_proposal(self, proposal_id: str) -> StoredProposal | None: ...
 
     async def list_proposals(self, *, status: str | None = None, limit: int = 100) -> list[StoredProposal]:
-        """The newest first."""
+        """List proposals, newest first."""
         ...
 
     async def change_proposal(
         self, proposal_id: str, *, expected: tuple[str, ...], status: str, at: datetime, by: str | None
     ) -> StoredProposal | None:
-        """Set the status if it is one of ``expected`` (compare-and-set); None when it is not."""
+        """Set the status if it is currently one of ``expected`` (compare-and-set); None otherwise."""
         ...

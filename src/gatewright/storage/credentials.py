@@ -12,8 +12,8 @@ from gatewright.records import Record
 class StoredTotp(Record, frozen=True, kw_only=True):
     """An authenticator app of an account. ``secret`` is encrypted.
 
-    An account has at most one that is ``active`` and one that waits to be confirmed. ``last_step`` is the last
-    time step that was accepted; it only ever rises.
+    An account has at most one ``active`` enrollment and one pending confirmation. ``last_step`` is the last accepted
+    time step; it never decreases.
     """
 
     enrolment_id: str
@@ -25,7 +25,7 @@ class StoredTotp(Record, frozen=True, kw_only=True):
 
 
 class StoredPasskey(Record, frozen=True, kw_only=True):
-    """A WebAuthn credential: its public key and the counter last seen."""
+    """A WebAuthn credential, with its public key and last signature counter."""
 
     credential_id: str
     account_id: str
@@ -39,7 +39,7 @@ class StoredPasskey(Record, frozen=True, kw_only=True):
 
 
 class StoredDevice(Record, frozen=True, kw_only=True):
-    """A device that its owner trusts. ``binding`` is a keyed hash of what it must look like."""
+    """A trusted device. ``binding`` is a keyed hash of the attributes that identify it."""
 
     device_id: str
     account_id: str
@@ -52,61 +52,61 @@ class StoredDevice(Record, frozen=True, kw_only=True):
 
 
 class FactorStore(Protocol):
-    """What proves a person besides the password."""
+    """Second factors, passkeys and trusted devices."""
 
     async def put_totp(self, totp: StoredTotp, code_hashes: Sequence[str]) -> None:
-        """Keep an enrollment that waits to be confirmed, and its backup codes, in place of one that waited."""
+        """Store a pending enrollment and its backup codes, replacing an earlier pending one."""
         ...
 
     async def list_totp(self, account_id: str) -> list[StoredTotp]:
-        """The active one first, then the one that waits."""
+        """List the active enrollment, then the pending one."""
         ...
 
     async def accept_totp_step(self, account_id: str, enrolment_id: str, step: int) -> bool:
-        """Advance the last accepted step to ``step``, if it is above it: exactly one of several callers does.
+        """Advance ``last_step`` to ``step`` if that is higher; exactly one of several concurrent callers succeeds.
 
-        An enrollment that waited becomes the active one with it, and replaces the one before and its codes.
+        This activates a pending enrollment, which replaces the active one and its codes.
         """
         ...
 
     async def replace_backup_codes(self, account_id: str, code_hashes: Sequence[str]) -> None:
-        """Make these the backup codes of the account; older ones die."""
+        """Replace the backup codes of the account; earlier codes become invalid."""
         ...
 
     async def use_backup_code(self, account_id: str, code_hash: str, *, now: datetime) -> str:
-        """Use a code up: ``used`` for exactly one of several callers, ``replayed`` for the others, or ``unknown``."""
+        """Consume a code: ``used`` for exactly one of several callers, ``replayed`` for the rest, or ``unknown``."""
         ...
 
     async def count_backup_codes(self, account_id: str) -> int:
-        """How many unused codes are left."""
+        """Return the number of unused codes."""
         ...
 
     async def set_recovering(self, account_id: str, recovering: bool) -> None:
-        """Whether sign-in must ask for a second factor although none is enrolled (after a reset by staff)."""
+        """Set whether sign-in requires a second factor even though none is enrolled (after a reset by staff)."""
         ...
 
     async def is_recovering(self, account_id: str) -> bool: ...
 
     async def hold_factors(self, account_id: str, until: datetime) -> None:
-        """Note that the account's factors do not count for sensitive operations until then; the later time stays."""
+        """Suspend the account's factors for sensitive operations until then; a later time already set is kept."""
         ...
 
     async def release_factors(self, account_id: str) -> None:
-        """Let the account's factors count."""
+        """End the suspension of the account's factors."""
         ...
 
     async def factors_held_until(self, account_id: str) -> datetime | None:
-        """The time that was recorded, even if past; None if there is none."""
+        """Return the end of the suspension, even if past; None if none was set."""
         ...
 
     async def delete_factors(self, account_id: str, *, passkeys: bool) -> None:
-        """Remove TOTP and backup codes, and passkeys too where asked, in one step."""
+        """Delete TOTP and backup codes, and passkeys if requested, in one step."""
         ...
 
     # --- passkeys -----------------------------------------------------------------------------------------------
 
     async def add_passkey(self, passkey: StoredPasskey) -> bool:
-        """Keep a passkey; False when its id is taken."""
+        """Store a passkey; False if its id is taken."""
         ...
 
     async def get_passkey(self, credential_id: str) -> StoredPasskey | None: ...
@@ -114,7 +114,7 @@ class FactorStore(Protocol):
     async def list_passkeys(self, account_id: str) -> list[StoredPasskey]: ...
 
     async def advance_passkey(self, credential_id: str, sign_count: int, *, now: datetime) -> bool:
-        """Note a use. False when the counter did not rise though it ever counted (WebAuthn L3 §6.1.1)."""
+        """Record a use. False if a counter in use did not increase (WebAuthn L3 §6.1.1)."""
         ...
 
     async def delete_passkey(self, account_id: str, credential_id: str) -> bool: ...
@@ -122,28 +122,28 @@ class FactorStore(Protocol):
     # --- devices ------------------------------------------------------------------------------------------------
 
     async def add_device(self, device: StoredDevice, *, keep: int) -> None:
-        """Trust a device; beyond ``keep`` of an account, those unused for longest go."""
+        """Trust a device. Above ``keep`` devices, the least recently used ones of the account are removed."""
         ...
 
     async def get_device(self, device_id: str) -> StoredDevice | None: ...
 
     async def list_devices(self, account_id: str, *, now: datetime) -> list[StoredDevice]:
-        """Devices whose trust has not ended, newest first."""
+        """List devices with unexpired trust, newest first."""
         ...
 
     async def touch_device(self, device_id: str, *, now: datetime) -> None:
-        """Note a use."""
+        """Record a use."""
         ...
 
     async def delete_device(self, account_id: str, device_id: str) -> bool: ...
 
     async def delete_devices(self, account_id: str) -> int:
-        """Trust no device of the account any longer; returns how many it were."""
+        """Remove all trusted devices of the account, and return their number."""
         ...
 
 
 class StoredApiKey(Record, frozen=True, kw_only=True):
-    """A key without its secret: ``secret_hash`` is a keyed hash. ``replaces`` names the key it was rotated from."""
+    """An API key. ``secret_hash`` is a keyed hash of the secret; ``replaces`` is the key it was rotated from."""
 
     key_id: str
     manufacturer_id: str
@@ -159,29 +159,29 @@ class StoredApiKey(Record, frozen=True, kw_only=True):
 
 
 class ApiKeyStore(Protocol):
-    """Keys by id. An end (revoked, or an earlier expiry) is a change of topic ``api_key``."""
+    """API keys. Revocation and an earlier expiry are published under topic ``api_key``."""
 
     async def add_api_key(self, key: StoredApiKey, *, limit: int) -> bool:
-        """Keep a key; False when the manufacturer has ``limit`` keys that are not revoked."""
+        """Store a key; False if the manufacturer already has ``limit`` unrevoked keys."""
         ...
 
     async def rotate_api_key(self, key: StoredApiKey, *, old_expires_at: datetime) -> bool:
-        """Keep ``key`` and let the one it replaces end at ``old_expires_at`` (never later than before).
+        """Store ``key``, and expire the key it replaces at ``old_expires_at`` or at its own expiry if earlier.
 
-        False when that one is revoked, was rotated already, or is not of the same manufacturer.
+        False if the replaced key is revoked, already rotated, or belongs to another manufacturer.
         """
         ...
 
     async def get_api_key(self, key_id: str) -> StoredApiKey | None: ...
 
     async def list_api_keys(self, manufacturer_id: str) -> list[StoredApiKey]:
-        """Newest first, revoked ones too."""
+        """List keys, newest first, including revoked ones."""
         ...
 
     async def touch_api_key(self, key_id: str, *, now: datetime) -> None:
-        """Note a use."""
+        """Record a use."""
         ...
 
     async def revoke_api_key(self, key_id: str, *, now: datetime) -> bool:
-        """Revoke a key; False if it does not exist or was already revoked."""
+        """Revoke a key; False if it is unknown or already revoked."""
         ...

@@ -1,4 +1,4 @@
-"""The storage protocol of feedback on verdicts, and the model versions learned from it."""
+"""The storage protocol of feedback on verdicts and of model versions trained on it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from gatewright.records import Record
 
 
 class StoredFeedback(Record, frozen=True, kw_only=True):
-    """One statement: ``actor`` says that ``text`` is, or is not, an attack of ``threat_type``.
+    """A label by ``actor``: ``text`` is, or is not, an attack of ``threat_type``.
 
-    Whatever in ``text`` looked like a secret was replaced before.
+    Apparent secrets in ``text`` have already been redacted.
 
-    ``status`` is ``open`` (to be learned from), ``used`` (an accepted version learned from it), ``disputed``
-    (kept, not learned from) or ``withdrawn``; ``note`` says why.
+    ``status`` is ``open`` (not yet trained on), ``used`` (an accepted version was trained on it), ``disputed`` (kept,
+    excluded from training) or ``withdrawn``. ``note`` gives the reason.
     """
 
     feedback_id: str
@@ -32,9 +32,9 @@ class StoredFeedback(Record, frozen=True, kw_only=True):
 
 
 class StoredModelVersion(Record, frozen=True, kw_only=True):
-    """One attempt to learn. ``delta`` is what is added to the frozen base (safetensors); None when refused.
+    """The result of one training run. ``delta`` is added to the frozen base model (safetensors); None if rejected.
 
-    ``base`` names the base model by its content; a delta fits no other. ``metrics`` is JSON text.
+    ``base`` is the content hash of the base model, the only one that the delta fits. ``metrics`` is JSON text.
     """
 
     version: int
@@ -52,42 +52,42 @@ class FeedbackStore(Protocol):
     """Feedback and model versions."""
 
     async def add_feedback(self, feedback: StoredFeedback, *, since: datetime, limit: int) -> StoredFeedback | None:
-        """Keep a statement; None when the actor already made ``limit`` statements since ``since``.
+        """Store feedback; None if the actor has already given ``limit`` labels since ``since``.
 
-        A second statement of the same actor on the same text and threat type replaces the first.
+        A second label by the same actor for the same text and threat type replaces the first.
         """
         ...
 
     async def list_feedback(self, *, statuses: tuple[str, ...] = (), limit: int = 10_000) -> list[StoredFeedback]:
-        """Statements in the order in which they came; only those of ``statuses`` when given."""
+        """List feedback, oldest first, optionally limited to ``statuses``."""
         ...
 
     async def settle_feedback(self, feedback_ids: list[str], *, status: str, note: str) -> int:
-        """Set status and note; returns how many there were."""
+        """Set status and note, and return the number of rows updated."""
         ...
 
     async def add_model_version(
         self, version: StoredModelVersion, *, expected_active: int
     ) -> StoredModelVersion | None:
-        """Keep a version under the next free number, and activate it if it was accepted.
+        """Store a version under the next number, and activate it if it was accepted.
 
-        None, and nothing kept, when another version than ``expected_active`` is active by now (compare-and-set);
-        0 is the bare base.
+        None, with nothing stored, if the active version is no longer ``expected_active`` (compare-and-set). 0 is the
+        base model.
         """
         ...
 
     async def list_model_versions(self, *, limit: int = 1_000) -> list[StoredModelVersion]:
-        """Versions, oldest first, without their deltas."""
+        """List versions, oldest first, without deltas."""
         ...
 
     async def get_model_version(self, version: int) -> StoredModelVersion | None:
-        """One version with its delta."""
+        """Return a version with its delta."""
         ...
 
     async def active_model_version(self) -> StoredModelVersion | None:
-        """The version in use, with its delta; None for the bare base."""
+        """Return the active version with its delta; None if the base model is active."""
         ...
 
     async def activate_model_version(self, version: int) -> bool:
-        """Use an accepted version from now on, or the bare base (0); a change of topic ``model``."""
+        """Activate an accepted version, or the base model (0). Published under topic ``model``."""
         ...

@@ -1,7 +1,7 @@
 """The storage protocol of wrapped data keys and sealed signing keys.
 
-The key store may live apart from the records (another file, another machine), so that a copy of the records
-alone opens nothing, and a shredded manufacturer stays unreadable in every backup that the keys are not in.
+The key store can be separate from the records (another file or machine), so that a copy of the records alone cannot
+be decrypted, and the data of a shredded manufacturer stays unreadable in every backup without the keys.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from gatewright.records import Record
 from gatewright.storage.changes import Changes
 
 KEYS_TOPIC = "data_keys"
-"""The topic of changes: ``rotated``, ``rewrapped``, ``revoked:<key id>``, ``shredded:<manufacturer id>``."""
+"""The topic of key changes. Keys: ``rotated``, ``rewrapped``, ``revoked:<key id>``, ``shredded:<manufacturer id>``."""
 
 
 class GenerationStatus(StrEnum):
-    """What the keys of a generation may be used for."""
+    """The permitted uses of the keys in a generation."""
 
     ACTIVE = "active"
-    """Seal and open: the newest."""
+    """Encrypt and decrypt. Only the newest generation is active."""
     RETIRED = "retired"
-    """Open."""
+    """Decrypt only."""
     REVOKED = "revoked"
-    """Be re-encrypted, nothing else."""
+    """Decrypt for re-encryption only."""
     DESTROYED = "destroyed"
-    """Nothing: its keys are gone."""
+    """None: the keys are deleted."""
 
 
 class StoredRootKey(Record, frozen=True, kw_only=True):
-    """A root key that wraps, or wrapped, data keys. ``root_id`` is a fingerprint, not the key."""
+    """A current or retired root key that wraps data keys. ``root_id`` is a fingerprint, not the key itself."""
 
     root_id: str
     created_at: datetime
@@ -40,7 +40,7 @@ class StoredRootKey(Record, frozen=True, kw_only=True):
 
 
 class StoredKeyGeneration(Record, frozen=True, kw_only=True):
-    """All data keys of one version; ``key_id`` is the name under which envelopes know it."""
+    """All data keys of one version. Envelopes refer to it by ``key_id``."""
 
     version: int
     key_id: str
@@ -51,9 +51,9 @@ class StoredKeyGeneration(Record, frozen=True, kw_only=True):
 
 
 class StoredDataKey(Record, frozen=True, kw_only=True):
-    """One manufacturer's key of one generation (version 0: its index key), wrapped by a root key.
+    """The key of one manufacturer in one generation (version 0: its index key), wrapped by a root key.
 
-    ``uses`` is how many messages were reserved under it. The manufacturer ``""`` represents none.
+    ``uses`` counts the encryptions reserved for the key. Manufacturer ``""`` means no manufacturer.
     """
 
     manufacturer_id: str
@@ -65,7 +65,7 @@ class StoredDataKey(Record, frozen=True, kw_only=True):
 
 
 class Rewrapping(Record, frozen=True, kw_only=True):
-    """A data key wrapped again, to take the place of ``expected``."""
+    """A rewrapped data key that replaces ``expected``."""
 
     manufacturer_id: str
     version: int
@@ -75,7 +75,7 @@ class Rewrapping(Record, frozen=True, kw_only=True):
 
 
 class StoredReencryption(Record, frozen=True, kw_only=True):
-    """How far the re-encryption of one source of records has come."""
+    """The progress of re-encrypting one source of records."""
 
     source: str
     target_version: int
@@ -89,7 +89,7 @@ class StoredReencryption(Record, frozen=True, kw_only=True):
 
 
 class Shredding(Record, frozen=True, kw_only=True):
-    """A manufacturer whose keys were destroyed permanently: when, why, and how many."""
+    """The permanent destruction of a manufacturer's keys: when, why, and how many."""
 
     manufacturer_id: str
     shredded_at: datetime
@@ -98,7 +98,7 @@ class Shredding(Record, frozen=True, kw_only=True):
 
 
 class StoredKeys(Record, frozen=True, kw_only=True):
-    """All that a key store holds, but for the progress of re-encryption; each list in its order."""
+    """The contents of a key store, except re-encryption progress. Each list is sorted."""
 
     roots: list[StoredRootKey] = []
     generations: list[StoredKeyGeneration] = []
@@ -107,7 +107,7 @@ class StoredKeys(Record, frozen=True, kw_only=True):
 
 
 class KeyStore(Protocol):
-    """Roots, generations, data keys, and the progress of re-encryption."""
+    """Root keys, generations, data keys and re-encryption progress."""
 
     changes: Changes
 
@@ -117,59 +117,59 @@ class KeyStore(Protocol):
     async def list_root_keys(self) -> list[StoredRootKey]: ...
 
     async def add_root_key(self, root: StoredRootKey) -> None:
-        """Note a root key; one that is known already stays as it is."""
+        """Register a root key; a known one is left unchanged."""
         ...
 
     async def retire_root_key(self, root_id: str, *, now: datetime) -> bool:
-        """Note that a root wraps nothing any more; False while it still does (and it is not retired then)."""
+        """Retire a root key; False, with no change, while it still wraps data keys."""
         ...
 
     async def list_key_generations(self) -> list[StoredKeyGeneration]:
-        """All, oldest first."""
+        """List generations, oldest first."""
         ...
 
     async def add_key_generation(self, generation: StoredKeyGeneration) -> StoredKeyGeneration:
-        """Add a generation if its version is the next; the one before is retired.
+        """Add a generation if its version is the next one, and retire the previous generation.
 
         Returns:
-            The newest generation: the one given, or that of the faster process.
+            The newest generation: the given one, or the one that another process added first.
         """
         ...
 
     async def revoke_key_generation(self, key_id: str, *, now: datetime, reason: str, destroy: bool) -> int:
-        """Mark a generation revoked, or with ``destroy`` delete its data keys; how many keys it had.
+        """Revoke a generation, or with ``destroy`` delete its data keys. Returns the number of its keys.
 
         Raises:
-            KeyUnavailableError: no generation has that id, or it is the active one (rotate first).
+            KeyUnavailableError: the generation is unknown, or active (rotate first).
         """
         ...
 
     async def get_data_key(self, manufacturer_id: str, version: int) -> StoredDataKey | None: ...
 
     async def add_data_key(self, key: StoredDataKey) -> StoredDataKey:
-        """Add a data key unless there is one; the one that is there afterwards.
+        """Add a data key unless one exists, and return the stored one.
 
         Raises:
-            KeyUnavailableError: the manufacturer was shredded.
+            KeyUnavailableError: the keys of the manufacturer were shredded.
         """
         ...
 
     async def list_data_keys(
         self, *, root_id: str | None = None, after: tuple[str, int] | None = None, limit: int = 500
     ) -> list[StoredDataKey]:
-        """Data keys in the order of manufacturer and version, those after ``after``."""
+        """List data keys after ``after``, ordered by manufacturer and version."""
         ...
 
     async def rewrap_data_keys(self, rewrappings: Sequence[Rewrapping]) -> int:
-        """Replace wrapped keys that still are what was expected, all in one step; how many."""
+        """Replace the wrapped keys that still equal ``expected``, in one step, and return their number."""
         ...
 
     async def reserve_key_uses(self, manufacturer_id: str, version: int, count: int) -> int:
-        """Add to ``uses``; the sum afterwards, -1 when there is no such key (any more)."""
+        """Add to ``uses`` and return the new total; -1 if the key does not exist."""
         ...
 
     async def shred_data_keys(self, manufacturer_id: str, *, now: datetime, reason: str) -> int:
-        """Delete all keys of a manufacturer and remember that it has none permanently; how many there were."""
+        """Delete all keys of a manufacturer, refuse new ones permanently, and return the number deleted."""
         ...
 
     async def is_shredded(self, manufacturer_id: str) -> bool: ...
@@ -180,25 +180,25 @@ class KeyStore(Protocol):
 
 
 class MovableKeys(KeyStore, Protocol):
-    """A key store whose contents can go to another one as a whole."""
+    """A key store with contents that can be moved to another store."""
 
     async def read_keys(self) -> StoredKeys:
-        """Everything, as of one moment."""
+        """Return all keys, from one snapshot."""
         ...
 
     async def put_keys(self, keys: StoredKeys) -> bool:
-        """Take keys over, all in one step, into a store that holds none; False when it holds other ones."""
+        """Import keys into an empty store, in one step; False if the store contains different keys."""
         ...
 
     async def erase_keys(self) -> int:
-        """Overwrite and delete all keys, and forget that there were any; how many data keys there were."""
+        """Overwrite and delete all keys and their history, and return the number of data keys."""
         ...
 
 
 class StoredSigningKey(Record, frozen=True, kw_only=True):
-    """A key of the ring, sealed. It signs until ``retired_at``, and verifies until ``expires_at``.
+    """A sealed signing key. It signs until ``retired_at`` and verifies until ``expires_at``.
 
-    ``latest_token`` is when the last of its unusually long-lived tokens expires.
+    ``latest_token`` is the latest expiry of its long-lived tokens.
     """
 
     kid: str
@@ -214,7 +214,7 @@ class StoredSigningKey(Record, frozen=True, kw_only=True):
 
 
 class RevocationKind(StrEnum):
-    """What a revocation names."""
+    """The subject of a revocation."""
 
     TOKEN = "jti"  # noqa: S105 - the name of a claim
     MANUFACTURER = "manufacturer"
@@ -222,10 +222,10 @@ class RevocationKind(StrEnum):
 
 
 class Revocation(Record, frozen=True, kw_only=True):
-    """One token (``jti``), or all sessionless tokens of a manufacturer or account issued up to ``before_ms``.
+    """Revokes one token (``jti``), or all sessionless tokens of a manufacturer or account issued up to ``before_ms``.
 
-    ``number`` grows with each revocation, so that a process can ask for what is new. After ``expires_at`` no
-    token that it names can be valid any more.
+    ``number`` increases with each revocation, so that a process can fetch new ones. After ``expires_at`` every token
+    it covers has expired.
     """
 
     number: int = 0
@@ -236,40 +236,40 @@ class Revocation(Record, frozen=True, kw_only=True):
 
 
 class SigningStore(Protocol):
-    """The ring and the revocations. Changes are of topics ``signing_keys`` and ``token``."""
+    """Signing keys and revocations. Changes are published under topics ``signing_keys`` and ``token``."""
 
     async def list_signing_keys(self) -> list[StoredSigningKey]:
-        """All, oldest first."""
+        """List signing keys, oldest first."""
         ...
 
     async def add_signing_key(
         self, key: StoredSigningKey, *, replaces: str | None, now: datetime, verify_seconds: float
     ) -> bool:
-        """Make ``key`` the one that signs, if ``replaces`` is the one that does now (None: no key does).
+        """Make ``key`` the signing key if ``replaces`` is the current one (None: there is none).
 
-        The old one is retired and verifies for ``verify_seconds`` more, or until its latest token expires. False
-        when another process was faster: exactly one of several concurrent callers gets True.
+        The old key is retired, and verifies for another ``verify_seconds`` or until its latest token expires. Exactly
+        one of several concurrent callers gets True.
         """
         ...
 
     async def note_token_expiry(self, kid: str, expires_at: datetime) -> None:
-        """Keep a key for a token that lives longer than usual."""
+        """Extend the verification period of a key to cover a long-lived token."""
         ...
 
     async def delete_signing_keys(self, *, now: datetime) -> list[str]:
-        """Destroy the keys that verify nothing any more; their ids."""
+        """Delete expired signing keys, and return their ids."""
         ...
 
     async def add_revocation(self, revocation: Revocation) -> Revocation:
-        """Revoke; the result has its number. The change's key is ``kind:before_ms:expires_at:subject``."""
+        """Store a revocation and return it numbered. Published with key ``kind:before_ms:expires_at:subject``."""
         ...
 
     async def revocations_since(self, number: int, *, now: datetime, limit: int) -> list[Revocation]:
-        """What was revoked after that number and still matters, in order."""
+        """List unexpired revocations above ``number``, in order."""
         ...
 
     async def is_token_revoked(self, jti: str) -> bool:
-        """Whether this one token was revoked, for processes that cannot hold all revocations in memory."""
+        """Whether this token was revoked, for processes that cannot cache all revocations."""
         ...
 
     async def delete_expired_revocations(self, *, now: datetime) -> int: ...

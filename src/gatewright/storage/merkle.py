@@ -1,7 +1,7 @@
-"""The Merkle tree of RFC 9162 §2.1: hashes, growth, inclusion and consistency.
+"""The Merkle tree of RFC 9162 §2.1: hashing, appending, and inclusion and consistency proofs.
 
-A log of n leaves is kept as its *peaks*, the roots of the perfect subtrees of which n consists, largest first
-(13 = 8 + 4 + 1). To grow the log only the peaks are needed; the root is folded from them.
+A log of n leaves is represented by its *peaks*: the roots of the perfect subtrees that make up n leaves, largest
+first (13 = 8 + 4 + 1). Appending needs only the peaks, and the root is computed from them.
 """
 
 from __future__ import annotations
@@ -12,43 +12,46 @@ from collections.abc import Iterable, Sequence
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 CACHED_LEVEL = 8
-"""Roots of whole subtrees are kept at this level (256 leaves) and its multiples, so that a proof reads little."""
+"""Subtree roots are cached at this level (256 leaves) and its multiples, which keeps proofs cheap."""
 
 _sha256 = hashlib.sha256
 
 
 def leaf_hash(entry: bytes) -> bytes:
-    """The hash of a leaf."""
+    """Hash a leaf."""
     return _sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of an inner node."""
+    """Hash an inner node."""
     return _sha256(b"\x01" + left + right).digest()
 
 
-class Growth:
-    """A tree that grows leaf by leaf.
+class CompactMerkleTree:
+    """An append-only tree.
 
     Args:
-        size: leaves so far.
-        peaks: its peaks, largest first; as many as ``size`` has one bits.
+        size: number of leaves so far.
+        peaks: its peaks, largest first: one for each set bit of ``size``.
     """
 
     def __init__(self, size: int = 0, peaks: Iterable[bytes] = ()) -> None:
         self.size = size
         self.peaks = list(peaks)
         if len(self.peaks) != size.bit_count():
-            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} peaks, not {len(self.peaks)}")
+            raise ValueError(
+                f"Got {len(self.peaks)} peaks. A tree of {size} leaves has {size.bit_count()} peaks. Pass the size and"
+                " the peaks of the same tree."
+            )
         self.finished: list[tuple[int, int, bytes]] = []
-        """Cached subtrees that were finished since the start: (level, index at that level, hash)."""
+        """Cached subtrees completed by this object: (level, index at that level, hash)."""
 
     def append(self, leaf: bytes) -> None:
-        """Add a leaf by its hash."""
+        """Append a leaf, given its hash."""
         self._add(leaf, 0)
 
     def append_block(self, leaves: Sequence[bytes]) -> None:
-        """Add a whole cached subtree of 2**CACHED_LEVEL leaves at a size that is a multiple of it; twice as fast."""
+        """Append 2**CACHED_LEVEL leaves at a size that is a multiple of it; twice as fast as one by one."""
         nodes = leaves
         while len(nodes) > 1:
             pairs = zip(nodes[::2], nodes[1::2], strict=True)
@@ -57,19 +60,19 @@ class Growth:
         self._add(nodes[0], CACHED_LEVEL)
 
     def _add(self, node: bytes, height: int) -> None:
-        """Add a perfect subtree of this height."""
-        peaks, width, below = self.peaks, 1 << height, self.size >> height
-        while below & 1:
+        """Append a perfect subtree of this height."""
+        peaks, width, index = self.peaks, 1 << height, self.size >> height
+        while index & 1:
             node = _sha256(b"\x01" + peaks.pop() + node).digest()
-            below >>= 1
+            index >>= 1
             height += 1
             if height % CACHED_LEVEL == 0:
-                self.finished.append((height, below, node))
+                self.finished.append((height, index, node))
         peaks.append(node)
         self.size += width
 
     def root(self) -> bytes:
-        """The hash of the whole tree."""
+        """Return the root hash of the tree."""
         if not self.peaks:
             return EMPTY_ROOT
         root = self.peaks[-1]
@@ -79,14 +82,14 @@ class Growth:
 
 
 def largest_power_below(size: int) -> int:
-    """The largest power of two smaller than ``size`` (at least 2): where RFC 9162 splits a tree."""
+    """Return the largest power of two below ``size`` (at least 2), where RFC 9162 splits a tree."""
     return 1 << ((size - 1).bit_length() - 1)
 
 
 def inclusion_path(index: int, size: int) -> list[tuple[int, int]]:
-    """The subtrees, as ranges (start, stop), whose hashes prove leaf ``index`` in a tree of ``size`` (§2.1.3.1)."""
+    """Return the subtrees, as (start, stop), that prove inclusion of leaf ``index`` in ``size`` leaves (§2.1.3.1)."""
     if not 0 <= index < size:
-        raise ValueError(f"leaf {index} is not in a tree of {size}")
+        raise ValueError(f"No leaf {index} in a tree of {size} leaves. Pass an index from 0 to {size - 1}.")
     start, stop, path = 0, size, []
     while stop - start > 1:
         middle = start + largest_power_below(stop - start)
@@ -100,9 +103,9 @@ def inclusion_path(index: int, size: int) -> list[tuple[int, int]]:
 
 
 def consistency_path(old: int, new: int) -> list[tuple[int, int]]:
-    """The subtrees whose hashes prove that a tree of ``new`` leaves begins with the one of ``old`` (§2.1.4.1)."""
+    """Return the subtrees that prove that a tree of ``new`` leaves extends one of ``old`` leaves (§2.1.4.1)."""
     if not 0 < old <= new:
-        raise ValueError(f"a tree of {new} leaves cannot continue one of {old}")
+        raise ValueError(f"A tree of {new} leaves cannot continue one of {old}. Pass an old size from 1 to {new}.")
     start, stop, old_stop, complete, path = 0, new, old, True, []
     while old_stop != stop:
         middle = start + largest_power_below(stop - start)
@@ -118,7 +121,7 @@ def consistency_path(old: int, new: int) -> list[tuple[int, int]]:
 
 
 def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether ``proof`` shows the leaf (its hash) at ``index`` of the tree with this size and root (§2.1.3.2)."""
+    """Whether ``proof`` proves the leaf hash at ``index`` of the tree with this size and root (§2.1.3.2)."""
     if not 0 <= index < size:
         return False
     position, last, current = index, size - 1, leaf
@@ -138,7 +141,7 @@ def check_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], 
 
 
 def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether ``proof`` shows that the tree of ``new`` leaves begins with the one of ``old`` (§2.1.4.2)."""
+    """Whether ``proof`` proves that the tree of ``new`` leaves extends the one of ``old`` leaves (§2.1.4.2)."""
     if old == new:
         return not proof and old_root == new_root
     if not 0 < old < new or not proof:

@@ -1,4 +1,4 @@
-"""The Store protocol: the operations of every domain."""
+"""The Store protocol, which combines the protocols of all domains."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from gatewright.storage.usage import AdjustmentStore, LeaseStore, UsageStore
 
 
 class DemoStore(Protocol):
-    """Whether the demo created a store. A store that is already in use can never be claimed."""
+    """Marks a store as the demo's. A store already in use cannot be claimed."""
 
     async def claim_for_demo(self) -> bool:
-        """Mark the store as the demo's if it is empty; whether it is the demo's now.
+        """Mark the store as the demo's if it is empty. Returns whether it is marked.
 
-        Check and mark are atomic: when the demo and a first tenant race for a store, it is marked only if still empty.
+        Atomic: if a first tenant is created concurrently, the store is marked only if it is still empty.
         """
         ...
 
     async def is_demo(self) -> bool:
-        """Whether the store is marked."""
+        """Whether the store is marked as the demo's."""
         ...
 
 
@@ -52,7 +52,7 @@ class Store(
     DemoStore,
     Protocol,
 ):
-    """A complete store. Every atomic promise is one method; nothing reads, decides and writes above it."""
+    """A complete store. Each atomic operation is one method, so callers never read, decide and write themselves."""
 
     changes: Changes
 

@@ -13,11 +13,10 @@ from gatewright.records import Record
 
 
 class StoredSession(Record, frozen=True, kw_only=True):
-    """A session. The id is a handle; ``cookie_hash`` is the keyed hash of the secret that a cookie carries.
+    """A session. The id is not a secret; ``cookie_hash`` is a keyed hash of the secret in the session cookie.
 
-    ``expires_at`` moves when the session is refreshed, never beyond ``absolute_expires_at``; ``idle_seconds``
-    without use end it earlier (None: they do not). ``network``, ``agent_family``, ``agent_platform`` and
-    ``device_id`` are what it was bound to.
+    A refresh extends ``expires_at``, up to ``absolute_expires_at``. ``idle_seconds`` of inactivity end the session
+    earlier (None: no idle timeout). It is bound to ``network``, ``agent_family``, ``agent_platform`` and ``device_id``.
     """
 
     session_id: str
@@ -47,7 +46,7 @@ class StoredSession(Record, frozen=True, kw_only=True):
 
 
 class RefreshOutcome(StrEnum):
-    """What became of a refresh token that was presented."""
+    """The outcome of presenting a refresh token."""
 
     ROTATED = "rotated"
     REPEATED = "repeated"
@@ -58,11 +57,10 @@ class RefreshOutcome(StrEnum):
 
 
 class RefreshRotation(Record, frozen=True, kw_only=True):
-    """A refresh token presented, and what takes its place if it is good.
+    """A presented refresh token, and its successor if it is valid.
 
-    ``family_id`` is the family that the token names, rightly or not. ``client_key`` represents the client that
-    presents it; None is never the same client as before. ``sealed`` is the successor encrypted under a key that
-    only the presented token yields.
+    ``family_id`` is the family that the token claims. ``client_key`` identifies the presenting client; None never
+    matches an earlier client. ``sealed`` is the successor, encrypted under a key derived from the presented token.
     """
 
     family_id: str
@@ -77,10 +75,10 @@ class RefreshRotation(Record, frozen=True, kw_only=True):
 
 
 class RefreshResult(Record, frozen=True, kw_only=True):
-    """The outcome; ``session`` as it is afterwards, ``sealed`` the successor to open (rotated, repeated).
+    """The outcome, the resulting ``session``, and the ``sealed`` successor (if rotated or repeated).
 
-    ``seconds_since_rotation`` is the age of the token that was presented: refreshes much faster than access
-    tokens expire are a signal of risk.
+    ``seconds_since_rotation`` is the age of the presented token. Refreshing much more often than access tokens expire
+    is a risk signal.
     """
 
     outcome: str
@@ -90,55 +88,55 @@ class RefreshResult(Record, frozen=True, kw_only=True):
 
 
 class SessionStore(Protocol):
-    """Sessions and refresh families. Whatever ends a session is a change of topic ``session``."""
+    """Sessions and refresh-token families. The end of a session is published under topic ``session``."""
 
     async def add_session(self, session: StoredSession, *, keep: int | None = None, owner: str) -> list[str]:
-        """Add a session; with ``keep``, end the owner's oldest ones above that many.
+        """Add a session; with ``keep``, end the owner's oldest sessions above that number.
 
-        ``owner`` is the column that the limit counts by: ``account_id``, or ``manufacturer_id`` for sessions
-        without an account, which are counted among themselves.
+        ``owner`` is the column that the limit applies to: ``account_id``, or ``manufacturer_id`` for sessions without
+        an account, which are counted separately.
 
         Returns:
-            The ids that were ended, for reason ``session_limit``.
+            The ids of the sessions ended with reason ``session_limit``.
         """
         ...
 
     async def get_session(self, session_id: str) -> StoredSession | None: ...
 
     async def list_sessions(self, manufacturer_id: str, *, now: datetime, limit: int = 1000) -> list[StoredSession]:
-        """Those that are alive, newest first."""
+        """List live sessions, newest first."""
         ...
 
     async def has_used_network(self, account_id: str, network: str, *, since: datetime) -> bool:
-        """Whether a session of the account was signed in from this network and last used since then; one that has
-        ended counts as long as it is kept."""
+        """Whether the account has a session from this network that was used after ``since``. Ended sessions count
+        until they are deleted."""
         ...
 
     async def touch_sessions(self, touches: Mapping[str, tuple[int, datetime]]) -> None:
-        """Add to ``activity_count`` and move ``last_activity`` up, for many sessions at once."""
+        """Add to ``activity_count`` and advance ``last_activity`` of many sessions at once."""
         ...
 
     async def extend_session(self, session_id: str, *, now: datetime, expires_at: datetime) -> StoredSession | None:
-        """Move ``expires_at`` up (never beyond the absolute end) if the session is alive; None when it is not."""
+        """Extend ``expires_at``, up to the absolute expiry; None if the session is not live."""
         ...
 
     async def set_session_mfa(self, session_id: str, *, now: datetime, mfa_at: datetime | None) -> bool:
-        """Note when a second factor was shown (None: forget it); False when the session is not alive."""
+        """Set when a second factor was verified (None: clear it); False if the session is not live."""
         ...
 
     async def set_session_cookie(self, session_id: str, *, now: datetime, cookie_hash: bytes) -> bool:
-        """Keep the hash of the secret that the session's cookie carries; False when it is not alive."""
+        """Set the hash of the secret in the session cookie; False if the session is not live."""
         ...
 
     async def replace_session(self, session_id: str, successor: StoredSession, *, now: datetime) -> bool:
-        """End a session and add its successor, both or neither; its refresh family goes over to the successor.
+        """End a session and add its successor, both or neither. The successor takes over its refresh family.
 
-        False when the old one is not alive (any more): exactly one of several concurrent callers gets True.
+        False if the old session is not live: exactly one of several concurrent callers gets True.
         """
         ...
 
     async def end_session(self, session_id: str, *, now: datetime, reason: str) -> bool:
-        """End a session and its refresh family; False when it is not alive."""
+        """End a session and its refresh family; False if it is not live."""
         ...
 
     async def end_sessions(
@@ -151,31 +149,31 @@ class SessionStore(Protocol):
         without_account: bool = False,
         keep: str | None = None,
     ) -> list[str]:
-        """End all sessions of a manufacturer (or of one account), but ``keep``; the ids that were ended.
+        """End all sessions of a manufacturer or of one account, except ``keep``. Returns the ids of ended sessions.
 
-        With ``without_account``, those of ``account_id`` and those of no one.
+        ``without_account`` includes sessions without an account.
         """
         ...
 
     async def delete_expired_sessions(self, *, now: datetime, older_than: datetime) -> int:
-        """End what has expired, delete what ended before ``older_than``; how many expired now."""
+        """End expired sessions, and delete those ended before ``older_than``. Returns the number newly expired."""
         ...
 
     async def add_refresh_family(
         self, session: StoredSession, *, family_id: str, token_hash: bytes, now: datetime, expires_at: datetime
     ) -> None:
-        """Begin a family for a session with its first token."""
+        """Start the refresh-token family of a session with its first token."""
         ...
 
     async def rotate_refresh_token(self, rotation: RefreshRotation) -> RefreshResult:
         """Use a refresh token, in one step.
 
-        The first use rotates it and moves the session's expiry. A second use by the same client within the
-        grace gets the same successor. Any other second use revokes the family and ends its session; so does a
-        token that names the family and is no longer one of its tokens, so used ones need not be kept.
+        The first use rotates the token and extends the session. Reuse by the same client within the grace period
+        returns the same successor. Any other reuse revokes the family and ends its session. So does a token that
+        claims the family but is unknown, which means that used tokens need not be kept.
         """
         ...
 
     async def refresh_session_of(self, family_id: str) -> str | None:
-        """The session that a family belongs to."""
+        """Return the session of a family."""
         ...

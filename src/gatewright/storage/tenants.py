@@ -8,11 +8,11 @@ from typing import Any, Protocol
 from gatewright.records import Record
 
 PLATFORM_TENANT = "platform"
-"""The reserved tenant whose accounts are the platform's own staff."""
+"""The reserved tenant of the platform's staff accounts."""
 
 
 class StoredManufacturer(Record, frozen=True, kw_only=True):
-    """A tenant. ``profile`` is the encrypted envelope of its business data, as JSON text."""
+    """A tenant. ``profile`` is its encrypted business data, an envelope in JSON."""
 
     manufacturer_id: str
     company_name: str
@@ -25,7 +25,7 @@ class StoredManufacturer(Record, frozen=True, kw_only=True):
 
 
 class StoredAccount(Record, frozen=True, kw_only=True):
-    """A person in a tenant. ``email_key`` is the canonical address, unique over all tenants."""
+    """A user account in a tenant. ``email_key`` is the canonical address, unique across tenants."""
 
     account_id: str
     manufacturer_id: str
@@ -46,29 +46,29 @@ class TenantStore(Protocol):
         """Add a tenant and its owner, both or neither.
 
         Raises:
-            DuplicateAccountError: the id or the email address is taken.
+            DuplicateAccountError: the id or the email address is already taken.
         """
         ...
 
     async def add_account(self, account: StoredAccount) -> None:
-        """Add a person to a tenant; raises DuplicateAccountError when the email address is taken."""
+        """Add an account to a tenant; raises DuplicateAccountError if the email address is taken."""
         ...
 
     async def get_manufacturer(self, manufacturer_id: str) -> StoredManufacturer | None: ...
 
     async def list_manufacturers(self, *, after: str = "", limit: int = 100) -> list[StoredManufacturer]:
-        """Tenants in the order of their ids, those after ``after``."""
+        """List tenants with an id above ``after``, ordered by id."""
         ...
 
     async def update_manufacturer(self, manufacturer_id: str, **fields: Any) -> StoredManufacturer | None:
-        """Set ``company_name``, ``tier``, ``status``, ``billing_day`` or ``profile``; None when unknown.
+        """Set ``company_name``, ``tier``, ``status``, ``billing_day`` or ``profile``; None if unknown.
 
-        A changed tier or status is a change of topic ``manufacturer``.
+        Changes of tier, status and billing day are published under topic ``manufacturer``.
         """
         ...
 
     async def replace_profile(self, manufacturer_id: str, *, expected: str | None, profile: str) -> bool:
-        """Set the profile if it still is ``expected`` (compare-and-set); False when someone was faster."""
+        """Set the profile if it still equals ``expected`` (compare-and-set); False if it has changed."""
         ...
 
     async def get_account(self, account_id: str) -> StoredAccount | None: ...
@@ -76,7 +76,7 @@ class TenantStore(Protocol):
     async def find_account(self, email_key: str) -> StoredAccount | None: ...
 
     async def owner_of(self, manufacturer_id: str) -> StoredAccount | None:
-        """The oldest account with role ``owner`` (``platform_admin`` in the platform's own tenant)."""
+        """Return the oldest account with role ``owner`` (``platform_admin`` in the platform tenant)."""
         ...
 
     async def list_accounts(self, manufacturer_id: str) -> list[StoredAccount]: ...
@@ -87,7 +87,7 @@ class TenantStore(Protocol):
 
 
 class StoredInvitation(Record, frozen=True, kw_only=True):
-    """``token_hash`` is all that is kept of the token that went out by mail."""
+    """An invitation. Only the hash of the emailed token is stored."""
 
     invitation_id: str
     manufacturer_id: str
@@ -100,14 +100,14 @@ class StoredInvitation(Record, frozen=True, kw_only=True):
 
 
 class InvitationStore(Protocol):
-    """Invitations, and changes to people that must keep an owner in place."""
+    """Invitations, and member changes that must leave an active owner."""
 
-    async def add_invitation(self, invitation: StoredInvitation, *, most: int) -> bool:
-        """Keep it, replacing an open one of the same address in the same manufacturer; False when ``most`` are open."""
+    async def add_invitation(self, invitation: StoredInvitation, *, limit: int) -> bool:
+        """Store an invitation, replacing an open one for the same address; False if ``limit`` are open."""
         ...
 
     async def list_invitations(self, manufacturer_id: str, at: datetime) -> list[StoredInvitation]:
-        """Those open at that time, oldest first."""
+        """List invitations open at that time, oldest first."""
         ...
 
     async def find_invitation(self, token_hash: str, at: datetime) -> StoredInvitation | None: ...
@@ -115,10 +115,10 @@ class InvitationStore(Protocol):
     async def withdraw_invitation(self, manufacturer_id: str, invitation_id: str) -> bool: ...
 
     async def accept_invitation(self, token_hash: str, account: StoredAccount, at: datetime) -> bool:
-        """Use the invitation up and add the person, both or neither; False when it is used, expired or unknown.
+        """Consume the invitation and add the account, both or neither; False if it is used, expired or unknown.
 
         Raises:
-            DuplicateAccountError: the address has an account.
+            DuplicateAccountError: the address already has an account.
         """
         ...
 
@@ -131,19 +131,19 @@ class InvitationStore(Protocol):
         status: str | None = None,
         expected_role: str | None = None,
     ) -> StoredAccount | None:
-        """Change a person of this manufacturer and return what they were; None when there is no such person here.
+        """Change a member and return the previous account; None if the manufacturer has no such member.
 
         Args:
-            expected_role: None is returned, and nothing changed, where the person has another role by now.
+            expected_role: if given and the role has changed, nothing is changed and None is returned.
 
         Raises:
-            ValidationError: the last active owner (or, of the platform, admin) would go (code ``LAST_OWNER``).
+            ValidationError: no active owner (or platform admin) would remain (code ``LAST_OWNER``).
         """
         ...
 
 
 class StoredGrant(Record, frozen=True, kw_only=True):
-    """``effect`` is ``grant`` or ``restrict``; without ``until`` it holds until it is revoked."""
+    """A permission override. ``effect`` is ``grant`` or ``restrict``; without ``until`` it applies until revoked."""
 
     grant_id: str
     manufacturer_id: str
@@ -156,7 +156,7 @@ class StoredGrant(Record, frozen=True, kw_only=True):
 
 
 class PermissionViolation(Record, frozen=True, kw_only=True):
-    """A permission that was asked for and refused."""
+    """A denied permission check."""
 
     manufacturer_id: str
     permission: str
@@ -167,35 +167,35 @@ class PermissionViolation(Record, frozen=True, kw_only=True):
 
 
 class GrantStore(Protocol):
-    """Grants, violations, and the tiers of manufacturers that are not registered in this store."""
+    """Grants, violations, and the tiers of manufacturers not registered in this store."""
 
     async def set_tier(self, manufacturer_id: str, tier: str) -> str | None:
-        """Move a manufacturer to a tier and return the former one (None: there was none), in one step. One that
-        is not registered here is remembered all the same. A change of topic ``manufacturer``."""
+        """Set the tier of a manufacturer and return the previous one (None: there was none), in one step. Works for
+        unregistered manufacturers too. Published under topic ``manufacturer``."""
         ...
 
     async def tier_of_unregistered(self, manufacturer_id: str) -> str | None:
-        """The tier that was set for a manufacturer that is not registered."""
+        """Return the tier set for an unregistered manufacturer."""
         ...
 
     async def announce(self, topic: str, key: str) -> None:
-        """Tell every process that ``key`` of ``topic`` changed."""
+        """Notify every process that ``key`` of ``topic`` changed."""
         ...
 
     async def add_grant(self, grant: StoredGrant) -> None:
-        """Keep it; a change of topic ``grants``."""
+        """Store a grant. Published under topic ``grants``."""
         ...
 
     async def revoke_grant(self, grant_id: str, at: datetime) -> StoredGrant | None:
-        """End it and return it; None when it is unknown or ended before. A change of topic ``grants``."""
+        """Revoke a grant and return it; None if it is unknown or has ended. Published under topic ``grants``."""
         ...
 
     async def grants_of(self, manufacturer_id: str, at: datetime) -> list[StoredGrant]:
-        """Those in force at that time, oldest first."""
+        """List grants in force at that time, oldest first."""
         ...
 
     async def add_violation(self, violation: PermissionViolation) -> None: ...
 
     async def violations_of(self, manufacturer_id: str, *, since: datetime) -> list[PermissionViolation]:
-        """Newest first, a thousand at most."""
+        """List violations, newest first, up to 1,000."""
         ...

@@ -1,4 +1,4 @@
-"""Caches: the protocol that the in-process cache and Redis implement."""
+"""The cache protocol, implemented in process and over Redis."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from gatewright.storage.attempts import Throttle
 
 
 class Cache(Throttle, Protocol):
-    """Values with a time to live, counters, one-time marks and throttles, each step atomic.
+    """Values with a time to live, counters and throttles; each operation is atomic.
 
-    Keys are plain strings such as ``throttle:login:account:…``; values are bytes.
+    Keys are strings such as ``throttle:login:account:…``; values are bytes.
     """
 
     async def initialize(self) -> None: ...
@@ -20,19 +20,19 @@ class Cache(Throttle, Protocol):
     async def get(self, key: str) -> bytes | None: ...
 
     async def set(self, key: str, value: bytes, *, ttl: float) -> None:
-        """Keep ``value`` for ``ttl`` seconds."""
+        """Store ``value`` for ``ttl`` seconds."""
         ...
 
     async def add(self, key: str, value: bytes, *, ttl: float) -> bool:
-        """Store ``value`` if the key is free; of several concurrent callers exactly one gets True."""
+        """Store ``value`` if the key does not exist; exactly one of several concurrent callers gets True."""
         ...
 
     async def take(self, key: str) -> bytes | None:
-        """Return and delete: exactly one of several callers gets the value."""
+        """Return a value and delete it; exactly one of several concurrent callers gets it."""
         ...
 
     async def delete(self, key: str) -> None: ...
 
     async def increment(self, key: str, amount: int = 1, *, ttl: float) -> int:
-        """Add to a counter and return it; ``ttl`` runs from the first addition."""
+        """Add to a counter and return the new value; ``ttl`` starts at the first increment."""
         ...

@@ -28,19 +28,19 @@ from gatewright.storage.sqlite.changes import SqliteBase
 
 
 class SqliteThrottles(SqliteBase):
-    """The Throttle slice. Wall time, since processes do not share a monotonic clock; one step is atomic."""
+    """Implements Throttle, with wall-clock time since processes share no monotonic clock."""
 
     async def throttle(self, key: str, rate: Rate, *, cost: int = 1) -> ThrottleResult:
         def work(connection: sqlite3.Connection) -> ThrottleResult:
             now = time.time()
             row = connection.execute("SELECT tat FROM throttles WHERE key = ?", (key,)).fetchone()
-            # A clock set back must not lock a key for longer than one full period.
+            # If the clock was set back, a key must not stay blocked for longer than one period.
             tat = min(row[0], now + rate.period) if row else None
-            result, following = decide(tat, now, rate, cost)
+            result, next_tat = decide(tat, now, rate, cost)
             if cost and result.allowed:
                 connection.execute(
                     "INSERT INTO throttles (key, tat) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET tat = excluded.tat",
-                    (key, following),
+                    (key, next_tat),
                 )
                 connection.execute(
                     "DELETE FROM throttles WHERE key IN (SELECT key FROM throttles WHERE tat < ? LIMIT 2)", (now,)
@@ -58,7 +58,7 @@ _LIVE = "purpose = ? AND key = ? AND expires_at > ? AND created_at <= ?"
 
 
 class SqliteOneTime(SqliteBase):
-    """The OneTimeStore slice."""
+    """Implements OneTimeStore."""
 
     async def put_one_time(self, secret: OneTimeSecret) -> None:
         row = (
@@ -83,7 +83,7 @@ class SqliteOneTime(SqliteBase):
 
     async def get_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
         sql = f"SELECT {_ONE_TIME_FIELDS} FROM one_time_secrets WHERE {_LIVE}"  # noqa: S608
-        row = await self.engine.read(lambda c: c.execute(sql, (purpose, key, *_around(now))).fetchone())
+        row = await self.engine.read(lambda c: c.execute(sql, (purpose, key, *_live_bounds(now))).fetchone())
         return _secret(row)
 
     async def attempt_one_time(self, purpose: str, key: str, *, now: datetime, limit: int) -> OneTimeSecret | None:
@@ -91,12 +91,12 @@ class SqliteOneTime(SqliteBase):
             f"UPDATE one_time_secrets SET attempts = attempts + 1 WHERE {_LIVE} AND attempts < ? "  # noqa: S608
             f"RETURNING {_ONE_TIME_FIELDS}"
         )
-        values = (purpose, key, *_around(now), limit)
+        values = (purpose, key, *_live_bounds(now), limit)
         return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
 
     async def take_one_time(self, purpose: str, key: str, *, now: datetime) -> OneTimeSecret | None:
         sql = f"DELETE FROM one_time_secrets WHERE {_LIVE} RETURNING {_ONE_TIME_FIELDS}"  # noqa: S608
-        values = (purpose, key, *_around(now))
+        values = (purpose, key, *_live_bounds(now))
         return _secret(await self.engine.write(lambda c: c.execute(sql, values).fetchone()))
 
     async def drop_one_time(self, purpose: str, subject: str) -> int:
@@ -116,8 +116,8 @@ class SqliteOneTime(SqliteBase):
         return await self.engine.write(lambda c: c.execute(sql, values).rowcount == 1)
 
 
-def _around(now: datetime) -> tuple[float, float]:
-    """The earliest end and the latest beginning of a secret that is alive now."""
+def _live_bounds(now: datetime) -> tuple[float, float]:
+    """Return the bounds of a live secret: it expires after the first and was created by the second."""
     moment = now.timestamp()
     return moment, moment + CLOCK_SKEW
 
@@ -144,14 +144,14 @@ _LOCKOUT_FIELDS = ", ".join(LockoutState.__struct_fields__)
 
 
 class SqliteAttempts(SqliteBase):
-    """The AttemptStore slice."""
+    """Implements AttemptStore. The key of a counter is stored in the column ``door``."""
 
-    async def reserve_attempt(self, door: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
+    async def reserve_attempt(self, key: str, policy: AttemptPolicy, *, now: datetime) -> AttemptDecision:
         moment = now.timestamp()
 
         def work(connection: sqlite3.Connection) -> AttemptDecision:
-            decision, state = reserve(_state(connection, door), policy, moment)
-            _keep(connection, door, state)
+            decision, state = reserve(_state(connection, key), policy, moment)
+            _store(connection, key, state)
             connection.execute(
                 "DELETE FROM doors WHERE door IN"
                 " (SELECT door FROM doors WHERE last_at < :old AND locked_until < :old AND pending_at < :old LIMIT 2)",
@@ -162,19 +162,19 @@ class SqliteAttempts(SqliteBase):
         return await self.engine.write(work)
 
     async def settle_attempt(
-        self, door: str, policy: AttemptPolicy, outcome: Outcome, *, now: datetime
+        self, key: str, policy: AttemptPolicy, outcome: Outcome, *, now: datetime
     ) -> AttemptDecision:
         moment = now.timestamp()
 
         def work(connection: sqlite3.Connection) -> AttemptDecision:
-            decision, state = settle(_state(connection, door), policy, outcome, moment)
-            _keep(connection, door, state)
+            decision, state = settle(_state(connection, key), policy, outcome, moment)
+            _store(connection, key, state)
             return decision
 
         return await self.engine.write(work)
 
-    async def clear_attempts(self, door: str) -> None:
-        await self.engine.write(lambda c: c.execute("DELETE FROM doors WHERE door = ?", (door,)).rowcount)
+    async def clear_attempts(self, key: str) -> None:
+        await self.engine.write(lambda c: c.execute("DELETE FROM doors WHERE door = ?", (key,)).rowcount)
 
     async def count_distinct(self, topic: str, member: str, *, now: datetime, window: float) -> int:
         moment = now.timestamp()
@@ -185,15 +185,15 @@ class SqliteAttempts(SqliteBase):
                 " (SELECT topic, member FROM sightings WHERE at < ? LIMIT 16)",
                 (moment - window,),
             )
-            seen = _count(connection, topic, moment - window)
-            if seen < DISTINCT_LIMIT:
+            count = _count(connection, topic, moment - window)
+            if count < DISTINCT_LIMIT:
                 connection.execute(
                     "INSERT INTO sightings (topic, member, at) VALUES (?, ?, ?)"
                     " ON CONFLICT (topic, member) DO UPDATE SET at = excluded.at",
                     (topic, member, moment),
                 )
-                seen = _count(connection, topic, moment - window)
-            return seen
+                count = _count(connection, topic, moment - window)
+            return count
 
         return await self.engine.write(work)
 
@@ -203,18 +203,18 @@ def _count(connection: sqlite3.Connection, topic: str, since: float) -> int:
     return int(connection.execute(sql, (topic, since)).fetchone()[0])
 
 
-def _state(connection: sqlite3.Connection, door: str) -> LockoutState | None:
-    row = connection.execute(f"SELECT {_LOCKOUT_FIELDS} FROM doors WHERE door = ?", (door,)).fetchone()  # noqa: S608
+def _state(connection: sqlite3.Connection, key: str) -> LockoutState | None:
+    row = connection.execute(f"SELECT {_LOCKOUT_FIELDS} FROM doors WHERE door = ?", (key,)).fetchone()  # noqa: S608
     return None if row is None else LockoutState(**dict(zip(LockoutState.__struct_fields__, row, strict=True)))
 
 
-def _keep(connection: sqlite3.Connection, door: str, state: LockoutState | None) -> None:
+def _store(connection: sqlite3.Connection, key: str, state: LockoutState | None) -> None:
     if state is None:
         return
     if not (state.failures or state.pending or state.refused or state.locks):
-        connection.execute("DELETE FROM doors WHERE door = ?", (door,))
+        connection.execute("DELETE FROM doors WHERE door = ?", (key,))
         return
     connection.execute(
         f"INSERT OR REPLACE INTO doors (door, {_LOCKOUT_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        (door, *(getattr(state, name) for name in LockoutState.__struct_fields__)),
+        (key, *(getattr(state, name) for name in LockoutState.__struct_fields__)),
     )

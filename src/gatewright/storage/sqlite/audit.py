@@ -17,15 +17,15 @@ from gatewright.storage.audit import (
     StoredAuditEntry,
     StoredCheckpoint,
 )
-from gatewright.storage.merkle import Growth
+from gatewright.storage.merkle import CompactMerkleTree
 from gatewright.storage.sqlite.changes import SqliteBase
 
 _COLUMNS = "idx, event_id, at, kind, severity, manufacturer_id, account_id, ip_address, request_id, body, leaf_hash"
 _BINDING = "bound_from, size, root, mac"
 _HASH = 32
 
-# The columns as the array at the beginning of the body; comparing texts is a third of the cost of parsing JSON.
-_DISGUISED = """
+# Encodes the columns like the array at the start of the body: comparing strings costs a third of parsing JSON.
+_MISMATCHED = """
 SELECT idx FROM audit_entries WHERE idx >= ? AND idx < ? AND instr(body, CAST('{"fields":' || json_array(
     CAST(round(at * 1000000) AS INTEGER), severity, event_id, kind, manufacturer_id, account_id, ip_address, request_id
 ) AS BLOB)) IS NOT 1 ORDER BY idx LIMIT 1
@@ -33,7 +33,7 @@ SELECT idx FROM audit_entries WHERE idx >= ? AND idx < ? AND instr(body, CAST('{
 
 
 class SqliteAudit(SqliteBase):
-    """The AuditStore slice."""
+    """Implements AuditStore."""
 
     async def append_audit(self, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None = None) -> AuditHead:
         return await self.engine.write(lambda connection: _append(connection, entries, binder))
@@ -42,7 +42,7 @@ class SqliteAudit(SqliteBase):
         return await self.engine.read(_head)
 
     async def audit_bindings(self) -> tuple[AuditHead, list[AuditBinding]]:
-        return await self.engine.read(_bound_head)
+        return await self.engine.read(_head_and_bindings)
 
     async def read_audit(self, start: int, limit: int) -> list[StoredAuditEntry]:
         sql = f"SELECT {_COLUMNS} FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?"  # noqa: S608 - constant
@@ -52,8 +52,8 @@ class SqliteAudit(SqliteBase):
         sql = "SELECT idx, body, leaf_hash FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?"
         return await self.engine.read(lambda c: c.execute(sql, (start, limit)).fetchall())
 
-    async def disguised_audit(self, start: int, stop: int) -> int | None:
-        row = await self.engine.read(lambda c: c.execute(_DISGUISED, (start, stop)).fetchone())
+    async def mismatched_audit(self, start: int, stop: int) -> int | None:
+        row = await self.engine.read(lambda c: c.execute(_MISMATCHED, (start, stop)).fetchone())
         return row[0] if row else None
 
     async def find_audit(self, event_id: str) -> StoredAuditEntry | None:
@@ -90,34 +90,34 @@ class SqliteAudit(SqliteBase):
 def _append(
     connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry], binder: AuditBinder | None
 ) -> AuditHead:
-    growth = _growth(*connection.execute("SELECT size, peaks FROM audit_head").fetchone())
-    before = growth.size, growth.root()
-    known = _known(connection, entries)
+    tree = _tree(*connection.execute("SELECT size, peaks FROM audit_head").fetchone())
+    before = tree.size, tree.root()
+    existing = _existing_ids(connection, entries)
     rows = []
     for entry in entries:
-        if entry.event_id in known:
+        if entry.event_id in existing:
             continue
-        known.add(entry.event_id)
-        rows.append((growth.size, *_values(entry)))
-        growth.append(entry.leaf_hash)
+        existing.add(entry.event_id)
+        rows.append((tree.size, *_values(entry)))
+        tree.append(entry.leaf_hash)
     connection.executemany(
         f"INSERT INTO audit_entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
         rows,
     )
-    # A subtree that is there already can only be left of a tampered head; the newest wins, verify() tells.
-    connection.executemany("INSERT OR REPLACE INTO audit_nodes (level, idx, hash) VALUES (?, ?, ?)", growth.finished)
-    connection.execute("UPDATE audit_head SET size = ?, peaks = ?", (growth.size, b"".join(growth.peaks)))
-    head = AuditHead(size=growth.size, root=growth.root(), stored=growth.size)
+    # A subtree that already exists can only come from a tampered head. The newest wins; verify() detects it.
+    connection.executemany("INSERT OR REPLACE INTO audit_nodes (level, idx, hash) VALUES (?, ?, ?)", tree.finished)
+    connection.execute("UPDATE audit_head SET size = ?, peaks = ?", (tree.size, b"".join(tree.peaks)))
+    head = AuditHead(size=tree.size, root=tree.root(), stored=tree.size)
     if rows and binder is not None and _bind(connection, binder, *before, head):
         return msgspec.structs.replace(head, rebound=True)
     return head
 
 
 def _bind(connection: sqlite3.Connection, binder: AuditBinder, size: int, root: bytes, head: AuditHead) -> bool:
-    """Bind ``head``, which continues ``size`` and ``root``; True when the last binding was not one of these."""
+    """Bind ``head``, which extends ``size`` and ``root``; True if the last binding does not match those."""
     row = connection.execute(f"SELECT id, {_BINDING} FROM audit_bindings ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608 - constant
     last = None if row is None else _binding(*row[1:])
-    if last is not None and (last.size, last.root) == (size, root) and binder.holds(last):
+    if last is not None and (last.size, last.root) == (size, root) and binder.verify(last):
         new = binder.bind(last.bound_from, head.size, head.root)
         sql = "UPDATE audit_bindings SET size = ?, root = ?, mac = ? WHERE id = ?"
         connection.execute(sql, (new.size, new.root, new.mac, row[0]))
@@ -128,7 +128,7 @@ def _bind(connection: sqlite3.Connection, binder: AuditBinder, size: int, root: 
     return last is not None
 
 
-def _known(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) -> set[str]:
+def _existing_ids(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) -> set[str]:
     ids = msgspec.json.encode([entry.event_id for entry in entries]).decode()
     sql = "SELECT event_id FROM audit_entries WHERE event_id IN (SELECT value FROM json_each(?))"
     return {row[0] for row in connection.execute(sql, (ids,))}
@@ -137,23 +137,23 @@ def _known(connection: sqlite3.Connection, entries: Sequence[StoredAuditEntry]) 
 def _head(connection: sqlite3.Connection) -> AuditHead:
     sql = "SELECT size, peaks, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries) FROM audit_head"
     size, peaks, stored = connection.execute(sql).fetchone()
-    return AuditHead(size=size, root=_growth(size, peaks).root(), stored=stored)
+    return AuditHead(size=size, root=_tree(size, peaks).root(), stored=stored)
 
 
-def _bound_head(connection: sqlite3.Connection) -> tuple[AuditHead, list[AuditBinding]]:
-    # One statement, so that no append comes in between.
+def _head_and_bindings(connection: sqlite3.Connection) -> tuple[AuditHead, list[AuditBinding]]:
+    # One statement, so that no append can come between the two reads.
     sql = """
     SELECT h.size, h.peaks, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries), b.bound_from, b.size, b.root, b.mac
     FROM audit_head AS h LEFT JOIN audit_bindings AS b ORDER BY b.id
     """
     rows = connection.execute(sql).fetchall()
     size, peaks, stored = rows[0][:3]
-    head = AuditHead(size=size, root=_growth(size, peaks).root(), stored=stored)
+    head = AuditHead(size=size, root=_tree(size, peaks).root(), stored=stored)
     return head, [_binding(*row[3:]) for row in rows if row[3] is not None]
 
 
-def _growth(size: int, peaks: bytes) -> Growth:
-    return Growth(size, (peaks[at : at + _HASH] for at in range(0, len(peaks), _HASH)))
+def _tree(size: int, peaks: bytes) -> CompactMerkleTree:
+    return CompactMerkleTree(size, (peaks[at : at + _HASH] for at in range(0, len(peaks), _HASH)))
 
 
 def _binding(bound_from: int, size: int, root: bytes, mac: bytes) -> AuditBinding:
@@ -161,11 +161,11 @@ def _binding(bound_from: int, size: int, root: bytes, mac: bytes) -> AuditBindin
 
 
 def _conditions(query: AuditQuery) -> tuple[str, list[Any]]:
-    """The WHERE clause, of constant parts, and the values for it."""
+    """Return the WHERE clause, built of constant parts, and its values."""
     parts: list[tuple[str, Any]] = [("severity >= ?", query.severity)]
     if query.kind is not None and query.kind.endswith("*"):
-        beginning = query.kind[:-1]
-        parts += [("kind >= ?", beginning), ("kind < ?", beginning + "\U0010ffff")]
+        prefix = query.kind[:-1]
+        parts += [("kind >= ?", prefix), ("kind < ?", prefix + "\U0010ffff")]
     elif query.kind is not None:
         parts.append(("kind = ?", query.kind))
     optional = {

@@ -1,9 +1,8 @@
-"""Change notices between processes that share a SQLite file.
+"""Change notifications between processes that share a SQLite file.
 
-A write that others must notice adds a row to ``changes`` in its own transaction. Every process asks
-``PRAGMA data_version`` (a read of shared memory, a few microseconds) on a connection of its own, and looks
-at the rows only when that moved. So the hot path asks nothing, and a change is known everywhere within the
-poll's interval.
+A write that other processes must see adds a row to ``changes`` in its own transaction. Each process polls
+``PRAGMA data_version`` (a read of shared memory, a few microseconds) on a separate connection, and reads the rows only
+if the version has changed. The hot path does no polling, and every process sees a change within the poll interval.
 """
 
 from __future__ import annotations
@@ -18,14 +17,16 @@ from gatewright.storage.changes import Changes
 from gatewright.storage.sqlite.engine import SqliteEngine
 
 KEEP_SECONDS = 3600.0
-"""How long rows stay for a process that was stopped (a suspended laptop) to catch up with."""
+"""Retention of change rows, which lets a suspended process catch up."""
 
 
 class ChangePoll:
-    """Reads other processes' rows and publishes them here.
+    """Polls for changes by other processes and publishes them in this one.
 
     Args:
-        interval: seconds between two looks, 0.1 to 0.25 so that a second is never reached.
+        engine: the engine of the shared database.
+        changes: where changes are published.
+        interval: seconds between polls, 0.1 to 0.25, so that changes arrive well within a second.
     """
 
     def __init__(self, engine: SqliteEngine, changes: Changes, *, interval: float = 0.15) -> None:
@@ -39,7 +40,7 @@ class ChangePoll:
         self._task: asyncio.Task[None] | None = None
 
     def record(self, connection: sqlite3.Connection, topic: str, key: str) -> None:
-        """Within a write: let other processes know that ``key`` of ``topic`` changed."""
+        """Record, within a write, that ``key`` of ``topic`` changed, for other processes."""
         now = time.time()
         row = connection.execute(
             "INSERT INTO changes (origin, topic, key, at) VALUES (?, ?, ?, ?)", (self.origin, topic, key, now)
@@ -48,12 +49,12 @@ class ChangePoll:
             connection.execute("DELETE FROM changes WHERE at < ?", (now - KEEP_SECONDS,))
 
     def start(self) -> None:
-        """Begin to look; a private in-memory database is seen by no other process."""
+        """Start polling, unless the database is in memory, where no other process can change it."""
         if self._engine.in_memory or self._task is not None:
             return
         connection = self._connection = self._engine.connect()
-        self._last_id = _number(connection, "SELECT COALESCE(MAX(id), 0) FROM changes")
-        self._version = _number(connection, "PRAGMA data_version")
+        self._last_id = _scalar(connection, "SELECT COALESCE(MAX(id), 0) FROM changes")
+        self._version = _scalar(connection, "PRAGMA data_version")
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -70,17 +71,17 @@ class ChangePoll:
         while True:
             await asyncio.sleep(self._interval)
             try:
-                self.look()
+                self.poll_once()
             except sqlite3.Error:
-                # The file is busy or away: whatever changed meanwhile is found at the next look.
+                # The file is busy or missing: the next poll finds any changes made in the meantime.
                 self._version = -1
 
-    def look(self) -> None:
-        """Publish what others changed since the last look."""
+    def poll_once(self) -> None:
+        """Publish the changes that other processes made since the last poll."""
         connection = self._connection
         if connection is None:
             return
-        version = _number(connection, "PRAGMA data_version")
+        version = _scalar(connection, "PRAGMA data_version")
         if version == self._version:
             return
         rows = connection.execute(
@@ -93,12 +94,12 @@ class ChangePoll:
                 self._changes.publish(topic, key)
 
 
-def _number(connection: sqlite3.Connection, sql: str) -> int:
+def _scalar(connection: sqlite3.Connection, sql: str) -> int:
     return int(connection.execute(sql).fetchone()[0])
 
 
 class SqliteBase:
-    """Holds the engine and the change log; slices add methods."""
+    """The engine and change log shared by the classes that implement the store's protocols."""
 
     engine: SqliteEngine
     changes: Changes

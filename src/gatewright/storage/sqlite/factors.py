@@ -12,21 +12,21 @@ from gatewright.storage.sqlite.changes import SqliteBase
 
 _TOTP = "enrolment_id, account_id, secret, active, last_step, created_at"
 
-_CURRENT_CODES = """
+_VALID_CODES = """
     enrolment_id IN ('', COALESCE((SELECT enrolment_id FROM totp WHERE account_id = :account
                                    ORDER BY active DESC LIMIT 1), ''))
 """
-"""Codes count that are alone, or belong to the active enrollment, or to the waiting one where none is active."""
+"""Valid codes: those without an enrollment, and those of the active one, or of the pending one if none is active."""
 
 
 class SqliteFactors(SqliteBase):
-    """TOTP and backup codes of the FactorStore slice."""
+    """Implements the TOTP and backup codes of FactorStore."""
 
     async def put_totp(self, totp: StoredTotp, code_hashes: Sequence[str]) -> None:
         row = (totp.enrolment_id, totp.account_id, totp.secret, 0, totp.last_step, totp.created_at.timestamp())
 
         def work(connection: sqlite3.Connection) -> None:
-            _drop_waiting(connection, totp.account_id)
+            _delete_pending(connection, totp.account_id)
             connection.execute(f"INSERT INTO totp ({_TOTP}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - constant
             if not _has_active(connection, totp.account_id):
                 connection.execute(
@@ -50,7 +50,7 @@ class SqliteFactors(SqliteBase):
             if row is None:
                 return False
             if not row[0]:
-                _promote(connection, account_id, enrolment_id)
+                _activate(connection, account_id, enrolment_id)
             return True
 
         return await self.engine.write(work)
@@ -61,7 +61,7 @@ class SqliteFactors(SqliteBase):
                 "SELECT enrolment_id FROM totp WHERE account_id = ? ORDER BY active DESC LIMIT 1", (account_id,)
             ).fetchone()
             connection.execute(
-                f"DELETE FROM backup_codes WHERE account_id = :account AND {_CURRENT_CODES}",  # noqa: S608 - constant
+                f"DELETE FROM backup_codes WHERE account_id = :account AND {_VALID_CODES}",  # noqa: S608 - constant
                 {"account": account_id},
             )
             _insert_codes(connection, account_id, row[0] if row else "", code_hashes)
@@ -72,7 +72,7 @@ class SqliteFactors(SqliteBase):
         values = {"account": account_id, "hash": code_hash, "now": now.timestamp()}
 
         def work(connection: sqlite3.Connection) -> str:
-            where = f"account_id = :account AND code_hash = :hash AND {_CURRENT_CODES}"
+            where = f"account_id = :account AND code_hash = :hash AND {_VALID_CODES}"
             found = connection.execute(f"SELECT used_at FROM backup_codes WHERE {where}", values).fetchone()  # noqa: S608 - constant
             if found is None:
                 return "unknown"
@@ -84,7 +84,7 @@ class SqliteFactors(SqliteBase):
         return await self.engine.write(work)
 
     async def count_backup_codes(self, account_id: str) -> int:
-        sql = f"SELECT COUNT(*) FROM backup_codes WHERE account_id = :account AND used_at IS NULL AND {_CURRENT_CODES}"  # noqa: S608 - constant
+        sql = f"SELECT COUNT(*) FROM backup_codes WHERE account_id = :account AND used_at IS NULL AND {_VALID_CODES}"  # noqa: S608 - constant
         return await self.engine.read(lambda c: int(c.execute(sql, {"account": account_id}).fetchone()[0]))
 
     async def set_recovering(self, account_id: str, recovering: bool) -> None:
@@ -125,7 +125,7 @@ class SqliteFactors(SqliteBase):
         await self.engine.write(work)
 
 
-def _drop_waiting(connection: sqlite3.Connection, account_id: str) -> None:
+def _delete_pending(connection: sqlite3.Connection, account_id: str) -> None:
     for (old,) in connection.execute(
         "DELETE FROM totp WHERE account_id = ? AND active = 0 RETURNING enrolment_id", (account_id,)
     ).fetchall():
@@ -139,8 +139,8 @@ def _has_active(connection: sqlite3.Connection, account_id: str) -> bool:
     )
 
 
-def _promote(connection: sqlite3.Connection, account_id: str, enrolment_id: str) -> None:
-    """The waiting enrollment takes the place of the active one; only its own codes stay."""
+def _activate(connection: sqlite3.Connection, account_id: str, enrolment_id: str) -> None:
+    """Replace the active enrollment with the pending one, and delete all codes but its own."""
     connection.execute("DELETE FROM totp WHERE account_id = ? AND active = 1", (account_id,))
     connection.execute("UPDATE totp SET active = 1 WHERE enrolment_id = ?", (enrolment_id,))
     connection.execute(
@@ -172,7 +172,7 @@ _DEVICE = "device_id, account_id, name, binding, ip_address, created_at, last_us
 
 
 class SqliteDevices(SqliteBase):
-    """Passkeys and devices of the FactorStore slice."""
+    """Implements the passkeys and devices of FactorStore."""
 
     async def add_passkey(self, passkey: StoredPasskey) -> bool:
         row = (

@@ -16,27 +16,27 @@ _VERSION = "version, base, accepted, reason, metrics, active, created_by, create
 
 
 class SqliteFeedback(SqliteBase):
-    """The FeedbackStore slice."""
+    """Implements FeedbackStore."""
 
     async def add_feedback(self, feedback: StoredFeedback, *, since: datetime, limit: int) -> StoredFeedback | None:
         count = "SELECT COUNT(*) FROM feedback WHERE actor = ? AND created_at >= ?"
-        same = "DELETE FROM feedback WHERE actor = ? AND digest = ? AND threat_type = ?"
+        delete_earlier = "DELETE FROM feedback WHERE actor = ? AND digest = ? AND threat_type = ?"
         insert = f"INSERT INTO feedback ({_FEEDBACK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant
 
         def work(connection: sqlite3.Connection) -> StoredFeedback | None:
-            (made,) = connection.execute(count, (feedback.actor, since.timestamp())).fetchone()
-            if made >= limit:
+            (given,) = connection.execute(count, (feedback.actor, since.timestamp())).fetchone()
+            if given >= limit:
                 return None
-            connection.execute(same, (feedback.actor, feedback.digest, feedback.threat_type))
+            connection.execute(delete_earlier, (feedback.actor, feedback.digest, feedback.threat_type))
             connection.execute(insert, _feedback_row(feedback))
             return feedback
 
         return await self.engine.write(work)
 
     async def list_feedback(self, *, statuses: tuple[str, ...] = (), limit: int = 10_000) -> list[StoredFeedback]:
-        marks = ", ".join("?" * len(statuses))
-        where = f"WHERE status IN ({marks})" if statuses else ""
-        sql = f"SELECT {_FEEDBACK} FROM feedback {where} ORDER BY seq LIMIT ?"  # noqa: S608 - constants and marks
+        placeholders = ", ".join("?" * len(statuses))
+        where = f"WHERE status IN ({placeholders})" if statuses else ""
+        sql = f"SELECT {_FEEDBACK} FROM feedback {where} ORDER BY seq LIMIT ?"  # noqa: S608 - constants and placeholders
         return await self.engine.read(lambda c: [_feedback(row) for row in c.execute(sql, (*statuses, limit))])
 
     async def settle_feedback(self, feedback_ids: list[str], *, status: str, note: str) -> int:
@@ -80,10 +80,10 @@ class SqliteFeedback(SqliteBase):
         return await self._one_version("active = ?", 1)
 
     async def activate_model_version(self, version: int) -> bool:
-        known = "SELECT 1 FROM model_versions WHERE version = ? AND accepted = 1 AND delta IS NOT NULL"
+        activatable = "SELECT 1 FROM model_versions WHERE version = ? AND accepted = 1 AND delta IS NOT NULL"
 
         def work(connection: sqlite3.Connection) -> bool:
-            if version and connection.execute(known, (version,)).fetchone() is None:
+            if version and connection.execute(activatable, (version,)).fetchone() is None:
                 return False
             connection.execute("UPDATE model_versions SET active = 0 WHERE active = 1")
             connection.execute("UPDATE model_versions SET active = 1 WHERE version = ?", (version,))

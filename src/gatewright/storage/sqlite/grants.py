@@ -12,37 +12,37 @@ from gatewright.storage.tenants import PermissionViolation, StoredGrant
 
 _COLUMNS = "grant_id, manufacturer_id, permission, effect, until, reason, author, created_at"
 _UNREGISTERED = "SELECT tier FROM unregistered_tiers WHERE manufacturer_id = ?"
-VIOLATIONS_KEPT = timedelta(days=90)
-MOST_VIOLATIONS = 1_000
-"""Violations of one manufacturer that are kept: as many as are ever read."""
+VIOLATION_RETENTION = timedelta(days=90)
+MAX_VIOLATIONS = 1_000
+"""Violations kept per manufacturer; a read never returns more."""
 
 
 class SqliteGrants(SqliteBase):
-    """The GrantStore slice."""
+    """Implements GrantStore."""
 
     async def set_tier(self, manufacturer_id: str, tier: str) -> str | None:
         def work(connection: sqlite3.Connection) -> str | None:
             now = time.time()
-            former = connection.execute(
+            previous = connection.execute(
                 "SELECT tier FROM manufacturers WHERE manufacturer_id = ?", (manufacturer_id,)
             ).fetchone()
-            if former is not None:
+            if previous is not None:
                 connection.execute(
                     "UPDATE manufacturers SET tier = ?, updated_at = ? WHERE manufacturer_id = ?",
                     (tier, now, manufacturer_id),
                 )
             else:
-                former = connection.execute(_UNREGISTERED, (manufacturer_id,)).fetchone()
+                previous = connection.execute(_UNREGISTERED, (manufacturer_id,)).fetchone()
                 connection.execute(
                     "INSERT OR REPLACE INTO unregistered_tiers (manufacturer_id, tier, updated_at) VALUES (?, ?, ?)",
                     (manufacturer_id, tier, now),
                 )
             self.poll.record(connection, "manufacturer", manufacturer_id)
-            return None if former is None else str(former[0])
+            return None if previous is None else str(previous[0])
 
-        former = await self.engine.write(work)
+        previous = await self.engine.write(work)
         self.changes.publish("manufacturer", manufacturer_id)
-        return former
+        return previous
 
     async def tier_of_unregistered(self, manufacturer_id: str) -> str | None:
         row = await self.engine.read(lambda c: c.execute(_UNREGISTERED, (manufacturer_id,)).fetchone())
@@ -83,10 +83,10 @@ class SqliteGrants(SqliteBase):
             self.poll.record(connection, "grants", row[1])
             return _grant(row)
 
-        ended = await self.engine.write(work)
-        if ended is not None:
-            self.changes.publish("grants", ended.manufacturer_id)
-        return ended
+        revoked = await self.engine.write(work)
+        if revoked is not None:
+            self.changes.publish("grants", revoked.manufacturer_id)
+        return revoked
 
     async def grants_of(self, manufacturer_id: str, at: datetime) -> list[StoredGrant]:
         sql = f"""SELECT {_COLUMNS} FROM grants WHERE manufacturer_id = ? AND revoked_at IS NULL
@@ -103,7 +103,7 @@ class SqliteGrants(SqliteBase):
             violation.ip_address,
             violation.timestamp.timestamp(),
         )
-        oldest = (violation.timestamp - VIOLATIONS_KEPT).timestamp()
+        oldest = (violation.timestamp - VIOLATION_RETENTION).timestamp()
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -115,7 +115,7 @@ class SqliteGrants(SqliteBase):
                 """DELETE FROM permission_violations WHERE manufacturer_id = ?1 AND (at < ?2 OR (at, id) <= (
                    SELECT at, id FROM permission_violations WHERE manufacturer_id = ?1
                    ORDER BY at DESC, id DESC LIMIT 1 OFFSET ?3))""",
-                (row[0], oldest, MOST_VIOLATIONS),
+                (row[0], oldest, MAX_VIOLATIONS),
             )
 
         await self.engine.write(work)
@@ -125,7 +125,7 @@ class SqliteGrants(SqliteBase):
                  FROM permission_violations WHERE manufacturer_id = ? AND at >= ?
                  ORDER BY at DESC, id DESC LIMIT ?"""
         rows = await self.engine.read(
-            lambda c: c.execute(sql, (manufacturer_id, since.timestamp(), MOST_VIOLATIONS)).fetchall()
+            lambda c: c.execute(sql, (manufacturer_id, since.timestamp(), MAX_VIOLATIONS)).fetchall()
         )
         return [
             PermissionViolation(

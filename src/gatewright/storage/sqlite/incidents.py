@@ -19,7 +19,7 @@ _SEVERITIES = tuple(severity.value for severity in Severity)
 
 
 class SqliteIncidents(SqliteBase):
-    """The IncidentStore slice."""
+    """Implements IncidentStore."""
 
     async def record_incident(self, incident: StoredIncident) -> tuple[StoredIncident, bool]:
         def work(connection: sqlite3.Connection) -> tuple[StoredIncident, bool]:
@@ -35,7 +35,7 @@ class SqliteIncidents(SqliteBase):
         return await self.engine.write(work)
 
     async def get_incident(self, incident_id: str) -> StoredIncident | None:
-        return await self.engine.read(lambda c: _one(c, incident_id))
+        return await self.engine.read(lambda c: _read(c, incident_id))
 
     async def list_incidents(
         self,
@@ -46,40 +46,40 @@ class SqliteIncidents(SqliteBase):
         since: datetime | None = None,
         limit: int = 100,
     ) -> list[StoredIncident]:
-        wanted: dict[str, Any] = {
+        filters: dict[str, Any] = {
             "status = ?": status,
             "kind = ?": kind,
             "manufacturer_id = ?": manufacturer_id,
             "last_seen >= ?": since.timestamp() if since else None,
         }
-        used = {condition: value for condition, value in wanted.items() if value is not None}
-        where = " AND ".join(used) or "1"
+        given = {condition: value for condition, value in filters.items() if value is not None}
+        where = " AND ".join(given) or "1"
         sql = f"SELECT body FROM incidents WHERE {where} ORDER BY last_seen DESC, incident_id DESC LIMIT ?"  # noqa: S608 - constant parts
-        rows = await self.engine.read(lambda c: c.execute(sql, (*used.values(), limit)).fetchall())
+        rows = await self.engine.read(lambda c: c.execute(sql, (*given.values(), limit)).fetchall())
         return [_decode(row[0]) for row in rows]
 
     async def resolve_incident(
         self, incident_id: str, *, at: datetime, by: str | None, note: str
     ) -> StoredIncident | None:
         def work(connection: sqlite3.Connection) -> StoredIncident | None:
-            known = _one(connection, incident_id)
-            if known is None or known.status != "open":
+            existing = _read(connection, incident_id)
+            if existing is None or existing.status != "open":
                 return None
-            closed = msgspec.structs.replace(
-                known,
+            resolved = msgspec.structs.replace(
+                existing,
                 status="resolved",
                 resolved_at=at,
                 resolved_by=by,
                 resolution=note,
-                timeline=(*known.timeline, {"at": at.isoformat(), "note": f"resolved: {note}", "event_id": None}),
+                timeline=(*existing.timeline, {"at": at.isoformat(), "note": f"resolved: {note}", "event_id": None}),
             )
-            _update(connection, closed)
-            return _one(connection, incident_id)
+            _update(connection, resolved)
+            return _read(connection, incident_id)
 
         return await self.engine.write(work)
 
 
-def _one(connection: sqlite3.Connection, incident_id: str) -> StoredIncident | None:
+def _read(connection: sqlite3.Connection, incident_id: str) -> StoredIncident | None:
     row = connection.execute("SELECT body FROM incidents WHERE incident_id = ?", (incident_id,)).fetchone()
     return _decode(row[0]) if row else None
 
@@ -114,7 +114,7 @@ _decode_proposal = msgspec.json.Decoder(StoredProposal).decode
 
 
 class SqliteMeasures(SqliteBase):
-    """The MeasureStore slice."""
+    """Implements MeasureStore."""
 
     async def save_measure(self, measure: Measure) -> None:
         until = measure.until.timestamp() if measure.until else None
@@ -148,9 +148,9 @@ class SqliteMeasures(SqliteBase):
 
     async def add_proposal(self, proposal: StoredProposal) -> StoredProposal:
         def work(connection: sqlite3.Connection) -> StoredProposal:
-            known = _proposal(connection, proposal.proposal_id)
-            if known is not None and known.status != "rolled_back" and not _ended(known, proposal.created_at):
-                return known
+            existing = _proposal(connection, proposal.proposal_id)
+            if existing is not None and existing.status != "rolled_back" and not _ended(existing, proposal.created_at):
+                return existing
             connection.execute(
                 "INSERT OR REPLACE INTO proposals (proposal_id, status, created_at, body) VALUES (?, ?, ?, ?)",
                 (proposal.proposal_id, proposal.status, proposal.created_at.timestamp(), _encode_measure(proposal)),
@@ -173,10 +173,10 @@ class SqliteMeasures(SqliteBase):
         self, proposal_id: str, *, expected: tuple[str, ...], status: str, at: datetime, by: str | None
     ) -> StoredProposal | None:
         def work(connection: sqlite3.Connection) -> StoredProposal | None:
-            known = _proposal(connection, proposal_id)
-            if known is None or known.status not in expected:
+            existing = _proposal(connection, proposal_id)
+            if existing is None or existing.status not in expected:
                 return None
-            changed = msgspec.structs.replace(known, status=status, changed_at=at, changed_by=by)
+            changed = msgspec.structs.replace(existing, status=status, changed_at=at, changed_by=by)
             connection.execute(
                 "UPDATE proposals SET status = ?, body = ? WHERE proposal_id = ?",
                 (status, _encode_measure(changed), proposal_id),
@@ -192,5 +192,5 @@ def _proposal(connection: sqlite3.Connection, proposal_id: str) -> StoredProposa
 
 
 def _ended(proposal: StoredProposal, now: datetime) -> bool:
-    """Whether it was applied and its measure has run out, so that the same may be proposed again."""
+    """Whether the proposal was applied and its measure has expired, so that it can be proposed again."""
     return proposal.status == "applied" and (now - proposal.changed_at).total_seconds() >= proposal.seconds

@@ -32,7 +32,7 @@ def _read(connection: sqlite3.Connection) -> StoredKeys:
     def rows(sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
-    connection.execute("SAVEPOINT all_keys")  # one moment for all four tables
+    connection.execute("SAVEPOINT all_keys")  # one snapshot of all four tables
     try:
         return StoredKeys(
             roots=[root_of(row) for row in rows(f"{ROOTS} ORDER BY created_at, root_id")],
@@ -84,7 +84,7 @@ DATA_KEYS = "SELECT manufacturer_id, version, root_id, wrapped, created_at, uses
 
 
 class SqliteKeys(SqliteBase):
-    """The KeyStore slice."""
+    """Implements KeyStore, with transfer to another store."""
 
     async def list_root_keys(self) -> list[StoredRootKey]:
         rows = await self.engine.read(lambda c: c.execute(f"{ROOTS} ORDER BY created_at, root_id").fetchall())
@@ -129,9 +129,16 @@ class SqliteKeys(SqliteBase):
     async def revoke_key_generation(self, key_id: str, *, now: datetime, reason: str, destroy: bool) -> int:
         def work(connection: sqlite3.Connection) -> int:
             row = connection.execute(f"{GENERATIONS} WHERE key_id = ?", (key_id,)).fetchone()
-            if row is None or row[2] == GenerationStatus.ACTIVE:
-                fault = "is the active one; rotate first" if row else "is not known"
-                raise KeyUnavailableError(f"The key generation {key_id} cannot be revoked: it {fault}.")
+            if row is None:
+                raise KeyUnavailableError(
+                    f"Cannot revoke key generation {key_id}: its id is not known. Only an existing generation can be"
+                    " revoked. Check the id."
+                )
+            if row[2] == GenerationStatus.ACTIVE:
+                raise KeyUnavailableError(
+                    f"Cannot revoke key generation {key_id}: it is active. Only a generation that is not active can be"
+                    " revoked. Rotate the keys first."
+                )
             status = GenerationStatus.DESTROYED if destroy else GenerationStatus.REVOKED
             connection.execute(
                 "UPDATE key_generations SET status = ?, retired_at = COALESCE(retired_at, ?), reason = ?"
@@ -140,12 +147,12 @@ class SqliteKeys(SqliteBase):
             )
             self.poll.record(connection, KEYS_TOPIC, f"revoked:{key_id}")
             if destroy:
-                return destroy_keys(connection, "version = ?", row[0])
+                return overwrite_and_delete(connection, "version = ?", row[0])
             return _count(connection, "SELECT COUNT(*) FROM data_keys WHERE version = ?", row[0])
 
         keys = await self.engine.write(work)
         if destroy:
-            await self.forget_old_pages()
+            await self.truncate_wal()
         self.changes.publish(KEYS_TOPIC, f"revoked:{key_id}")
         return keys
 
@@ -154,9 +161,10 @@ class SqliteKeys(SqliteBase):
 
     async def add_data_key(self, key: StoredDataKey) -> StoredDataKey:
         def work(connection: sqlite3.Connection) -> StoredDataKey:
-            if _shredded(connection, key.manufacturer_id):
+            if _is_shredded(connection, key.manufacturer_id):
                 raise KeyUnavailableError(
-                    "The keys of this manufacturer were permanently destroyed.",
+                    "The keys of this manufacturer were permanently destroyed. New keys cannot be created for it."
+                    " Register the manufacturer under a new id.",
                     code="KEYS_SHREDDED",
                     context={"manufacturer_id": key.manufacturer_id},
                 )
@@ -165,8 +173,8 @@ class SqliteKeys(SqliteBase):
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (key.manufacturer_id, key.version, key.root_id, key.wrapped, key.created_at.timestamp(), key.uses),
             )
-            present = _one_key(connection, key.manufacturer_id, key.version)
-            return present if present is not None else key
+            existing = _one_key(connection, key.manufacturer_id, key.version)
+            return existing if existing is not None else key
 
         return await self.engine.write(work)
 
@@ -201,7 +209,7 @@ class SqliteKeys(SqliteBase):
 
     async def shred_data_keys(self, manufacturer_id: str, *, now: datetime, reason: str) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            keys = destroy_keys(connection, "manufacturer_id = ?", manufacturer_id)
+            keys = overwrite_and_delete(connection, "manufacturer_id = ?", manufacturer_id)
             connection.execute(
                 "INSERT INTO shredded_manufacturers (manufacturer_id, shredded_at, reason, keys) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (manufacturer_id) DO UPDATE SET keys = keys + excluded.keys",
@@ -211,12 +219,12 @@ class SqliteKeys(SqliteBase):
             return keys
 
         keys = await self.engine.write(work)
-        await self.forget_old_pages()
+        await self.truncate_wal()
         self.changes.publish(KEYS_TOPIC, f"shredded:{manufacturer_id}")
         return keys
 
     async def is_shredded(self, manufacturer_id: str) -> bool:
-        return await self.engine.read(lambda c: _shredded(c, manufacturer_id))
+        return await self.engine.read(lambda c: _is_shredded(c, manufacturer_id))
 
     async def get_reencryption(self, source: str) -> StoredReencryption | None:
         sql = (
@@ -235,7 +243,7 @@ class SqliteKeys(SqliteBase):
             failed=row[5],
             started_at=time_of(row[6]),
             updated_at=time_of(row[7]),
-            finished_at=maybe_time(row[8]),
+            finished_at=optional_time(row[8]),
         )
 
     async def save_reencryption(self, progress: StoredReencryption) -> None:
@@ -259,10 +267,10 @@ class SqliteKeys(SqliteBase):
         )
         await self.engine.write(lambda c: c.execute(sql, values).rowcount)
 
-    async def forget_old_pages(self) -> None:
-        """Write destroyed keys over in the file itself, so that they do not live on in the write-ahead log.
+    async def truncate_wal(self) -> None:
+        """Checkpoint and truncate the write-ahead log, so that destroyed keys do not survive in it.
 
-        What a reader of this moment still holds is left to the next checkpoint.
+        Pages that a concurrent reader still uses are left to the next checkpoint.
         """
         if self.engine.in_memory:
             return
@@ -279,33 +287,33 @@ class SqliteKeys(SqliteBase):
 
     async def put_keys(self, keys: StoredKeys) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
-            present = _read(connection)
-            if present == StoredKeys():
+            existing = _read(connection)
+            if existing == StoredKeys():
                 _insert(connection, keys)
                 self.poll.record(connection, KEYS_TOPIC, ALL)
                 return True
-            return present == keys
+            return existing == keys
 
-        taken = await self.engine.write(work)
+        imported = await self.engine.write(work)
         self.changes.publish(KEYS_TOPIC, ALL)
-        return taken
+        return imported
 
     async def erase_keys(self) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            erased = destroy_keys(connection, "version >= ?", 0)
+            erased = overwrite_and_delete(connection, "version >= ?", 0)
             for table in _TABLES:
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 - written above
             self.poll.record(connection, KEYS_TOPIC, ALL)
             return erased
 
         erased = await self.engine.write(work)
-        await self.forget_old_pages()
+        await self.truncate_wal()
         self.changes.publish(KEYS_TOPIC, ALL)
         return erased
 
 
-def destroy_keys(connection: sqlite3.Connection, condition: str, value: str | int) -> int:
-    """Overwrite wrapped keys, then delete them; how many there were."""
+def overwrite_and_delete(connection: sqlite3.Connection, condition: str, value: str | int) -> int:
+    """Overwrite wrapped keys, then delete them, and return their number."""
     connection.execute(
         f"UPDATE data_keys SET wrapped = zeroblob(length(wrapped)) WHERE {condition}",  # noqa: S608 - written above
         (value,),
@@ -313,7 +321,7 @@ def destroy_keys(connection: sqlite3.Connection, condition: str, value: str | in
     return connection.execute(f"DELETE FROM data_keys WHERE {condition}", (value,)).rowcount  # noqa: S608 - written above
 
 
-def _shredded(connection: sqlite3.Connection, manufacturer_id: str) -> bool:
+def _is_shredded(connection: sqlite3.Connection, manufacturer_id: str) -> bool:
     sql = "SELECT COUNT(*) FROM shredded_manufacturers WHERE manufacturer_id = ?"
     return _count(connection, sql, manufacturer_id) > 0
 
@@ -329,7 +337,7 @@ def _one_key(connection: sqlite3.Connection, manufacturer_id: str, version: int)
 
 
 def root_of(row: tuple[Any, ...]) -> StoredRootKey:
-    return StoredRootKey(root_id=row[0], created_at=time_of(row[1]), retired_at=maybe_time(row[2]))
+    return StoredRootKey(root_id=row[0], created_at=time_of(row[1]), retired_at=optional_time(row[2]))
 
 
 def generation_of(row: tuple[Any, ...]) -> StoredKeyGeneration:
@@ -338,7 +346,7 @@ def generation_of(row: tuple[Any, ...]) -> StoredKeyGeneration:
         key_id=row[1],
         status=row[2],
         created_at=time_of(row[3]),
-        retired_at=maybe_time(row[4]),
+        retired_at=optional_time(row[4]),
         reason=row[5],
     )
 
@@ -358,5 +366,5 @@ def time_of(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def maybe_time(seconds: float | None) -> datetime | None:
+def optional_time(seconds: float | None) -> datetime | None:
     return None if seconds is None else time_of(seconds)

@@ -1,4 +1,4 @@
-"""Leases of units and adjustments of quotas in SQLite."""
+"""Quota leases and quota adjustments in SQLite."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ import msgspec
 
 from gatewright.storage.sqlite.changes import SqliteBase
 from gatewright.storage.sqlite.counting import USED, add, give_back
-from gatewright.storage.sqlite.ledger import Ledger, of_the_dead, read_slot, spent_in, sweep_away
+from gatewright.storage.sqlite.ledger import Ledger, delete_abandoned, lock_abandoned, read_slot, read_spent
 from gatewright.storage.usage import SHARE, SMALLEST, Leased, LeasedUnits, StoredAdjustment, UsageTake
 
 _INSERT = (
     "INSERT INTO leases (manufacturer_id, resource, bucket, since, amount, ledger, slot, until)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_OUT = (
+_OUTSTANDING = (
     "SELECT ledger, slot, amount FROM leases WHERE manufacturer_id = ? AND resource = ? AND bucket >= ? AND ledger != ?"
 )
-_FIRST = "SELECT ledger, MIN(until) FROM leases GROUP BY ledger"
-_ENDED = (
+_EARLIEST_END = "SELECT ledger, MIN(until) FROM leases GROUP BY ledger"
+_EXPIRED = (
     "SELECT ledger, lease_id, manufacturer_id, resource, bucket, since, amount, slot FROM leases WHERE until <= ?1"
     " AND ledger != ?2 AND (?3 IS NULL OR (manufacturer_id = ?3 AND resource = ?4)) ORDER BY ledger"
 )
 
 
 class SqliteLeases(SqliteBase):
-    """The LeaseStore slice."""
+    """Implements LeaseStore."""
 
     _ledger: Ledger | None = None
 
     @property
     def ledgers(self) -> Path | None:
-        """Where the processes of this database write down what they spend."""
+        """The directory of the ledgers of all processes on this database; None for an in-memory database."""
         return None if self.engine.in_memory else Path(f"{self.engine.path}-leases")
 
     async def lease_usage(
@@ -54,16 +54,18 @@ class SqliteLeases(SqliteBase):
         leased = await self.engine.write(
             lambda connection: self._lease(connection, manufacturer_id, take, most, at, until, former)
         )
-        self._let_go(former)
+        self._release_slot(former)
         return leased
 
     async def end_lease(self, piece: LeasedUnits) -> None:
-        await self.engine.write(lambda connection: self._give_back_slice(connection, piece))
-        self._let_go(piece)
+        await self.engine.write(lambda connection: self._end_lease(connection, piece))
+        self._release_slot(piece)
 
     async def unspent_usage(self, manufacturer_id: str, take: UsageTake) -> int:
         rows = await self.engine.read(
-            lambda connection: connection.execute(_OUT, (manufacturer_id, take.resource, take.since, " ")).fetchall()
+            lambda connection: connection.execute(
+                _OUTSTANDING, (manufacturer_id, take.resource, take.since, " ")
+            ).fetchall()
         )
         return sum(max(0, amount - self._spent(ledger, slot, amount)) for ledger, slot, amount in rows)
 
@@ -73,23 +75,24 @@ class SqliteLeases(SqliteBase):
 
         if self.ledgers is None or not self.ledgers.is_dir():
             return 0
-        first = dict(await self.engine.read(lambda connection: connection.execute(_FIRST).fetchall()))
-        if any(until <= at.timestamp() for ledger, until in first.items() if ledger != self._name):
+        earliest = dict(await self.engine.read(lambda connection: connection.execute(_EARLIEST_END).fetchall()))
+        if any(until <= at.timestamp() for ledger, until in earliest.items() if ledger != self._name):
             return await self.engine.write(work)
-        sweep_away(self.ledgers, {*first, self._name})
+        delete_abandoned(self.ledgers, {*earliest, self._name})
         return 0
 
     def reclaim(
         self, connection: sqlite3.Connection, at: float, manufacturer_id: str | None = None, resource: str | None = None
     ) -> int:
-        """Within a write: as :meth:`reclaim_leases`, of one resource of one manufacturer or of all."""
+        """Like :meth:`reclaim_leases`, within a write; optionally for one resource of one manufacturer."""
         if self.ledgers is None:
             return 0
-        rows = connection.execute(_ENDED, (at, self._name, manufacturer_id, resource)).fetchall()
-        return sum(_bring_back(connection, self.ledgers, name, list(of)) for name, of in groupby(rows, lambda r: r[0]))
+        rows = connection.execute(_EXPIRED, (at, self._name, manufacturer_id, resource)).fetchall()
+        by_ledger = groupby(rows, lambda row: row[0])
+        return sum(_reclaim(connection, self.ledgers, name, list(leases)) for name, leases in by_ledger)
 
     def close_ledger(self) -> None:
-        """Let go of this process's ledger."""
+        """Close the ledger of this process."""
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
@@ -103,60 +106,60 @@ class SqliteLeases(SqliteBase):
         connection: sqlite3.Connection,
         manufacturer_id: str,
         take: UsageTake,
-        most: int,
+        maximum: int,
         at: datetime,
         until: datetime,
-        former: LeasedUnits | None,
+        previous: LeasedUnits | None,
     ) -> Leased:
-        if former is not None:
-            self._give_back_slice(connection, former)
+        if previous is not None:
+            self._end_lease(connection, previous)
         key = (manufacturer_id, take.resource)
         used = int(connection.execute(USED, (*key, take.since)).fetchone()[0])
         if take.limit - used < take.amount and self.reclaim(connection, at.timestamp(), *key):
             used = int(connection.execute(USED, (*key, take.since)).fetchone()[0])
         remaining = take.limit - used
-        amount = min(most, max(remaining // SHARE, min(remaining, SMALLEST)))
+        amount = min(maximum, max(remaining // SHARE, min(remaining, SMALLEST)))
         ledger = self._open_ledger()
         if amount < take.amount or ledger is None or (slot := ledger.take_slot()) is None:
-            others = connection.execute(_OUT, (*key, take.since, self._name)).fetchall()
+            others = connection.execute(_OUTSTANDING, (*key, take.since, self._name)).fetchall()
             return Leased(used=used, elsewhere=sum(row[2] for row in others))
         add(connection, manufacturer_id, take, amount)
         row = (*key, take.bucket, take.since, amount, ledger.name, slot, until.timestamp())
         lease_id = connection.execute(_INSERT, row).lastrowid or 0
-        whole = msgspec.structs.replace(take, amount=amount)
-        return Leased(used=used + amount, units=LeasedUnits(lease_id, manufacturer_id, whole, ledger.spent, slot))
+        leased = msgspec.structs.replace(take, amount=amount)
+        return Leased(used=used + amount, units=LeasedUnits(lease_id, manufacturer_id, leased, ledger.spent, slot))
 
     def _open_ledger(self) -> Ledger | None:
-        """This process's ledger; None where the disk does not take it, and the store alone decides."""
+        """Return the ledger of this process; None if it cannot be written, so that no units are leased."""
         if self._ledger is None:
             with contextlib.suppress(OSError):
                 self._ledger = Ledger(self.ledgers)
         return self._ledger
 
-    def _give_back_slice(self, connection: sqlite3.Connection, piece: LeasedUnits) -> None:
+    def _end_lease(self, connection: sqlite3.Connection, units: LeasedUnits) -> None:
         if self._ledger is None:
             return
-        ended = connection.execute("DELETE FROM leases WHERE lease_id = ?", (piece.lease_id,)).rowcount
-        if ended and (unspent := piece.take.amount - self._ledger.spent[piece.slot]):
-            give_back(connection, piece.manufacturer_id, msgspec.structs.replace(piece.take, amount=unspent))
+        ended = connection.execute("DELETE FROM leases WHERE lease_id = ?", (units.lease_id,)).rowcount
+        if ended and (unspent := units.take.amount - self._ledger.spent[units.slot]):
+            give_back(connection, units.manufacturer_id, msgspec.structs.replace(units.take, amount=unspent))
 
-    def _let_go(self, piece: LeasedUnits | None) -> None:
-        """After the commit: the slot may be used again, once."""
-        if piece is not None and self._ledger is not None and piece.slot >= 0:
-            self._ledger.free_slot(piece.slot)
-            piece.slot = -1
+    def _release_slot(self, units: LeasedUnits | None) -> None:
+        """Free the slot of an ended lease, once. Call it after the commit."""
+        if units is not None and self._ledger is not None and units.slot >= 0:
+            self._ledger.free_slot(units.slot)
+            units.slot = -1
 
     def _spent(self, name: str, slot: int, amount: int) -> int:
         if self._ledger is not None and name == self._ledger.name:
             return self._ledger.spent[slot]
-        spent = None if self.ledgers is None else spent_in(self.ledgers, name, slot)
+        spent = None if self.ledgers is None else read_spent(self.ledgers, name, slot)
         return amount if spent is None else spent
 
 
-def _bring_back(connection: sqlite3.Connection, directory: Path, name: str, rows: list[tuple[str, ...]]) -> int:
-    """Give back what a dead process held in these leases; 0 while it lives, since it gives them back itself."""
+def _reclaim(connection: sqlite3.Connection, directory: Path, name: str, rows: list[tuple[str, ...]]) -> int:
+    """Return the unspent units of an exited process; 0 if it is running, since it returns them itself."""
     try:
-        with of_the_dead(directory, name) as file:
+        with lock_abandoned(directory, name) as file:
             if file is None:
                 return 0
             for _, lease_id, manufacturer_id, resource, bucket, since, amount, slot in rows:
@@ -165,7 +168,7 @@ def _bring_back(connection: sqlite3.Connection, directory: Path, name: str, rows
                 connection.execute("DELETE FROM leases WHERE lease_id = ?", (lease_id,))
                 if unspent > 0:
                     give_back(connection, manufacturer_id, take)
-    except FileNotFoundError:  # what was spent is unknown: count all of it
+    except FileNotFoundError:  # the spent units are unknown: count them all
         connection.executemany("DELETE FROM leases WHERE lease_id = ?", [(row[1],) for row in rows])
     return len(rows)
 
@@ -176,7 +179,7 @@ _COLUMNS = (
 
 
 class SqliteAdjustments(SqliteBase):
-    """The AdjustmentStore slice."""
+    """Implements AdjustmentStore."""
 
     async def propose_adjustment(self, adjustment: StoredAdjustment) -> None:
         sql = (

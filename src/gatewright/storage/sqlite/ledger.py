@@ -1,9 +1,9 @@
-"""The ledger of a process: spent units of its leases, in memory-mapped files that survive it.
+"""The ledger of spent lease units, a memory-mapped file per process that survives a crash.
 
-A spent unit is one store into shared memory, which the kernel keeps when the process is killed in the next
-instant. The process holds a lock on its file as long as it lives, so another one that gets the lock knows that
-nothing more is spent from it. A file of an earlier boot of the machine may be older than what was spent: then all
-counts as spent, so that the limit is never exceeded.
+Spending units is one write to shared memory, which the kernel keeps even if the process is killed immediately
+afterwards. Each process locks its file while it runs, so a process that acquires the lock of another knows that its
+owner has exited. A file from an earlier boot may have missed writes, so all its units count as spent and the limit is
+never exceeded.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SLOTS = 4_096
-"""Slices that a process holds at the same time at most; beyond them the store alone decides."""
+"""Maximum concurrent leases of a process. Beyond it, every unit is taken directly from the store."""
 _WIDTH = 8
 _SIZE = SLOTS * _WIDTH
 _BOOT_FILE = "/proc/sys/kernel/random/boot_id"
 
 
 class Ledger:
-    """The slots of this process.
+    """The ledger of this process: one slot of spent units per lease.
 
     Args:
-        directory: where ledgers of this database lie; None for a private database, which ends with the process.
+        directory: the ledger directory of the database; None for an in-memory database.
     """
 
     spent: array[int] | memoryview[int]
@@ -48,22 +48,22 @@ class Ledger:
     def _open(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
         while True:
-            self.name = f"{boot()}-{secrets.token_hex(8)}"
+            self.name = f"{boot_id()}-{secrets.token_hex(8)}"
             path = directory / self.name
             self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.write(self._file, bytes(_SIZE))  # now, so that a full disk is found now
+                os.write(self._file, bytes(_SIZE))  # allocate the file now, so that a full disk fails here
                 if path.exists():
                     break
-            except BlockingIOError:  # someone who tidies up was faster
+            except BlockingIOError:  # another process is deleting the new file
                 pass
             os.close(self._file)
         self._map = mmap.mmap(self._file, _SIZE)
         self.spent = memoryview(self._map).cast("q")
 
     def take_slot(self) -> int | None:
-        """A slot that is at zero, if there is one."""
+        """Reserve a slot and set it to zero; None if all are in use."""
         if not self._free:
             return None
         slot = self._free.pop()
@@ -71,11 +71,11 @@ class Ledger:
         return slot
 
     def free_slot(self, slot: int) -> None:
-        """The slice of this slot is no more."""
+        """Return a slot after its lease has ended."""
         self._free.append(slot)
 
     def close(self) -> None:
-        """Let go of the file; it is kept where slices are still out."""
+        """Close the file, and delete it unless leases are outstanding."""
         if self._map is None or self._directory is None:
             return
         if len(self._free) == SLOTS:
@@ -87,25 +87,25 @@ class Ledger:
         self._map = None
 
 
-def spent_in(directory: Path, name: str, slot: int) -> int | None:
-    """What a process has spent so far, running or not; None if unknown."""
-    if name.split("-")[0] != boot():
+def read_spent(directory: Path, name: str, slot: int) -> int | None:
+    """Return the units a process has spent in a slot, whether it is running or not; None if unknown."""
+    if name.split("-")[0] != boot_id():
         return None
     try:
         with (directory / name).open("rb") as file:
-            return _number(file.fileno(), slot)
+            return _read(file.fileno(), slot)
     except FileNotFoundError:
         return None
 
 
 @contextlib.contextmanager
-def of_the_dead(directory: Path, name: str) -> Iterator[int | None]:
-    """The open file of a ledger, locked, where its process is dead; None where it is alive.
+def lock_abandoned(directory: Path, name: str) -> Iterator[int | None]:
+    """Open and lock the ledger of a process that has exited; None if it is still running.
 
     Raises:
-        FileNotFoundError: there is no such ledger, or it may be older than what was spent.
+        FileNotFoundError: the ledger does not exist, or is from an earlier boot and may have missed writes.
     """
-    if name.split("-")[0] != boot():
+    if name.split("-")[0] != boot_id():
         raise FileNotFoundError(name)
     file = os.open(directory / name, os.O_RDWR)
     try:
@@ -119,25 +119,25 @@ def of_the_dead(directory: Path, name: str) -> Iterator[int | None]:
         os.close(file)
 
 
-def _number(file: int, slot: int) -> int:
+def _read(file: int, slot: int) -> int:
     data = os.pread(file, _WIDTH, slot * _WIDTH)
     return int(struct.unpack("=q", data)[0]) if len(data) == _WIDTH else 0
 
 
 def read_slot(file: int, slot: int) -> int:
-    """What is in a slot of an open ledger."""
-    return _number(file, slot)
+    """Return the spent units in a slot of an open ledger."""
+    return _read(file, slot)
 
 
-def sweep_away(directory: Path, wanted: set[str]) -> None:
-    """Delete the ledgers of dead processes that no lease names any more."""
+def delete_abandoned(directory: Path, in_use: set[str]) -> None:
+    """Delete the ledgers of exited processes that no lease refers to."""
     for path in directory.iterdir() if directory.is_dir() else ():
-        if path.name in wanted:
+        if path.name in in_use:
             continue
-        if path.name.split("-")[0] != boot():
+        if path.name.split("-")[0] != boot_id():
             path.unlink(missing_ok=True)
             continue
-        with contextlib.suppress(FileNotFoundError), of_the_dead(directory, path.name) as file:
+        with contextlib.suppress(FileNotFoundError), lock_abandoned(directory, path.name) as file:
             if file is not None:
                 path.unlink(missing_ok=True)
 
@@ -145,12 +145,12 @@ def sweep_away(directory: Path, wanted: set[str]) -> None:
 _boot = ""
 
 
-def boot() -> str:
-    """What tells this run of the machine from others."""
+def boot_id() -> str:
+    """Return an id of the current boot of the machine."""
     global _boot
     if not _boot:
         try:
             _boot = Path(_BOOT_FILE).read_text()[:8]
-        except OSError:  # no Linux
+        except OSError:  # not Linux
             _boot = "00000000"
     return _boot

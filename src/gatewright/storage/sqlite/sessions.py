@@ -17,7 +17,7 @@ _FIELDS = StoredSession.__struct_fields__
 _COLUMNS = ", ".join(_FIELDS)
 _TIMES = frozenset({"created_at", "expires_at", "absolute_expires_at", "last_activity", "mfa_at", "ended_at"})
 _LISTS = frozenset({"roles", "factors"})
-_ALIVE = (
+_LIVE = (
     "ended_at IS NULL AND expires_at > :now AND absolute_expires_at > :now"
     " AND (idle_seconds IS NULL OR last_activity + idle_seconds > :now)"
 )
@@ -25,11 +25,11 @@ _OWNERS = frozenset({"account_id", "manufacturer_id"})
 
 
 class SqliteSessions(SqliteBase):
-    """The sessions of the SessionStore slice."""
+    """Implements the sessions of SessionStore."""
 
     async def add_session(self, session: StoredSession, *, keep: int | None = None, owner: str) -> list[str]:
         if owner not in _OWNERS:
-            raise TypeError(f"sessions are not counted by {owner}")
+            raise TypeError(f"Cannot count sessions by {owner!r}. Pass owner as 'account_id' or 'manufacturer_id'.")
         key = session.account_id if owner == "account_id" else session.manufacturer_id
 
         def work(connection: sqlite3.Connection) -> list[str]:
@@ -37,15 +37,15 @@ class SqliteSessions(SqliteBase):
             if keep is None or key is None:
                 return []
             now = session.created_at.timestamp()
-            among = owner if owner == "account_id" else "account_id IS NULL AND manufacturer_id"
+            scope = owner if owner == "account_id" else "account_id IS NULL AND manufacturer_id"
             sql = (
-                f"SELECT session_id FROM sessions WHERE {among} = :key AND {_ALIVE}"  # noqa: S608 - constant
+                f"SELECT session_id FROM sessions WHERE {scope} = :key AND {_LIVE}"  # noqa: S608 - constant
                 " ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET :keep"
             )
-            above = [row[0] for row in connection.execute(sql, {"key": key, "now": now, "keep": keep})]
-            for session_id in above:
+            excess = [row[0] for row in connection.execute(sql, {"key": key, "now": now, "keep": keep})]
+            for session_id in excess:
                 self._end(connection, session_id, now, "session_limit")
-            return above
+            return excess
 
         ended = await self.engine.write(work)
         self._publish_ended(ended)
@@ -56,7 +56,7 @@ class SqliteSessions(SqliteBase):
 
     async def list_sessions(self, manufacturer_id: str, *, now: datetime, limit: int = 1000) -> list[StoredSession]:
         sql = (
-            f"SELECT {_COLUMNS} FROM sessions WHERE manufacturer_id = :key AND {_ALIVE}"  # noqa: S608 - constant
+            f"SELECT {_COLUMNS} FROM sessions WHERE manufacturer_id = :key AND {_LIVE}"  # noqa: S608 - constant
             " ORDER BY created_at DESC, rowid DESC LIMIT :limit"
         )
         values = {"key": manufacturer_id, "now": now.timestamp(), "limit": limit}
@@ -95,7 +95,7 @@ class SqliteSessions(SqliteBase):
 
     async def replace_session(self, session_id: str, successor: StoredSession, *, now: datetime) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
-            if not alive(connection, session_id, now.timestamp()):
+            if not is_live(connection, session_id, now.timestamp()):
                 return False
             connection.execute(
                 "UPDATE refresh_families SET session_id = ? WHERE session_id = ?", (successor.session_id, session_id)
@@ -111,9 +111,9 @@ class SqliteSessions(SqliteBase):
 
     async def end_session(self, session_id: str, *, now: datetime, reason: str) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
-            was_alive = alive(connection, session_id, now.timestamp())
+            was_live = is_live(connection, session_id, now.timestamp())
             self._end(connection, session_id, now.timestamp(), reason)
-            return was_alive
+            return was_live
 
         ended = await self.engine.write(work)
         self._publish_ended([session_id])
@@ -130,14 +130,14 @@ class SqliteSessions(SqliteBase):
         keep: str | None = None,
     ) -> list[str]:
         sql = (
-            f"SELECT session_id FROM sessions WHERE manufacturer_id = :manufacturer AND {_ALIVE}"  # noqa: S608 - constant
-            " AND (:account IS NULL OR account_id = :account OR (:nobody AND account_id IS NULL))"
+            f"SELECT session_id FROM sessions WHERE manufacturer_id = :manufacturer AND {_LIVE}"  # noqa: S608 - constant
+            " AND (:account IS NULL OR account_id = :account OR (:without_account AND account_id IS NULL))"
             " AND session_id IS NOT :keep"
         )
         values = {
             "manufacturer": manufacturer_id,
             "account": account_id,
-            "nobody": without_account,
+            "without_account": without_account,
             "keep": keep,
             "now": now.timestamp(),
         }
@@ -156,21 +156,21 @@ class SqliteSessions(SqliteBase):
         values = {"now": now.timestamp()}
 
         def work(connection: sqlite3.Connection) -> int:
-            over = f"ended_at IS NULL AND NOT ({_ALIVE})"
-            sql = f"UPDATE sessions SET ended_at = :now, ended_reason = 'expired' WHERE {over}"  # noqa: S608 - constant
+            expired_now = f"ended_at IS NULL AND NOT ({_LIVE})"
+            sql = f"UPDATE sessions SET ended_at = :now, ended_reason = 'expired' WHERE {expired_now}"  # noqa: S608 - constant
             expired = connection.execute(sql, values).rowcount
-            cut = (older_than.timestamp(),)
+            cutoff = (older_than.timestamp(),)
             connection.execute(
                 "DELETE FROM refresh_families WHERE session_id IN (SELECT session_id FROM sessions WHERE ended_at < ?)",
-                cut,
+                cutoff,
             )
-            connection.execute("DELETE FROM sessions WHERE ended_at < ?", cut)
+            connection.execute("DELETE FROM sessions WHERE ended_at < ?", cutoff)
             return expired
 
         return await self.engine.write(work)
 
     async def _set(self, session_id: str, now: datetime, column: str, value: Any) -> bool:
-        sql = f"UPDATE sessions SET {column} = :value WHERE session_id = :session AND {_ALIVE}"  # noqa: S608 - callers above
+        sql = f"UPDATE sessions SET {column} = :value WHERE session_id = :session AND {_LIVE}"  # noqa: S608 - callers above
         values = {"value": value, "session": session_id, "now": now.timestamp()}
 
         def work(connection: sqlite3.Connection) -> bool:
@@ -185,7 +185,7 @@ class SqliteSessions(SqliteBase):
         return changed
 
     def _end(self, connection: sqlite3.Connection, session_id: str, now: float, reason: str) -> None:
-        """End a session and the families that hang on it; other processes are notified."""
+        """End a session, revoke its refresh families, and record the change for other processes."""
         connection.execute(
             "UPDATE sessions SET ended_at = ?, ended_reason = ? WHERE session_id = ? AND ended_at IS NULL",
             (now, reason, session_id),
@@ -201,8 +201,8 @@ class SqliteSessions(SqliteBase):
 
 
 def insert_session(connection: sqlite3.Connection, session: StoredSession) -> None:
-    marks = ", ".join("?" for _ in _FIELDS)
-    connection.execute(f"INSERT INTO sessions ({_COLUMNS}) VALUES ({marks})", _row(session))  # noqa: S608 - constant
+    placeholders = ", ".join("?" for _ in _FIELDS)
+    connection.execute(f"INSERT INTO sessions ({_COLUMNS}) VALUES ({placeholders})", _row(session))  # noqa: S608 - constant
 
 
 def read_session(connection: sqlite3.Connection, session_id: str) -> StoredSession | None:
@@ -210,15 +210,17 @@ def read_session(connection: sqlite3.Connection, session_id: str) -> StoredSessi
     return _session(row) if row else None
 
 
-def alive(connection: sqlite3.Connection, session_id: str, now: float) -> bool:
-    sql = f"SELECT 1 FROM sessions WHERE session_id = :session AND {_ALIVE}"  # noqa: S608 - constant
+def is_live(connection: sqlite3.Connection, session_id: str, now: float) -> bool:
+    sql = f"SELECT 1 FROM sessions WHERE session_id = :session AND {_LIVE}"  # noqa: S608 - constant
     return connection.execute(sql, {"session": session_id, "now": now}).fetchone() is not None
 
 
 def extend(connection: sqlite3.Connection, session_id: str, now: float, expires_at: float) -> bool:
-    """Move the end and the last use of a session up, if it is alive."""
-    moved = "expires_at = MIN(absolute_expires_at, MAX(expires_at, :expires)), last_activity = MAX(last_activity, :now)"
-    sql = f"UPDATE sessions SET {moved} WHERE session_id = :session AND {_ALIVE}"  # noqa: S608 - constant
+    """Extend the expiry and last activity of a session, if it is live."""
+    assignments = (
+        "expires_at = MIN(absolute_expires_at, MAX(expires_at, :expires)), last_activity = MAX(last_activity, :now)"
+    )
+    sql = f"UPDATE sessions SET {assignments} WHERE session_id = :session AND {_LIVE}"  # noqa: S608 - constant
     return connection.execute(sql, {"session": session_id, "now": now, "expires": expires_at}).rowcount == 1
 
 
@@ -245,7 +247,7 @@ def _session(row: tuple[Any, ...]) -> StoredSession:
 
 
 class SqliteRefresh(SqliteSessions):
-    """The refresh families of the SessionStore slice."""
+    """Implements the refresh-token families of SessionStore."""
 
     async def add_refresh_family(
         self, session: StoredSession, *, family_id: str, token_hash: bytes, now: datetime, expires_at: datetime
@@ -282,7 +284,7 @@ class SqliteRefresh(SqliteSessions):
         if used_at is not None:
             same_client = client_key is not None and client_key == r.client_key
             if revoked_at is None and same_client and -CLOCK_SKEW <= now - used_at <= r.grace_seconds:
-                outcome = RefreshOutcome.REPEATED if alive(connection, session_id, now) else RefreshOutcome.REVOKED
+                outcome = RefreshOutcome.REPEATED if is_live(connection, session_id, now) else RefreshOutcome.REVOKED
                 return RefreshResult(outcome=outcome.value, session=session, sealed=sealed)
             return self._reused(connection, session_id, now)
         if revoked_at is not None:
@@ -296,8 +298,8 @@ class SqliteRefresh(SqliteSessions):
             "UPDATE refresh_tokens SET used_at = ?, client_key = ?, sealed = ? WHERE token_hash = ?",
             (now, r.client_key, r.sealed, r.token_hash),
         )
-        ends = min(r.successor_expires_at, session.absolute_expires_at)
-        _add_token(connection, r.successor_hash, family_id, now, ends.timestamp())
+        successor_expires_at = min(r.successor_expires_at, session.absolute_expires_at)
+        _add_token(connection, r.successor_hash, family_id, now, successor_expires_at.timestamp())
         connection.execute(
             "DELETE FROM refresh_tokens WHERE family_id = ? AND used_at < ?", (family_id, now - r.grace_seconds)
         )
@@ -309,17 +311,19 @@ class SqliteRefresh(SqliteSessions):
         )
 
     def _reused(self, connection: sqlite3.Connection, session_id: str | None, now: float) -> RefreshResult:
-        """A token that was used before, or is no token of its family any more: the session is over."""
+        """End the session of a reused token, or of one unknown to the family that it claims."""
         if session_id is None:
             return RefreshResult(outcome=RefreshOutcome.UNKNOWN.value)
         self._end(connection, session_id, now, "refresh_token_reused")
         return RefreshResult(outcome=RefreshOutcome.REUSED.value, session=read_session(connection, session_id))
 
 
-def _add_token(connection: sqlite3.Connection, token_hash: bytes, family_id: str, now: float, ends: float) -> None:
+def _add_token(
+    connection: sqlite3.Connection, token_hash: bytes, family_id: str, now: float, expires_at: float
+) -> None:
     connection.execute(
         "INSERT INTO refresh_tokens (token_hash, family_id, created_at, expires_at) VALUES (?, ?, ?, ?)",
-        (token_hash, family_id, now, ends),
+        (token_hash, family_id, now, expires_at),
     )
 
 

@@ -17,7 +17,7 @@ _REVOCATION = "number, kind, subject, before_ms, expires_at"
 
 
 class SqliteSigning(SqliteBase):
-    """The SigningStore slice."""
+    """Implements SigningStore."""
 
     async def list_signing_keys(self) -> list[StoredSigningKey]:
         sql = f"SELECT {_KEY} FROM signing_keys ORDER BY created_at, rowid"  # noqa: S608 - constant
@@ -57,24 +57,24 @@ class SqliteSigning(SqliteBase):
     async def delete_signing_keys(self, *, now: datetime) -> list[str]:
         def work(connection: sqlite3.Connection) -> list[str]:
             sql = "DELETE FROM signing_keys WHERE retired_at IS NOT NULL AND expires_at <= ? RETURNING kid"
-            gone = [row[0] for row in connection.execute(sql, (now.timestamp(),)).fetchall()]
-            for kid in gone:
+            deleted = [row[0] for row in connection.execute(sql, (now.timestamp(),)).fetchall()]
+            for kid in deleted:
                 self.poll.record(connection, "signing_keys", kid)
-            return gone
+            return deleted
 
-        gone = await self.engine.write(work)
-        for kid in gone:
+        deleted = await self.engine.write(work)
+        for kid in deleted:
             self.changes.publish("signing_keys", kid)
-        return gone
+        return deleted
 
     async def add_revocation(self, revocation: Revocation) -> Revocation:
-        ends = revocation.expires_at.timestamp()
-        change = f"{revocation.kind}:{revocation.before_ms}:{ends}:{revocation.subject}"
+        expires_at = revocation.expires_at.timestamp()
+        change = f"{revocation.kind}:{revocation.before_ms}:{expires_at}:{revocation.subject}"
 
         def work(connection: sqlite3.Connection) -> Revocation:
             row = connection.execute(
                 "INSERT INTO revocations (kind, subject, before_ms, expires_at) VALUES (?, ?, ?, ?)",
-                (revocation.kind, revocation.subject, revocation.before_ms, ends),
+                (revocation.kind, revocation.subject, revocation.before_ms, expires_at),
             )
             self.poll.record(connection, "token", change)
             return msgspec.structs.replace(revocation, number=row.lastrowid or 0)
@@ -128,7 +128,7 @@ def _time(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
 
 
-TOPIC = "api_key"
+_API_KEY_TOPIC = "api_key"
 
 _FIELDS = (
     "key_id, manufacturer_id, account_id, name, secret_hash, permissions, created_at, expires_at, last_used_at,"
@@ -138,7 +138,7 @@ _INSERT = f"INSERT INTO api_keys ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 
 
 
 class SqliteApiKeys(SqliteBase):
-    """The ApiKeyStore slice."""
+    """Implements ApiKeyStore."""
 
     async def add_api_key(self, key: StoredApiKey, *, limit: int) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
@@ -152,21 +152,21 @@ class SqliteApiKeys(SqliteBase):
 
     async def rotate_api_key(self, key: StoredApiKey, *, old_expires_at: datetime) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
-            ended = connection.execute(
+            updated = connection.execute(
                 "UPDATE api_keys SET expires_at = MIN(COALESCE(expires_at, 1e12), ?)"
                 " WHERE key_id = ? AND manufacturer_id = ? AND revoked_at IS NULL"
                 " AND NOT EXISTS (SELECT 1 FROM api_keys AS newer WHERE newer.replaces = api_keys.key_id)",
                 (old_expires_at.timestamp(), key.replaces, key.manufacturer_id),
             )
-            if ended.rowcount != 1:
+            if updated.rowcount != 1:
                 return False
             connection.execute(_INSERT, _api_key_row(key))
-            self.poll.record(connection, TOPIC, str(key.replaces))
+            self.poll.record(connection, _API_KEY_TOPIC, str(key.replaces))
             return True
 
         rotated = await self.engine.write(work)
         if rotated:
-            self.changes.publish(TOPIC, str(key.replaces))
+            self.changes.publish(_API_KEY_TOPIC, str(key.replaces))
         return rotated
 
     async def get_api_key(self, key_id: str) -> StoredApiKey | None:
@@ -187,12 +187,12 @@ class SqliteApiKeys(SqliteBase):
             sql = "UPDATE api_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL"
             if connection.execute(sql, (now.timestamp(), key_id)).rowcount != 1:
                 return False
-            self.poll.record(connection, TOPIC, key_id)
+            self.poll.record(connection, _API_KEY_TOPIC, key_id)
             return True
 
         revoked = await self.engine.write(work)
         if revoked:
-            self.changes.publish(TOPIC, key_id)
+            self.changes.publish(_API_KEY_TOPIC, key_id)
         return revoked
 
 

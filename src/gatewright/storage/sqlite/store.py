@@ -1,7 +1,4 @@
-"""The SQLite store: every domain over one engine.
-
-It needs no table, is copied with the file, and ``file gatewright.db`` shows it.
-"""
+"""The SQLite store, which implements every domain over one engine."""
 
 from __future__ import annotations
 
@@ -26,14 +23,17 @@ from gatewright.storage.sqlite.tenants import SqliteInvitations, SqliteTenants
 from gatewright.storage.sqlite.usage import SqliteUsage
 
 DEMO_APPLICATION_ID = 0x6777_4465
-""""gwDe"."""
+"""The SQLite ``application_id`` of a demo store ("gwDe").
 
-_MADE_WITH_THE_SCHEMA = frozenset({"schema_migrations", "audit_head"})
-"""Tables that have rows in a new database."""
+It needs no table, is copied with the file, and is shown by ``file gatewright.db``.
+"""
+
+_SEEDED_TABLES = frozenset({"schema_migrations", "audit_head"})
+"""Tables that contain rows in a new database."""
 
 
 class SqliteDemo(SqliteBase):
-    """The DemoStore slice."""
+    """Implements DemoStore."""
 
     async def claim_for_demo(self) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
@@ -55,10 +55,10 @@ def _is_marked(connection: sqlite3.Connection) -> bool:
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether nothing was ever written but the schema."""
+    """Whether the database contains nothing but the schema."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    names = {row[0] for row in tables} - _MADE_WITH_THE_SCHEMA
-    # Quoted because the file may belong to another program.
+    names = {row[0] for row in tables} - _SEEDED_TABLES
+    # Quote the names, since the file may belong to another program.
     quoted = ('"' + name.replace('"', '""') + '"' for name in names)
     return not any(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {name})").fetchone()[0] for name in quoted)  # noqa: S608 - quoted above
 
@@ -84,12 +84,12 @@ class SqliteStore(
     SqliteUsage,
     SqliteDemo,
 ):
-    """The embedded store: one file, several processes, nothing to configure.
+    """The embedded store: one file, shared by several processes, without configuration.
 
     Args:
-        path: the database file; the default is a private database in memory.
+        path: the database file. Defaults to a private in-memory database.
         durable: see :class:`~gatewright.storage.sqlite.engine.SqliteEngine`.
-        poll_interval: seconds between looks for other processes' changes, 0.1 to 0.25.
+        poll_interval: seconds between polls for changes by other processes, 0.1 to 0.25.
     """
 
     def __init__(self, path: str | Path = ":memory:", *, durable: bool = True, poll_interval: float = 0.15) -> None:
@@ -99,11 +99,11 @@ class SqliteStore(
 
     @property
     def durable(self) -> bool:
-        """Whether what is written outlives the process."""
+        """Whether data outlives the process."""
         return not self.engine.in_memory
 
     async def initialize(self) -> None:
-        """Open the file and bring its schema up to date; calling twice is harmless."""
+        """Open the database and migrate its schema. Idempotent."""
         await self.engine.open(_prepare)
         self.poll.start()
 
@@ -120,7 +120,7 @@ class SqliteStore(
         await self.close()
 
     async def check(self) -> None:
-        """Answer a trivial query, for readiness; raises StoreUnavailableError when the store does not."""
+        """Run a trivial query, for readiness probes; raises StoreUnavailableError if the store is unavailable."""
         await self.engine.read(lambda connection: connection.execute("SELECT 1").fetchone())
 
 

@@ -21,7 +21,7 @@ _ACCOUNT_FIELDS = frozenset({"email", "email_key", "password_hash", "role", "sta
 
 
 class SqliteTenants(SqliteBase):
-    """The TenantStore slice."""
+    """Implements TenantStore."""
 
     async def create_manufacturer(self, manufacturer: StoredManufacturer, owner: StoredAccount) -> None:
         def work(connection: sqlite3.Connection) -> None:
@@ -107,7 +107,10 @@ class SqliteTenants(SqliteBase):
 
 
 def _duplicate() -> DuplicateAccountError:
-    return DuplicateAccountError("An account with this email address or manufacturer id already exists.")
+    return DuplicateAccountError(
+        "An account with this email address or manufacturer id already exists. Both must be unique."
+        " Use a different one."
+    )
 
 
 def _insert_account(connection: sqlite3.Connection, account: StoredAccount) -> None:
@@ -132,7 +135,10 @@ def _update(
     connection: sqlite3.Connection, table: str, key: str, value: str, fields: Mapping[str, Any], allowed: frozenset[str]
 ) -> None:
     if unknown := fields.keys() - allowed:
-        raise TypeError(f"{table} has no field {', '.join(sorted(unknown))} that may be set")
+        raise TypeError(
+            f"Cannot update {', '.join(sorted(unknown))} in {table}. Updatable fields: {', '.join(sorted(allowed))}."
+            " Pass only these."
+        )
     plain = {name: v.timestamp() if isinstance(v, datetime) else v for name, v in fields.items()}
     columns = ", ".join(f"{name} = ?" for name in plain)
     sql = f"UPDATE {table} SET {columns}, updated_at = ? WHERE {key} = ?"  # noqa: S608 - names checked above
@@ -172,7 +178,7 @@ def _manufacturer(row: tuple[Any, ...]) -> StoredManufacturer:
 
 
 def account_of(row: tuple[Any, ...]) -> StoredAccount:
-    """The account of a row of all columns."""
+    """Build an account from a row of all its columns."""
     return StoredAccount(
         account_id=row[0],
         manufacturer_id=row[1],
@@ -195,9 +201,9 @@ _COLUMNS = "invitation_id, manufacturer_id, email, role, token_hash, invited_by,
 
 
 class SqliteInvitations(SqliteBase):
-    """The InvitationStore slice."""
+    """Implements InvitationStore."""
 
-    async def add_invitation(self, invitation: StoredInvitation, *, most: int) -> bool:
+    async def add_invitation(self, invitation: StoredInvitation, *, limit: int) -> bool:
         i = invitation
 
         def work(connection: sqlite3.Connection) -> bool:
@@ -205,10 +211,10 @@ class SqliteInvitations(SqliteBase):
                 "DELETE FROM invitations WHERE (manufacturer_id = ? AND email = ?) OR expires_at <= ?",
                 (i.manufacturer_id, i.email, i.created_at.timestamp()),
             )
-            opened = connection.execute(
+            open_count = connection.execute(
                 "SELECT COUNT(*) FROM invitations WHERE manufacturer_id = ?", (i.manufacturer_id,)
             ).fetchone()[0]
-            if opened >= most:
+            if open_count >= limit:
                 return False
             times = (i.created_at.timestamp(), i.expires_at.timestamp())
             connection.execute(
@@ -246,7 +252,10 @@ class SqliteInvitations(SqliteBase):
                     (a.account_id, a.manufacturer_id, a.email, a.email_key, a.password_hash, a.role, a.status, *times),
                 )
             except sqlite3.IntegrityError as error:
-                raise DuplicateAccountError("An account with this email address already exists.") from error
+                raise DuplicateAccountError(
+                    "An account with this email address already exists. An address can have only one"
+                    " account. Ask for an invitation to a different address."
+                ) from error
             self.poll.record(connection, "manufacturer", a.manufacturer_id)
             return True
 
@@ -264,7 +273,7 @@ class SqliteInvitations(SqliteBase):
         status: str | None = None,
         expected_role: str | None = None,
     ) -> StoredAccount | None:
-        head = "platform_admin" if manufacturer_id == PLATFORM_TENANT else "owner"
+        required_role = "platform_admin" if manufacturer_id == PLATFORM_TENANT else "owner"
 
         def work(connection: sqlite3.Connection) -> StoredAccount | None:
             before = connection.execute(
@@ -280,11 +289,14 @@ class SqliteInvitations(SqliteBase):
             )
             owners = connection.execute(
                 "SELECT COUNT(*) FROM accounts WHERE manufacturer_id = ? AND status = 'active' AND role = ?",
-                (manufacturer_id, head),
+                (manufacturer_id, required_role),
             ).fetchone()[0]
             if not owners:
-                rule = f"At least one active person must remain {head}: give another person this role first."
-                raise ValidationError(rule, code="LAST_OWNER")
+                raise ValidationError(
+                    f"The change would leave no active {required_role}. At least one must remain. Give another member"
+                    " this role first.",
+                    code="LAST_OWNER",
+                )
             self.poll.record(connection, "account", account_id)
             return account_of(before)
 

@@ -1,7 +1,7 @@
-"""Numbered schema migrations: one script ``mNNNN_subject.sql`` each, run once.
+"""Numbered schema migrations, one script ``mNNNN_subject.sql`` each.
 
-A database remembers the numbers it has; what is missing runs in order, in one transaction, whichever process
-comes first. A database that knows numbers this program does not is left alone.
+The database records the migrations applied. The first process to open it applies the missing ones in order, in one
+transaction. A database with unknown migrations is left unchanged.
 """
 
 from __future__ import annotations
@@ -19,45 +19,46 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 
 def available() -> dict[int, tuple[str, str]]:
-    """Number to (name, SQL) of every migration that this program has, in order."""
+    """Return the migrations of this version in order, as number to (name, SQL)."""
     scripts = [entry for entry in files(__name__).iterdir() if entry.name.endswith(".sql")]
     found = {int(script.name[1:5]): (script.name.removesuffix(".sql"), script.read_text("utf-8")) for script in scripts}
     return dict(sorted(found.items()))
 
 
 def migrate(connection: sqlite3.Connection) -> list[str]:
-    """Bring the schema up to date and return the names of what ran.
+    """Apply missing migrations and return their names.
 
     Raises:
-        StorageError: the database was made by a newer version (code ``STORE_TOO_NEW``).
+        StorageError: a newer version created the database (code ``STORE_TOO_NEW``).
     """
-    wanted = available()
+    known = available()
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_TABLE)
-        have = {row[0] for row in connection.execute("SELECT number FROM schema_migrations")}
-        if unknown := have - wanted.keys():
+        applied = {row[0] for row in connection.execute("SELECT number FROM schema_migrations")}
+        if unknown := applied - known.keys():
             raise StorageError(
-                f"The database has schema {max(unknown)}, which this version of Gatewright does not know.",
+                f"The database has schema {max(unknown)}. This version of Gatewright supports schemas up to"
+                f" {max(known)}.",
                 code="STORE_TOO_NEW",
-                recommended_action="Run the version that created it, or upgrade Gatewright.",
+                recommended_action="Upgrade Gatewright to the version that created the database, or a later one.",
             )
-        ran = []
-        for number, (name, sql) in wanted.items():
-            if number not in have:
+        names = []
+        for number, (name, sql) in known.items():
+            if number not in applied:
                 for statement in _statements(sql):
                     connection.execute(statement)
                 connection.execute("INSERT INTO schema_migrations (number, name) VALUES (?, ?)", (number, name))
-                ran.append(name)
+                names.append(name)
         connection.execute("COMMIT")
-        return ran
+        return names
     except BaseException:
         connection.execute("ROLLBACK")
         raise
 
 
 def _statements(sql: str) -> list[str]:
-    """The statements of a script; ``executescript`` would commit the transaction around them."""
+    """Split a script into statements. ``executescript`` would commit the enclosing transaction."""
     statements, current = [], ""
     for line in sql.splitlines():
         current += line + "\n"

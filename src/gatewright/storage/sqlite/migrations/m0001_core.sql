@@ -1,4 +1,4 @@
--- Tenants, people, and the log of changes that other processes must notice.
+-- Tenants, accounts, and the change log that notifies other processes.
 CREATE TABLE manufacturers (
     manufacturer_id TEXT PRIMARY KEY,
     company_name    TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- What manufacturers used, by UTC day or less, and what they asked for in vain.
+-- Usage by manufacturer in buckets of at most one UTC day, and refused attempts.
 CREATE TABLE usage (
     manufacturer_id TEXT NOT NULL,
     resource        TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- Sessions, refresh families, signing keys, revocations.
+-- Sessions, refresh-token families, signing keys and revocations.
 CREATE TABLE sessions (
     session_id          TEXT PRIMARY KEY,
     manufacturer_id     TEXT NOT NULL,

@@ -1,7 +1,7 @@
 -- Sign-in: one-time secrets, attempts, second factors, devices, passkeys and API keys.
 -- 
--- Rows belong to accounts by id without a foreign key: a manager that is built alone takes accounts the store
--- does not know.
+-- Rows refer to accounts by id without a foreign key, since a manager created on its own accepts accounts that are
+-- not in the store.
 CREATE TABLE one_time_secrets (
     key        TEXT NOT NULL,
     purpose    TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- Root keys, key generations, wrapped data keys, who was shredded, and the progress of re-encryption.
+-- Root keys, key generations, wrapped data keys, shredded manufacturers and re-encryption progress.
 CREATE TABLE root_keys (
     root_id TEXT PRIMARY KEY,
     created_at REAL NOT NULL,

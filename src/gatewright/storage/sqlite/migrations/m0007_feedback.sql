@@ -1,4 +1,4 @@
--- Feedback on verdicts, and the model versions learned from it.
+-- Feedback on verdicts, and model versions trained on it.
 CREATE TABLE feedback (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     feedback_id TEXT NOT NULL UNIQUE,

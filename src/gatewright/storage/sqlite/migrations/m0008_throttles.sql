@@ -1,4 +1,4 @@
--- Throttles that several processes count together where they share only the store.
+-- Throttles shared by processes that have no common cache.
 CREATE TABLE throttles (
     key TEXT PRIMARY KEY,
     tat REAL NOT NULL

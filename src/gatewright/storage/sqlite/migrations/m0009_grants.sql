@@ -1,4 +1,4 @@
--- Temporary grants and restrictions, and the permissions that were refused.
+-- Invitations, temporary grants and restrictions, and denied permissions.
 CREATE TABLE invitations (
     invitation_id   TEXT PRIMARY KEY,
     manufacturer_id TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- Slices of quotas that processes spend by themselves.
+-- Quota units leased to processes, which spend them locally.
 CREATE TABLE leases (
     lease_id        INTEGER PRIMARY KEY AUTOINCREMENT,
     manufacturer_id TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- Factors that do not count for sensitive operations yet: added in a session that had shown none.
+-- Factors suspended for sensitive operations because they were added in a session without a second factor.
 CREATE TABLE held_factors (
     account_id TEXT PRIMARY KEY,
     until      REAL NOT NULL

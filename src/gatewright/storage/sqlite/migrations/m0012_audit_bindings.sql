@@ -1,6 +1,6 @@
 -- Bindings of the audit log to the root secret.
 -- 
--- A log from before this migration has none; the first append afterwards binds it from its size then on.
+-- A log created before this migration has none; the first append afterwards binds it from its size at that time.
 CREATE TABLE audit_bindings (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     bound_from INTEGER NOT NULL,

@@ -1,2 +1,2 @@
--- Finds the networks that an account has used, ended sessions included.
+-- Finds the networks used by an account, including in ended sessions.
 CREATE INDEX sessions_by_network ON sessions (account_id, network, last_activity);
