@@ -78,7 +78,7 @@ def _too_slow(seconds: float, scope: Scope) -> Problem:
     return Problem(
         408,
         "REQUEST_TIMEOUT",
-        f"The request body did not arrive within {seconds:g} s plus one second for every {MIN_RATE:,} bytes. "
+        f"Body timeout: it must arrive within {seconds:g} s plus 1 s for every {MIN_RATE:,} bytes. "
         "Send it without pauses.",
         headers=closing,
     )
