@@ -26,8 +26,8 @@ from gatewright.settings import Settings
 from gatewright.storage.protocol import DemoStore, Store
 from gatewright.storage.sqlite.engine import SqliteEngine
 from gatewright.storage.tenants import PLATFORM_TENANT
-from gatewright.web.api import models
-from gatewright.web.api.models import answer, page
+from gatewright.web.api import DocumentedRoute, models
+from gatewright.web.api.models import json_response, page
 from gatewright.web.dependencies import requires
 from gatewright.wiring.backends import KeyDatabase, key_database, open_store
 
@@ -260,14 +260,14 @@ def _create_table(connection: sqlite3.Connection) -> None:
 
 
 def router(products: Products) -> APIRouter:
-    """The calls below ``/demo``."""
-    api = APIRouter(prefix="/demo", tags=["demo"])
+    """The routes below ``/demo``."""
+    api = APIRouter(prefix="/demo", tags=["demo"], route_class=DocumentedRoute)
 
     @api.post("/products", status_code=201)
     async def upload(product: models.Product, caller: Uploader) -> Response:
         """Upload a product. Takes one unit of `product_uploads`; a body that looks like an attack is refused."""
         product_id = await products.add(caller.manufacturer_id, product.model_dump(exclude_none=True))
-        return answer({"product_id": product_id}, 201)
+        return json_response({"product_id": product_id}, 201)
 
     @api.get("/products")
     async def mine(
@@ -278,6 +278,6 @@ def router(products: Products) -> APIRouter:
         """List your products, ordered by id."""
         found = await products.list(caller.manufacturer_id, after=after, limit=limit)
         cursor = found[-1]["product_id"] if len(found) == limit else None
-        return answer({**page(found, cursor), "total": await products.count(caller.manufacturer_id)})
+        return json_response({**page(found, cursor), "total": await products.count(caller.manufacturer_id)})
 
     return api

@@ -11,7 +11,7 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 
-def answer(value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response of records, mappings and lists of them."""
     return Response(
         msgspec.json.encode(value, enc_hook=_plain),
