@@ -1,4 +1,4 @@
-"""``ETag`` responses: 304 for a client whose copy is current (RFC 9110 §8.8.3, §13.1.2)."""
+"""``ETag`` responses: 304 for a client that has the current version (RFC 9110 §8.8.3, §13.1.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Idempotency-Key and ETag: a repeated request changes nothing more, and a repeated read returns little."""
+"""``Idempotency-Key`` and ``ETag``: a retried request changes nothing, and a repeated read returns little."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEW_KEY = {"name": "server", "permissions": ["upload_products"]}
 
 @pytest.fixture
 def join(join: Join, foundation: SecurityFoundation) -> Join:
-    """As always, with the second factor that keys ask for."""
+    """Join with a recent second factor, which API keys require."""
 
     async def confirmed() -> dict[str, Any]:
         who = await join("professional")
