@@ -136,6 +136,8 @@ async def test_body_to_verdict(running: Running) -> None:
     chain = calls[begin : end + 1]
     assert "threats.engine.DetectionEngine.inspect" in chain
     assert len(chain) <= 30, shown(chain)
+    body = [call for call in chain if call.startswith("web.body")]
+    assert len(body) <= 6, shown(body)
 
 
 async def test_unit_to_row(running: Running) -> None:

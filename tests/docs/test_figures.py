@@ -95,7 +95,7 @@ FIGURES: list[tuple[str, str, Callable[[], float]]] = [
     ("how-to/production.md", "| the rest of a refused body | {} s |", lambda: _constant("web", "LINGER")),
     ("how-to/production.md", "at most {} connections", lambda: _setting("max_connections")),
     ("how-to/production.md", "to it every {word} minutes", lambda: _argument(SecurityMonitor, "checkpoint_every") / 60),
-    ("how-to/protect-a-fastapi-app.md", "more than {} characters", lambda: _constant("web", "LONGEST_PATH")),
+    ("how-to/protect-a-fastapi-app.md", "more than {} characters", lambda: _constant("web", "MAX_PATH")),
     ("how-to/rotate-keys.md", "up to {} minutes later by default", lambda: _setting("access_token_minutes")),
     ("how-to/sanitize-and-validate.md", "at most {} bytes", lambda: _constant("threats", "MAX_FILENAME_BYTES")),
     (

@@ -101,6 +101,17 @@ def test_a_member_that_comes_twice_is_refused(body: bytes, content_type: str | N
     assert (refused.value.status, refused.value.code) == (400, "REPEATED_MEMBER")
 
 
+def test_the_error_names_the_duplicate_key_on_one_short_line() -> None:
+    with pytest.raises(Problem, match=r'Duplicate key in JSON object: "name"\.'):
+        understand(b'{"sku": 1, "name": 1, "name": 2}', "application/json")
+    forged = json.dumps('x"\n' + "k" * 5_000).encode()
+    with pytest.raises(Problem) as refused:
+        understand(b"{" + forged + b":1," + forged + b":2}", "application/json")
+    assert r'"x\"\nkkk' in refused.value.detail
+    assert "\n" not in refused.value.detail
+    assert len(refused.value.detail) < 200
+
+
 WORDS = st.text(st.characters(exclude_characters=":"))
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | WORDS,

@@ -208,6 +208,24 @@ async def test_health_needs_nobody(http: httpx.AsyncClient) -> None:
     assert (await http.get("/openapi.json")).json()["info"]["title"] == "Gatewright"
 
 
+async def test_every_operation_has_a_short_summary(http: httpx.AsyncClient) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            summary, description = operation["summary"], " ".join(operation["description"].split())
+            assert description.startswith(summary), (method, path)
+            assert " " in summary and len(summary) <= 110 and not summary.endswith("."), (method, path, summary)
+
+
+async def test_missing_and_unknown_fields_are_named(http: httpx.AsyncClient) -> None:
+    body = {name: value for name, value in REGISTRATION.items() if name != "company_name"}
+    refused = (await http.post("/v1/manufacturers", json={**body, "tier": "enterprise"})).json()
+    assert {(e["field"], e["error_type"], e["message"]) for e in refused["errors"]} == {
+        ("company_name", "MISSING_FIELD", "company_name is required."),
+        ("tier", "UNKNOWN_FIELD", "Unknown field. Remove it."),
+    }
+
+
 @pytest.mark.parametrize(
     ("request_arguments", "status", "code"),
     [

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewright.web.dependencies import open_to_all, requires
     from gatewright.web.enforcement import Enforcement, take_out
     from gatewright.web.headers import MAX_REMEMBERED, MEMORY, HeaderReader
-    from gatewright.web.idempotency import KEPT, RUNNING
+    from gatewright.web.idempotency import CLAIM_LIFETIME, RETENTION
     from gatewright.web.inspection import MANY, without
     from gatewright.web.middleware import GatewrightMiddleware
     from gatewright.web.network_limit import AT_ONCE
@@ -76,8 +76,8 @@ _NAMES = {
         "MEMORY",
     ),
     "gatewright.web.idempotency": (
-        "KEPT",
-        "RUNNING",
+        "RETENTION",
+        "CLAIM_LIFETIME",
     ),
     "gatewright.web.inspection": (
         "MANY",
@@ -106,8 +106,8 @@ _NAMES = {
 
 __all__ = [
     "AT_ONCE",
+    "CLAIM_LIFETIME",
     "EXTENSION",
-    "KEPT",
     "MANY",
     "MAX_FIELDS",
     "MAX_MEMBERS",
@@ -115,7 +115,7 @@ __all__ = [
     "MAX_REMEMBERED",
     "MEMORY",
     "RATIO_FREE",
-    "RUNNING",
+    "RETENTION",
     "Authenticator",
     "ClientReader",
     "DemoFoundation",

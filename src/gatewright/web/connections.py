@@ -1,8 +1,8 @@
 """Connection limits: slow, idle, oversized and too many connections, below the application.
 
-Uvicorn times an idle connection only after its first response, and a single byte, even a line end, stops that clock.
-Here every wait for a client has an end: for the first byte, a header, a body, the rest of a body that was refused,
-and for a client that does not read its response. One timer per connection sees to it; a request only notes times.
+Uvicorn times out an idle connection only after its first response, and a single byte, even a line end, stops that
+timer. Here every wait for a client is bounded: for the first byte, a header, a body, the rest of a refused body, and a
+client that does not read its response. Each connection has one timer; a request only records times.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from gatewright.web.headers import missing_from
 from gatewright.web.problems import Problem, render
 
 LINGER = 2.0
-"""Seconds for a client to read a last answer, or to finish sending a body that was refused."""
+"""Seconds for a client to read a final response, or to finish sending a refused body."""
 
 
 class ConnectionLimits(Record, frozen=True, kw_only=True):
-    """Limits of one process. Times are in seconds.
+    """Connection limits of one process. Times are in seconds.
 
-    ``header_timeout`` is for the first byte and for a whole header; ``body_timeout`` for a body (one more second for
-    every 8 KiB received) and for a client that does not read. ``max_header_bytes`` bounds a header while it arrives.
+    ``header_timeout`` applies to the first byte and to a complete header; ``body_timeout`` to a body (plus one second
+    for every 8 KiB received) and to a client that does not read. ``max_header_bytes`` bounds a header as it arrives.
     """
 
     header_timeout: float
@@ -37,7 +37,7 @@ class ConnectionLimits(Record, frozen=True, kw_only=True):
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
-    """The limits that the settings name."""
+    """The connection limits in ``settings``."""
     return ConnectionLimits(
         header_timeout=settings.header_timeout_seconds,
         body_timeout=settings.body_timeout_seconds,
@@ -56,10 +56,10 @@ class _Phase(Enum):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol with an end to every wait.
+    """Uvicorn's HTTP protocol with a deadline for every wait.
 
     Args:
-        limits: of this process; the other arguments are uvicorn's own.
+        limits: the limits of this process. All other arguments are uvicorn's.
     """
 
     def __init__(self, *arguments: Any, limits: ConnectionLimits, **named: Any) -> None:
@@ -69,7 +69,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._header_bytes = self._body_bytes = 0
         self._started = False
-        self._answered_at = 0.0
+        self._responded_at = 0.0
         self._stalled_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -84,7 +84,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 Problem(
                     503,
                     "TOO_MANY_CONNECTIONS",
-                    f"All {self._limits.max_connections:,} connections of this process are in use. Try again in 1 s.",
+                    f"Too many connections: all {self._limits.max_connections:,} are in use. Try again in 1 s.",
                     headers={"Retry-After": "1"},
                 )
             )
@@ -99,7 +99,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._enter(_Phase.HEADER)
         self._started = False
         super().data_received(data)
-        # The first piece of a header is left to the middleware, which counts exactly: it may follow a body.
+        # The first chunk is left to the middleware, which counts exactly: it may begin with the end of a body.
         if self._phase is _Phase.HEADER and not self._started:
             self._header_bytes += len(data)
             if self._header_bytes > self._limits.max_header_bytes:
@@ -107,7 +107,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                     Problem(
                         431,
                         "HEADERS_TOO_LARGE",
-                        f"Request target and headers have more than {self._limits.max_header_bytes:,} bytes. "
+                        f"Headers too large: at most {self._limits.max_header_bytes:,} bytes with the request target. "
                         "Send fewer or shorter headers.",
                     )
                 )
@@ -119,7 +119,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Serve the request as if it asked for no upgrade (RFC 9110 §7.8); a client must not write our log."""
+        """Log nothing: the upgrade is ignored (RFC 9110 §7.8), and clients must not be able to fill the log."""
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -130,9 +130,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stalled_since = None
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(
-            Problem(400, "MALFORMED_REQUEST", "The request is not valid HTTP/1.1. Use an HTTP client library.")
-        )
+        self._refuse(Problem(400, "MALFORMED_REQUEST", "Malformed HTTP/1.1 request. Use an HTTP client library."))
 
     # --- the parser's callbacks ---------------------------------------------------------------------------------
 
@@ -144,7 +142,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._enter(_Phase.HEADER)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers come after the request was checked and must not become part of it (RFC 9110 §6.5.1).
+        # Trailers arrive after the request was checked, so they are dropped (RFC 9110 §6.5.1).
         if self._phase is not _Phase.BODY:
             super().on_header(name, value)
 
@@ -158,12 +156,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        answered = self.cycle is None or self.cycle.response_complete
-        self._enter(_Phase.IDLE if answered else _Phase.RESPONSE)
+        responded = self.cycle is None or self.cycle.response_complete
+        self._enter(_Phase.IDLE if responded else _Phase.RESPONSE)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._answered_at = self.loop.time()
+        self._responded_at = self.loop.time()
         if self._phase is _Phase.RESPONSE and self.cycle.response_complete:
             self._enter(_Phase.IDLE)
 
@@ -178,13 +176,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(seconds, self._check)
 
     def _check(self) -> None:
-        """End the connection when the client is overdue, or look again when it would be."""
-        if self.transport.is_closing():  # what was written last is not read
+        """End the connection if the client is overdue, or check again at its deadline."""
+        if self.transport.is_closing():  # the client does not read the final response
             self.transport.abort()
             return
         now = self.loop.time()
         if self._phase is _Phase.BODY and self.flow.read_paused:
-            self._since = now  # the client waits for us
+            self._since = now  # the client waits for the application
         deadline = self._deadline()
         if deadline is not None and deadline <= now:
             self._end_overdue()
@@ -193,23 +191,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._arm(pause if deadline is None else min(pause, deadline - now))
 
     def _deadline(self) -> float | None:
-        """When this connection is overdue; None while it is not the client that is waited for."""
+        """When the client is overdue. None while the connection does not wait for it."""
         if self._stalled_since is not None:
             return self._stalled_since + self._limits.body_timeout
         if self._phase is _Phase.HEADER:
             return self._since + self._limits.header_timeout
         if self._phase is _Phase.BODY:
             if self.cycle is not None and self.cycle.response_complete:
-                return max(self._since, self._answered_at) + LINGER
-            # The middleware answers 408 first; this is for applications that do not read their body.
+                return max(self._since, self._responded_at) + LINGER
+            # The middleware answers 408 earlier; this covers applications that do not read the body.
             return self._since + self._limits.body_timeout + self._body_bytes / MIN_RATE + LINGER
         return None
 
     def _end_overdue(self) -> None:
         if self._stalled_since is not None:
             self.transport.abort()
-        elif self._phase is _Phase.HEADER and self._is_answering():
-            self.cycle.keep_alive = False  # the answer to the request before ends the connection
+        elif self._phase is _Phase.HEADER and self._is_responding():
+            self.cycle.keep_alive = False  # the previous response closes the connection
             self._phase = _Phase.RESPONSE
             self._arm(self._limits.header_timeout)
         elif self._phase is _Phase.HEADER and self._header_bytes + self._started:
@@ -217,7 +215,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 Problem(
                     408,
                     "REQUEST_TIMEOUT",
-                    f"The request header did not arrive within {self._limits.header_timeout:g} s. Send it at once.",
+                    f"Header timeout: it must arrive within {self._limits.header_timeout:g} s. Send it without pauses.",
                 )
             )
         else:
@@ -225,18 +223,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     # --- ending -------------------------------------------------------------------------------------------------
 
-    def _is_answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _make_room(self) -> bool:
-        """Close the connection that has kept us waiting the longest; False when none is waiting for its client."""
+        """Close the connection that has waited longest for its client. False if none is waiting."""
         waiting = [
             other
             for other in self.connections
             if isinstance(other, BoundedHttpProtocol)
             and other is not self
             and other._phase in (_Phase.IDLE, _Phase.HEADER)
-            and not other._is_answering()
+            and not other._is_responding()
         ]
         if not waiting:
             return False
@@ -246,8 +244,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return True
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer a request that never reached the application, and close."""
-        if not self._is_answering() and not self.transport.is_closing():
+        """Send an error for a request that did not reach the application, then close."""
+        if not self._is_responding() and not self.transport.is_closing():
             status, headers, body = render(problem, None)
             lines = [(name.encode(), value.encode()) for name, value in headers.items()]
             lines += [*missing_from(lines), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]

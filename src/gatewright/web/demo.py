@@ -1,9 +1,8 @@
-"""The demo marketplace: a product resource behind the middleware, its store and its seed data.
+"""The demo marketplace: its stores, its accounts, and a product resource behind the middleware.
 
-The demo writes its passwords and its admin's TOTP secret to a file, so it must never share a store with real accounts.
-
-Their passwords are random. They are kept in ``demo.env`` in the data directory, which only its owner may
-read, in the form a shell can source: ``. gatewright-data/demo.env``.
+The demo writes its passwords and its admin's TOTP secret to ``demo.env`` in the data directory, so it must never share
+a store with real accounts. The file is readable only by its owner and can be sourced by a shell:
+``. gatewright-data/demo.env``.
 """
 
 from __future__ import annotations
@@ -24,34 +23,48 @@ from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.records import Record
 from gatewright.settings import Settings
-from gatewright.storage.protocol import DemoStore
+from gatewright.storage.protocol import DemoStore, Store
 from gatewright.storage.sqlite.engine import SqliteEngine
 from gatewright.storage.tenants import PLATFORM_TENANT
-from gatewright.web.api import models
-from gatewright.web.api.models import answer, page
+from gatewright.web.api import DocumentedRoute, models
+from gatewright.web.api.models import json_response, page
 from gatewright.web.dependencies import requires
-from gatewright.wiring.backends import key_database, open_store
+from gatewright.wiring.backends import KeyDatabase, key_database, open_store
+
+FILE_NAME = "demo.env"
+DEMO_MANUFACTURER = "mfr_demo"
+PLATFORM_ADMIN = "platform_admin"
+
+Uploader = Annotated[
+    ManufacturerContext,
+    Depends(requires("upload_products", consumes="product_uploads", inspection="block")),
+]
+Caller = Annotated[ManufacturerContext, Depends(requires(audience="every signed-in person and every API key"))]
+
+_PRODUCTS = """
+CREATE TABLE IF NOT EXISTS products (
+    product_id TEXT PRIMARY KEY, manufacturer_id TEXT NOT NULL, body TEXT NOT NULL, created_at REAL NOT NULL
+) STRICT
+"""
+
+# --- stores ---------------------------------------------------------------------------------------------------------
 
 
 class DemoFoundation(SecurityFoundation):
-    """A foundation that opens a store of the demo, or claims an empty one."""
+    """A foundation that only uses stores created by the demo, and claims empty ones."""
 
     async def initialize(self) -> None:
-        """As :meth:`SecurityFoundation.initialize`; calling twice is harmless.
+        """Claim the stores, then initialize as :meth:`SecurityFoundation.initialize`. Safe to call again.
 
         Raises:
-            ConfigurationError: production (code ``DEMO_IN_PRODUCTION``), or a store that the demo did not make
-                (``NOT_A_DEMO_STORE``).
+            ConfigurationError: in production (code ``DEMO_IN_PRODUCTION``), or for a store that the demo did not
+                create (``NOT_A_DEMO_STORE``).
         """
         refuse_production(self.settings.mode)
         if self.store.durable:
             self.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            if self.key_database is not None:
-                await self.key_database.initialize()
-                await _claim(self.key_database, f"GATEWRIGHT_KEY_DATABASE={self.settings.key_database}")
-            await self.store.initialize()
-            await _claim(self.store, f"GATEWRIGHT_DATABASE={self.settings.database_path}")
+            await _claim_both(self.settings, self.key_database, self.store)
         except ConfigurationError:
             await self.store.close()
             if self.key_database is not None:
@@ -61,140 +74,59 @@ class DemoFoundation(SecurityFoundation):
 
 
 async def claim_stores(settings: Settings) -> None:
-    """Claim the stores of these settings for the demo.
-
-    The key store comes first: if it is refused, the store of records is not created.
+    """Claim the stores that ``settings`` name for the demo.
 
     Raises:
-        ConfigurationError: the demo did not make one of them (code ``NOT_A_DEMO_STORE``).
+        ConfigurationError: the demo did not create one of them (code ``NOT_A_DEMO_STORE``).
     """
-    keys = key_database(settings)
-    if keys is not None:
-        await keys.initialize()
-        try:
-            await _claim(keys, f"GATEWRIGHT_KEY_DATABASE={settings.key_database}")
-        finally:
-            await keys.close()
-    store = open_store(settings)
-    await store.initialize()
+    keys, store = key_database(settings), open_store(settings)
     try:
-        await _claim(store, f"GATEWRIGHT_DATABASE={settings.database_path}")
+        await _claim_both(settings, keys, store)
     finally:
         await store.close()
+        if keys is not None:
+            await keys.close()
+
+
+async def _claim_both(settings: Settings, keys: KeyDatabase | None, store: Store) -> None:
+    """Claim the key store first: if it is refused, the record store is not created."""
+    if keys is not None:
+        await keys.initialize()
+        await _claim(keys, f"GATEWRIGHT_KEY_DATABASE={settings.key_database}")
+    await store.initialize()
+    await _claim(store, f"GATEWRIGHT_DATABASE={settings.database_path}")
+
+
+async def _claim(store: DemoStore, setting: str) -> None:
+    if not await store.claim_for_demo():
+        raise _not_a_demo_store(setting)
 
 
 def refuse_production(mode: str | None) -> None:
     """Raise ConfigurationError (code ``DEMO_IN_PRODUCTION``) in production."""
     if mode == "production":
         raise ConfigurationError(
-            "GATEWRIGHT_MODE=production: the demo keeps its passwords in a file and never runs in production; leave out"
-            " --demo, or set GATEWRIGHT_MODE=development.",
+            "GATEWRIGHT_MODE=production: the demo keeps its passwords in a file and never runs in production. "
+            "Omit --demo, or set GATEWRIGHT_MODE=development.",
             code="DEMO_IN_PRODUCTION",
             context={"setting": "GATEWRIGHT_MODE"},
         )
 
 
-async def require_demo_store(store: DemoStore, setting: str) -> None:
-    """Raise ConfigurationError (code ``NOT_A_DEMO_STORE``) unless the demo made the store."""
-    if not await store.is_demo():
-        raise _not_ours(setting)
-
-
-async def _claim(store: DemoStore, setting: str) -> None:
-    if not await store.claim_for_demo():
-        raise _not_ours(setting)
-
-
-def _not_ours(setting: str) -> ConfigurationError:
+def _not_a_demo_store(setting: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{setting}: this store was not created by the demo, which uses only its own or an empty store;"
-        " set GATEWRIGHT_DATA_DIR to a new directory, or omit --demo.",
+        f"{setting}: this store was not created by the demo, which uses only its own or an empty store. "
+        "Set GATEWRIGHT_DATA_DIR to a new directory, or omit --demo.",
         code="NOT_A_DEMO_STORE",
         context={"setting": setting.partition("=")[0]},
     )
 
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS products (
-    product_id TEXT PRIMARY KEY, manufacturer_id TEXT NOT NULL, body TEXT NOT NULL, created_at REAL NOT NULL
-) STRICT
-"""
-
-
-class Products:
-    """Products of the demo, in a file of their own: the foundation's store holds the foundation's state."""
-
-    def __init__(self, path: str) -> None:
-        self._engine = SqliteEngine(path)
-
-    async def open(self) -> None:
-        await self._engine.open(_prepare)
-
-    async def close(self) -> None:
-        await self._engine.close()
-
-    async def add(self, manufacturer_id: str, product: dict[str, Any]) -> str:
-        """Keep a product; the id is returned once it is safe on disk."""
-        product_id = "prd_" + secrets.token_hex(8)
-        row = (product_id, manufacturer_id, msgspec.json.encode(product).decode(), time.time())
-        await self._engine.write(lambda c: c.execute("INSERT INTO products VALUES (?, ?, ?, ?)", row).rowcount)
-        return product_id
-
-    async def list(self, manufacturer_id: str, *, after: str, limit: int) -> list[dict[str, Any]]:
-        """Products of one manufacturer, by id."""
-        sql = """SELECT product_id, body FROM products WHERE manufacturer_id = ? AND product_id > ?
-                 ORDER BY product_id LIMIT ?"""
-        rows = await self._engine.read(lambda c: c.execute(sql, (manufacturer_id, after, limit)).fetchall())
-        return [{"product_id": product_id, **msgspec.json.decode(body)} for product_id, body in rows]
-
-    async def count(self, manufacturer_id: str) -> int:
-        sql = "SELECT count(*) FROM products WHERE manufacturer_id = ?"
-        return await self._engine.read(lambda c: int(c.execute(sql, (manufacturer_id,)).fetchone()[0]))
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute(_SCHEMA)
-    connection.execute("CREATE INDEX IF NOT EXISTS products_of ON products (manufacturer_id, product_id)")
-
-
-Uploader = Annotated[
-    ManufacturerContext,
-    Depends(requires("upload_products", consumes="product_uploads", inspection="block")),
-]
-Caller = Annotated[ManufacturerContext, Depends(requires(audience="every signed-in person and every API key"))]
-
-
-def router(products: Products) -> APIRouter:
-    """``/demo/products``."""
-    api = APIRouter(prefix="/demo", tags=["demo"])
-
-    @api.post("/products", status_code=201)
-    async def upload(product: models.Product, caller: Uploader) -> Response:
-        """Upload a product. Requires the permission and a unit of the quota; the body is inspected in block mode."""
-        product_id = await products.add(caller.manufacturer_id, product.model_dump(exclude_none=True))
-        return answer({"product_id": product_id}, 201)
-
-    @api.get("/products")
-    async def mine(
-        caller: Caller,
-        after: Annotated[str, Query(max_length=64)] = "",
-        limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    ) -> Response:
-        """List your products, by id."""
-        found = await products.list(caller.manufacturer_id, after=after, limit=limit)
-        cursor = found[-1]["product_id"] if len(found) == limit else None
-        return answer({**page(found, cursor), "total": await products.count(caller.manufacturer_id)})
-
-    return api
-
-
-FILE_NAME = "demo.env"
-DEMO_MANUFACTURER = "mfr_demo"
-PLATFORM_ADMIN = "platform_admin"
+# --- accounts -------------------------------------------------------------------------------------------------------
 
 
 class DemoCredentials(Record, frozen=True, kw_only=True):
-    """What it takes to sign in as the demo's people. ``fresh``: they were made just now."""
+    """Credentials of the demo accounts. ``fresh``: the accounts were created by this start."""
 
     demo_email: str
     demo_password: str
@@ -214,19 +146,20 @@ async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
     """Create the demo's accounts if they are missing, and return their credentials. Existing accounts never change.
 
     Raises:
-        ConfigurationError: the demo did not create the store (code ``NOT_A_DEMO_STORE``), or it has accounts whose
-            credentials are lost (``DEMO_INCOMPLETE``).
+        ConfigurationError: the demo did not create the store (code ``NOT_A_DEMO_STORE``), or the credentials of its
+            accounts are lost (``DEMO_INCOMPLETE``).
     """
     settings, store = foundation.settings, foundation.store
-    await require_demo_store(store, f"GATEWRIGHT_DATABASE={settings.database_path}")
+    if not await store.is_demo():
+        raise _not_a_demo_store(f"GATEWRIGHT_DATABASE={settings.database_path}")
     path = Path(settings.data_dir) / FILE_NAME
-    there = [await store.get_manufacturer(name) is not None for name in (DEMO_MANUFACTURER, PLATFORM_TENANT)]
-    if all(there) and path.exists():
+    exists = [await store.get_manufacturer(name) is not None for name in (DEMO_MANUFACTURER, PLATFORM_TENANT)]
+    if all(exists) and path.exists():
         return read_credentials(path)
-    if any(there):
+    if any(exists):
         raise ConfigurationError(
-            f"{path}: missing or unfinished, so the demo's passwords are lost. They are random and written once, at the"
-            f" end of the first start; delete {settings.database_path} and start again.",
+            f"{path}: missing or incomplete, so the demo's passwords are lost. They are random and written once, at "
+            f"the end of the first start. Delete {settings.database_path} and start again.",
             code="DEMO_INCOMPLETE",
         )
     demo_email, demo_password = "owner@acme-tools.example.com", _passphrase()
@@ -243,7 +176,7 @@ async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
             "phone": "+1 202 456 1111",
         }
     )
-    made = DemoCredentials(
+    credentials = DemoCredentials(
         demo_email=demo_email,
         demo_password=demo_password,
         admin_email=admin_email,
@@ -251,23 +184,23 @@ async def seed_demo(foundation: SecurityFoundation) -> DemoCredentials:
         admin_totp_secret=await create_admin(foundation, admin_email, admin_password),
         fresh=True,
     )
-    _keep(path, made)
-    return made
+    _write_credentials(path, credentials)
+    return credentials
 
 
 async def create_admin(foundation: SecurityFoundation, email: str, password: str) -> str:
-    """Make the platform's first admin, with a second factor from the start; its TOTP secret in Base32.
+    """Create the platform's first admin with a second factor. Returns its TOTP secret in Base32.
 
     Raises:
-        DuplicateAccountError: the platform's tenant or the address is there already.
+        DuplicateAccountError: the platform's tenant or an account with this address exists.
     """
-    made = await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
-    enrolment = await foundation.auth.setup_mfa(PLATFORM_TENANT, account_id=made.account_id)
-    # The code of the step before is within tolerance, and leaves the present one for the first sign-in.
-    before = foundation.clock.timestamp() - 30
-    code = pyotp.TOTP(enrolment.secret).at(int(before))
-    await foundation.auth.confirm_mfa(PLATFORM_TENANT, code, account_id=made.account_id)
-    return enrolment.secret
+    admin = await foundation.auth.register_staff(email, password, role=PLATFORM_ADMIN)
+    enrollment = await foundation.auth.setup_mfa(PLATFORM_TENANT, account_id=admin.account_id)
+    # The previous step's code is within tolerance, and leaves the current one for the first sign-in.
+    previous_step = foundation.clock.timestamp() - 30
+    code = pyotp.TOTP(enrollment.secret).at(int(previous_step))
+    await foundation.auth.confirm_mfa(PLATFORM_TENANT, code, account_id=admin.account_id)
+    return enrollment.secret
 
 
 def _passphrase() -> str:
@@ -275,13 +208,76 @@ def _passphrase() -> str:
 
 
 def read_credentials(path: Path) -> DemoCredentials:
-    """The credentials in a ``demo.env``."""
+    """Read the credentials in a ``demo.env``."""
     pairs = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
-    known = {name: pairs[name.upper()].strip("'") for name in _FIELDS}
-    return msgspec.convert(known, DemoCredentials)
+    fields = {name: pairs[name.upper()].strip("'") for name in _FIELDS}
+    return msgspec.convert(fields, DemoCredentials)
 
 
-def _keep(path: Path, credentials: DemoCredentials) -> None:
+def _write_credentials(path: Path, credentials: DemoCredentials) -> None:
     text = "".join(f"{name.upper()}='{credentials[name]}'\n" for name in _FIELDS)
-    path.unlink(missing_ok=True)  # of a store that is gone
+    path.unlink(missing_ok=True)  # from a deleted store
     write_private(path, text)
+
+
+# --- products -------------------------------------------------------------------------------------------------------
+
+
+class Products:
+    """The products of the demo, in a database separate from the foundation's."""
+
+    def __init__(self, path: str) -> None:
+        self._engine = SqliteEngine(path)
+
+    async def open(self) -> None:
+        await self._engine.open(_create_table)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def add(self, manufacturer_id: str, product: dict[str, Any]) -> str:
+        """Add a product. Returns its id once it is stored on disk."""
+        product_id = "prd_" + secrets.token_hex(8)
+        row = (product_id, manufacturer_id, msgspec.json.encode(product).decode(), time.time())
+        await self._engine.write(lambda c: c.execute("INSERT INTO products VALUES (?, ?, ?, ?)", row).rowcount)
+        return product_id
+
+    async def list(self, manufacturer_id: str, *, after: str, limit: int) -> list[dict[str, Any]]:
+        """Products of one manufacturer, ordered by id."""
+        sql = """SELECT product_id, body FROM products WHERE manufacturer_id = ? AND product_id > ?
+                 ORDER BY product_id LIMIT ?"""
+        rows = await self._engine.read(lambda c: c.execute(sql, (manufacturer_id, after, limit)).fetchall())
+        return [{"product_id": product_id, **msgspec.json.decode(body)} for product_id, body in rows]
+
+    async def count(self, manufacturer_id: str) -> int:
+        sql = "SELECT count(*) FROM products WHERE manufacturer_id = ?"
+        return await self._engine.read(lambda c: int(c.execute(sql, (manufacturer_id,)).fetchone()[0]))
+
+
+def _create_table(connection: sqlite3.Connection) -> None:
+    connection.execute(_PRODUCTS)
+    connection.execute("CREATE INDEX IF NOT EXISTS products_of ON products (manufacturer_id, product_id)")
+
+
+def router(products: Products) -> APIRouter:
+    """The routes below ``/demo``."""
+    api = APIRouter(prefix="/demo", tags=["demo"], route_class=DocumentedRoute)
+
+    @api.post("/products", status_code=201)
+    async def upload(product: models.Product, caller: Uploader) -> Response:
+        """Upload a product. Takes one unit of `product_uploads`; a body that looks like an attack is refused."""
+        product_id = await products.add(caller.manufacturer_id, product.model_dump(exclude_none=True))
+        return json_response({"product_id": product_id}, 201)
+
+    @api.get("/products")
+    async def mine(
+        caller: Caller,
+        after: Annotated[str, Query(max_length=64)] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> Response:
+        """List your products, ordered by id."""
+        found = await products.list(caller.manufacturer_id, after=after, limit=limit)
+        cursor = found[-1]["product_id"] if len(found) == limit else None
+        return json_response({**page(found, cursor), "total": await products.count(caller.manufacturer_id)})
+
+    return api

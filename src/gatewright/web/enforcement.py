@@ -28,7 +28,7 @@ from gatewright.inspection_policy import (
 from gatewright.policy import Policy
 from gatewright.threats import Inspection, ThreatDetectionResult
 from gatewright.threats.walk import Walk
-from gatewright.web.paths import LONGEST_REMEMBERED, is_for, method_of, path_pattern, route_path
+from gatewright.web.paths import MAX_CACHED_PATH, method_of, path_pattern, route_path, rule_covers
 from gatewright.web.rules import RouteRule, Scope
 
 KNOWN_PATHS = 4_096
@@ -150,7 +150,7 @@ class Enforcement:
         if known is not None and known[0] is rule and known[1] == mode and self._clock.timestamp() <= known[2].ends_at:
             return known[2]
         treatment = self._make(rule, mode, *key)
-        if len(key[1]) > LONGEST_REMEMBERED:
+        if len(key[1]) > MAX_CACHED_PATH:
             return treatment
         self._known[key] = (rule, mode, treatment)
         if len(self._known) > KNOWN_PATHS:
@@ -188,7 +188,7 @@ class Enforcement:
 def _fits(route: str) -> Callable[[str, str], bool]:
     method, path = method_and_path(route)
     pattern = path_pattern(path)
-    return lambda used, at: is_for(method, used) and pattern.fullmatch(at) is not None
+    return lambda used, at: rule_covers(method, used) and pattern.fullmatch(at) is not None
 
 
 def _ready(exclusion: Exclusion) -> Excluded:

@@ -1,8 +1,8 @@
-"""``Idempotency-Key``: a creating call that is retried creates nothing more.
+"""``Idempotency-Key``: retrying a call that creates something does not create it again.
 
-As the IETF draft (draft-ietf-httpapi-idempotency-key-header) has it. The first answer is kept for a day, encrypted,
-since it may hold a key that is shown once; the same key with another request is refused. Only answers that tell of
-something made (201, 202) are kept: after any other the caller may try again with the same key.
+Follows the IETF draft (draft-ietf-httpapi-idempotency-key-header). The first response is kept for a day, encrypted,
+since it may contain an API key that is shown once; the same key with a different request is refused. Only 201 and 202
+are kept: after any other status the client may retry with the same key.
 """
 
 from __future__ import annotations
@@ -29,28 +29,29 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-KEPT = timedelta(days=1)
-RUNNING = timedelta(minutes=1)
-"""How long a call may take before its key is free again; a process that was killed leaves it so."""
-MAX_ANSWER = 65_536
-"""Bytes of an answer at most; a longer one is not kept."""
+RETENTION = timedelta(days=1)
+"""How long a response is kept."""
+CLAIM_LIFETIME = timedelta(minutes=1)
+"""How long a call may run before its key is free again, in case its process was killed."""
+MAX_RESPONSE = 65_536
+"""Bytes of the largest response that is kept."""
 
 _ALREADY_BOUNDED = 1 << 40
-_CLAIM, _ANSWER = "idempotent call", KEPT_ANSWER
+_CLAIM, _RESPONSE = "idempotent call", KEPT_ANSWER
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_MADE = frozenset({201, 202})
-_FIELDS = (b"content-type", b"location", b"cache-control")
+_CREATED = frozenset({201, 202})
+_KEPT_HEADERS = (b"content-type", b"location", b"cache-control")
 
 
 class Idempotency:
-    """The layer between the middleware, which knows who is calling, and the application.
+    """The layer between the middleware, which authenticates the caller, and the application.
 
-    The middleware calls :meth:`look_up` once a request may be made and before it takes quota: a retry gets its first
-    answer even when the quota is used up by now.
+    The middleware calls :meth:`look_up` once a request is authorized and before it takes quota, so a retry gets the
+    first response even if the quota has run out since.
 
     Args:
         app: the application.
-        foundation: its store keeps the answers, its encryption seals them.
+        foundation: stores and encrypts the responses.
     """
 
     def __init__(self, app: App, *, foundation: SecurityFoundation) -> None:
@@ -58,27 +59,28 @@ class Idempotency:
         self._foundation = foundation
 
     async def look_up(self, scope: Scope, receive: Receive, state: RequestState) -> Receive | None:
-        """Find the answer that this call was given before, so that nothing is charged for it again.
+        """Find the response that this call got before, so that it is not charged again.
 
-        Returns the ``receive`` to continue with, or None when the client has gone.
+        Returns the ``receive`` to continue with, or None if the client disconnected.
 
         Raises:
-            Problem: 400, the header is not a key.
+            Problem: 400 for a malformed key.
         """
-        given = state.header(b"idempotency-key") if scope.get("method") == "POST" else None
-        if given is None:
+        key = state.header(b"idempotency-key") if scope.get("method") == "POST" else None
+        if key is None:
             return receive
-        if not _KEY.fullmatch(given):
+        if not _KEY.fullmatch(key):
             raise Problem(
                 400, "INVALID_IDEMPOTENCY_KEY", "Idempotency-Key must be 1 to 255 visible ASCII characters. Use a UUID."
             )
         body = await read_body(receive, None, _ALREADY_BOUNDED)
         if body is None:
             return None
-        place = _place(scope, state, given, body)
-        call = IdempotentCall(place, _digest(scope["path"], scope["query_string"], body), await self._answer_of(place))
+        record_key = _record_key(scope, state, key, body)
+        request_digest = _digest(scope["path"], scope["query_string"], body)
+        call = IdempotentCall(record_key, request_digest, await self._kept_response(record_key))
         state.idempotent_call = call
-        state.repeated = call.answer is not None
+        state.repeated = call.response is not None
         return replay(body, receive)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,135 +89,135 @@ class Idempotency:
         if state is None or call is None:
             await self._app(scope, receive, send)
             return
-        answer = call.answer or await self._claim(call.place)
-        if answer is not None:
-            await self._repeat(answer, call.request, state, send)
-            return
-        await self._call(scope, receive, send, call.place, call.request, state)
+        kept = call.response or await self._claim(call.record_key)
+        if kept is None:
+            await self._call(scope, receive, send, call, state)
+        else:
+            await self._repeat(kept, call, state, send)
 
-    async def _answer_of(self, place: str) -> OneTimeSecret | None:
-        return await self._foundation.store.get_one_time(_ANSWER, place, now=self._foundation.clock.now())
+    async def _kept_response(self, record_key: str) -> OneTimeSecret | None:
+        return await self._foundation.store.get_one_time(_RESPONSE, record_key, now=self._foundation.clock.now())
 
-    async def _claim(self, place: str, *, again: bool = True) -> OneTimeSecret | None:
-        """None when the call is ours to make; the answer where another process was just done with it.
+    async def _claim(self, record_key: str, *, retry: bool = True) -> OneTimeSecret | None:
+        """Claim the call: None once claimed, or the response if another process has just completed it.
 
         Raises:
-            Problem: 409, it is being made now.
+            Problem: 409 while another process is running it.
         """
         store = self._foundation.store
         try:
-            await store.put_one_time(self._record(_CLAIM, place, {}, RUNNING))
+            await store.put_one_time(self._record(_CLAIM, record_key, {}, CLAIM_LIFETIME))
         except StoreUnavailableError:
             raise
         except StorageError:
-            answer = await self._answer_of(place)
-            if answer is not None:
-                return answer
-            if await store.get_one_time(_CLAIM, place, now=self._foundation.clock.now()) is not None:
+            response = await self._kept_response(record_key)
+            if response is not None:
+                return response
+            if await store.get_one_time(_CLAIM, record_key, now=self._foundation.clock.now()) is not None:
                 raise Problem(
                     409,
                     "CALL_IN_PROGRESS",
                     "A request with this Idempotency-Key is in progress. Retry in a second.",
                     headers={"Retry-After": "1"},
                 ) from None
-            if not again:
+            if not retry:
                 raise
-            await store.drop_one_time(_CLAIM, place)  # of a process that was killed
-            return await self._claim(place, again=False)
+            await store.drop_one_time(_CLAIM, record_key)  # left by a process that was killed
+            return await self._claim(record_key, retry=False)
         return None
 
-    async def _repeat(self, answer: OneTimeSecret, request: str, state: RequestState, send: Send) -> None:
-        if answer.data["request"] != request:
+    async def _repeat(self, kept: OneTimeSecret, call: IdempotentCall, state: RequestState, send: Send) -> None:
+        if kept.data["request"] != call.request_digest:
             raise Problem(
                 422,
                 "IDEMPOTENCY_KEY_REUSED",
                 "This Idempotency-Key was used for a different request. Use a new key for each request.",
             )
-        kept = await self._foundation.encryption.decrypt_manufacturer_data(answer.data["sealed"])
+        response = await self._foundation.encryption.decrypt_manufacturer_data(kept.data["sealed"])
         state.repeated = True
-        headers = [(name, value) for name, value in kept["headers"]]
-        await send({"type": "http.response.start", "status": kept["status"], "headers": headers})
-        await send({"type": "http.response.body", "body": kept["body"]})
+        headers = [(name, value) for name, value in response["headers"]]
+        await send({"type": "http.response.start", "status": response["status"], "headers": headers})
+        await send({"type": "http.response.body", "body": response["body"]})
 
     async def _call(
-        self, scope: Scope, receive: Receive, send: Send, place: str, request: str, state: RequestState
+        self, scope: Scope, receive: Receive, send: Send, call: IdempotentCall, state: RequestState
     ) -> None:
-        store, answer, done = self._foundation.store, _Answer(send), False
+        store, response, kept = self._foundation.store, _HeldResponse(send), False
         try:
-            await self._app(scope, receive, answer)
-            if answer.worth_keeping:
+            await self._app(scope, receive, response)
+            if response.should_be_kept:
                 sealed = await self._foundation.encryption.encrypt_manufacturer_data(
-                    answer.plain(), manufacturer_id=None if state.caller is None else state.caller.manufacturer_id
+                    response.to_dict(), manufacturer_id=None if state.caller is None else state.caller.manufacturer_id
                 )
-                data = {"request": request, "sealed": sealed}
-                await store.drop_one_time(_ANSWER, place)  # one that has expired
-                await store.put_one_time(self._record(_ANSWER, place, data, KEPT))
-                done = True
+                data = {"request": call.request_digest, "sealed": sealed}
+                await store.drop_one_time(_RESPONSE, call.record_key)  # an expired one
+                await store.put_one_time(self._record(_RESPONSE, call.record_key, data, RETENTION))
+                kept = True
         finally:
-            if not done:
-                await store.take_one_time(_CLAIM, place, now=self._foundation.clock.now())
-        await answer.deliver()
+            if not kept:
+                await store.take_one_time(_CLAIM, call.record_key, now=self._foundation.clock.now())
+        await response.release()
 
-    def _record(self, purpose: str, place: str, data: dict[str, Any], lifetime: timedelta) -> OneTimeSecret:
+    def _record(self, purpose: str, record_key: str, data: dict[str, Any], lifetime: timedelta) -> OneTimeSecret:
         now = self._foundation.clock.now()
         return OneTimeSecret(
-            key=place, purpose=purpose, subject=place, data=data, created_at=now, expires_at=now + lifetime
+            key=record_key, purpose=purpose, subject=record_key, data=data, created_at=now, expires_at=now + lifetime
         )
 
 
-class _Answer:
-    """Takes an application's answer; holds it back where it tells of something made, so that it is kept first."""
+class _HeldResponse:
+    """A ``send`` that holds a 201 or 202 back, so that the response is stored before the client sees it."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._start: Message = {"status": 0}
         self._chunks: list[bytes] = []
         self._held = False
-        self._whole = False
+        self._complete = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._start = message
-            self._held = message["status"] in _MADE
+            self._held = message["status"] in _CREATED
             if not self._held:
                 await self._send(message)
         elif self._held and message["type"] == "http.response.body":
             self._chunks.append(message.get("body", b""))
-            self._whole = not message.get("more_body", False)
-            if sum(map(len, self._chunks)) > MAX_ANSWER:
-                await self.deliver(more=not self._whole)
+            self._complete = not message.get("more_body", False)
+            if sum(map(len, self._chunks)) > MAX_RESPONSE:
+                await self.release(more=not self._complete)
         else:
             await self._send(message)
 
     @property
-    def worth_keeping(self) -> bool:
-        return self._held and self._whole
+    def should_be_kept(self) -> bool:
+        return self._held and self._complete
 
-    def plain(self) -> dict[str, Any]:
-        fields = [(name, value) for name, value in self._start["headers"] if name.lower() in _FIELDS]
-        return {"status": self._start["status"], "headers": fields, "body": b"".join(self._chunks)}
+    def to_dict(self) -> dict[str, Any]:
+        headers = [(name, value) for name, value in self._start["headers"] if name.lower() in _KEPT_HEADERS]
+        return {"status": self._start["status"], "headers": headers, "body": b"".join(self._chunks)}
 
-    async def deliver(self, *, more: bool = False) -> None:
-        """Send what was held back; once."""
+    async def release(self, *, more: bool = False) -> None:
+        """Send what was held back. Later calls do nothing."""
         if self._held:
             self._held = False
             await self._send(self._start)
             await self._send({"type": "http.response.body", "body": b"".join(self._chunks), "more_body": more})
 
 
-def _place(scope: Scope, state: RequestState, key: str, body: bytes) -> str:
-    """Where an answer is kept: apart for each caller and credential, so that keys of two callers never meet.
+def _record_key(scope: Scope, state: RequestState, key: str, body: bytes) -> str:
+    """The store's key for a response, separate for each caller and credential so that equal keys never collide.
 
-    A session is one credential, whatever token of it is used; so is each API key. Of unknown callers only the very
-    same request is a repetition.
+    A session is one credential, whichever of its tokens is used; so is each API key. For anonymous callers only an
+    identical request is a retry.
     """
     caller = state.caller
     if caller is None:
         return _digest("anonymous", scope["path"], key, body)
     credential = state.session_id or str(state.claims.get("jti", ""))
     if state.by == "api_key":
-        given = state.header(b"x-api-key") or state.header(b"authorization") or ""
-        credential = given.rpartition(" ")[2]
+        header = state.header(b"x-api-key") or state.header(b"authorization") or ""
+        credential = header.rpartition(" ")[2]
     return _digest("of", caller.manufacturer_id, caller.account_id or "", state.by, credential, key)
 
 

@@ -20,11 +20,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 
 class IdempotentCall(NamedTuple):
-    """A call with an ``Idempotency-Key``: where its answer is kept, a digest of the request, the answer if any."""
+    """A call with an ``Idempotency-Key``: the store's key for its response, and the response if it has one."""
 
-    place: str
-    request: str
-    answer: OneTimeSecret | None
+    record_key: str
+    request_digest: str
+    response: OneTimeSecret | None
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class RequestState:
     ``permissions`` is None where the caller has all that its tier and role give, or the ceiling of an API key, which
     is then ``key``.
     ``rule`` is what the middleware checked before the application ran, ``route`` its name.
-    ``repeated`` is an answer that was given before: nothing is taken for it.
+    ``repeated``: the response is that of an earlier call, so nothing is taken for it.
     """
 
     request_id: str

@@ -12,15 +12,15 @@ from gatewright.errors import ConfigurationError
 from gatewright.inspection_policy import Exclusion, Mode, ThreatName, exclusion_faults
 from gatewright.records import Record
 from gatewright.web.paths import (
-    LONGEST_REMEMBERED,
+    MAX_CACHED_PATH,
     WEBSOCKET,
     Scope as Scope,
     check_template,
-    is_for,
     method_of,
     operation,
     path_pattern,
     route_path,
+    rule_covers,
 )
 
 SECRET_FIELDS = frozenset({"password", "new_password", "current_password"})
@@ -120,7 +120,7 @@ class PathRules:
     def resolve(self, scope: Scope) -> RouteRule:
         method, path = method_of(scope), route_path(scope)
         for wanted, pattern, rule in self._rules:
-            if is_for(wanted, method) and pattern.fullmatch(path):
+            if rule_covers(wanted, method) and pattern.fullmatch(path):
                 return rule
         return self._default
 
@@ -147,7 +147,7 @@ class RouterRules:
         if rule is None:
             seen = _WatchedScope(scope, set())
             rule = self._find(self._app.routes, seen)
-            if seen.beyond or len(key[2]) > LONGEST_REMEMBERED:
+            if seen.beyond or len(key[2]) > MAX_CACHED_PATH:
                 return rule
             self._known[key] = rule
             if len(self._known) > self._size:

@@ -16,7 +16,7 @@ from gatewright.errors import FieldError, ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.web.access import document as document_access
 from gatewright.web.api import account, admin, auth, health, members, mfa, security, usage
-from gatewright.web.api.models import answer
+from gatewright.web.api.models import json_response
 from gatewright.web.dependencies import open_to_all
 from gatewright.web.etag import ETags
 from gatewright.web.middleware import GatewrightMiddleware
@@ -96,7 +96,7 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
     @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(open_to_all())])
     async def openapi() -> Response:
         """This document."""
-        return answer(app.openapi())
+        return json_response(app.openapi())
 
     document_access(app)
     app.add_middleware(ETags)
@@ -105,24 +105,15 @@ def create_app(foundation: SecurityFoundation, *, demo: bool = False) -> FastAPI
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """FastAPI's findings about a body or query, as field Gatewright's errors."""
+    """Render FastAPI's validation errors of a body or query as field errors."""
     if not isinstance(error, RequestValidationError):
         raise error
     state = request.scope.get(KEY)
     if state is not None and _was_raised_by_fastapi(error):
         state.not_run = True
-    errors = [
-        {
-            "field": ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0]),
-            "error_type": _code(found["type"]),
-            "message": f"{found['msg']}.",
-        }
-        for found in error.errors()[:50]
-    ]
-    fields = ", ".join(dict.fromkeys(e["field"] for e in errors))
-    refused = ValidationError(
-        f"Correct these fields and try again: {fields}.", errors=[FieldError(**found) for found in errors]
-    )
+    errors = [_field_error(found) for found in error.errors()[:50]]
+    fields = ", ".join(dict.fromkeys(e.field for e in errors))
+    refused = ValidationError(f"Correct these fields and try again: {fields}.", errors=errors)
     status, headers, body = render(refused, _request_id(request))
     return Response(body, status, headers=headers)
 
@@ -138,9 +129,14 @@ def _was_raised_by_fastapi(error: BaseException) -> bool:
     return trace is not None and trace.tb_frame.f_globals.get("__name__") == "fastapi.routing"
 
 
-def _code(kind: str) -> str:
-    names = {"extra_forbidden": "UNKNOWN_FIELD", "missing": "MISSING_FIELD"}
-    return names.get(kind, kind.upper())
+def _field_error(found: dict[str, Any]) -> FieldError:
+    field = ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0])
+    kind = found["type"]
+    if kind == "missing":
+        return FieldError(field=field, error_type="MISSING_FIELD", message=f"{field} is required.")
+    if kind == "extra_forbidden":
+        return FieldError(field=field, error_type="UNKNOWN_FIELD", message="Unknown field. Remove it.")
+    return FieldError(field=field, error_type=kind.upper(), message=f"{found['msg']}.")
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""HTTP calls of the caller's own account: identity, sessions and business data."""
+"""Routes for the caller's own account: identity, sessions and business data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from gatewright.auth import ManufacturerAuthManager
 from gatewright.errors import AuthenticationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
-from gatewright.web.api import models
-from gatewright.web.api.models import answer, page
+from gatewright.web.api import DocumentedRoute, models
+from gatewright.web.api.models import json_response, page
 from gatewright.web.dependencies import requires, state_of
 
 SignedIn = Annotated[ManufacturerContext, Depends(requires(audience="every signed-in person and every API key"))]
@@ -21,8 +21,8 @@ Writer = Annotated[ManufacturerContext, Depends(requires("profile:write", creden
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
-    """The calls below ``/v1/me``, ``/v1/sessions`` and ``/v1/profile``."""
-    api = APIRouter(prefix="/v1", tags=["account"])
+    """The routes below ``/v1/me``, ``/v1/sessions`` and ``/v1/profile``."""
+    api = APIRouter(prefix="/v1", tags=["account"], route_class=DocumentedRoute)
     _me(api, foundation.rbac)
     _sessions(api, foundation.auth)
     _profile(api, foundation)
@@ -32,14 +32,14 @@ def router(foundation: SecurityFoundation) -> APIRouter:
 def _me(api: APIRouter, rbac: ManufacturerRBACManager) -> None:
     @api.get("/me")
     async def me(caller: SignedIn, request: Request) -> Response:
-        """Return the caller with its tier, permissions and usage. An API key is identified by its own id and name."""
+        """Return the caller. Includes its tier, permissions and usage; for an API key, the id and name of the key."""
         state = state_of(request)
         permissions, access = await rbac.permissions_of(caller), await rbac.access_of(caller)
         if state.permissions is not None:
             permissions = [p for p in permissions if p in state.permissions]
             access = [p for p in access if p in state.permissions]
         key = state.key
-        return answer(
+        return json_response(
             {
                 "manufacturer_id": caller.manufacturer_id,
                 "account_id": caller.account_id if key is None else None,
@@ -65,11 +65,11 @@ def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
         current = state_of(request).session_id
         listed = await auth.list_sessions(caller.manufacturer_id)
         own = [s for s in listed if s.account_id == caller.account_id]
-        return answer(page([{**s.to_dict(), "current": s.session_id == current} for s in own], None))
+        return json_response(page([{**s.to_dict(), "current": s.session_id == current} for s in own], None))
 
     @api.delete("/sessions/{session_id}", status_code=204)
     async def end_session(session_id: str, caller: Person) -> Response:
-        """End one of your sessions. An id of another account is reported as not found."""
+        """End one of your sessions. An unknown id, or one of another account, is ignored."""
         session = await auth.get_session_info(session_id)
         owner = (caller.manufacturer_id, caller.account_id)
         if session is not None and (session.manufacturer_id, session.account_id) == owner:
@@ -85,26 +85,26 @@ def _sessions(api: APIRouter, auth: ManufacturerAuthManager) -> None:
             if session.account_id == caller.account_id and session.session_id != state.session_id:
                 await auth.invalidate_session(session.session_id)
                 ended += 1
-        return answer({"ended": ended})
+        return json_response({"ended": ended})
 
 
 def _profile(api: APIRouter, foundation: SecurityFoundation) -> None:
     @api.get("/profile")
     async def profile(caller: Reader, request: Request) -> Response:
-        """Return your business data, masked unless the second factor is recent."""
-        clear = await _confirmed_recently(foundation, state_of(request).session_id)
-        return answer(
-            {"masked": not clear, "profile": await foundation.profiles.read(caller.manufacturer_id, clear=clear)}
+        """Return your business data. Masked unless the second factor is recent."""
+        unmasked = await _has_recent_mfa(foundation, state_of(request).session_id)
+        return json_response(
+            {"masked": not unmasked, "profile": await foundation.profiles.read(caller.manufacturer_id, clear=unmasked)}
         )
 
     @api.put("/profile")
     async def change_profile(body: models.Profile, caller: Writer) -> Response:
         """Replace your business data. It is validated, then encrypted at rest. Requires a recent second factor."""
         report = await foundation.change_profile(caller.manufacturer_id, body.model_dump(exclude_none=True))
-        return answer({"warnings": [w.to_dict() for w in report]})
+        return json_response({"warnings": [w.to_dict() for w in report]})
 
 
-async def _confirmed_recently(foundation: SecurityFoundation, session_id: str | None) -> bool:
+async def _has_recent_mfa(foundation: SecurityFoundation, session_id: str | None) -> bool:
     if session_id is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""HTTP calls of registration, sign-in and passwords, which need no caller."""
+"""Routes for registration, sign-in and passwords. Most require no credentials."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from gatewright.errors import ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.records import Record
-from gatewright.web.api import models
-from gatewright.web.api.models import answer
+from gatewright.web.api import DocumentedRoute, models
+from gatewright.web.api.models import json_response
 from gatewright.web.dependencies import open_to_all, requires, state_of
 
 PUBLIC = [Depends(open_to_all())]
 SignedIn = Annotated[ManufacturerContext, Depends(requires(credentials="session", audience="everyone with a session"))]
 ACCEPTED = {
     "status": "accepted",
-    "detail": "If the address can be used, a message is on its way to it. Follow what it says.",
+    "detail": "If the address is eligible, an email is on its way. Follow the instructions in it.",
 }
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
-    """The calls below ``/v1/manufacturers`` and ``/v1/auth``."""
-    api = APIRouter(prefix="/v1", tags=["access"])
+    """The routes below ``/v1/manufacturers`` and ``/v1/auth``."""
+    api = APIRouter(prefix="/v1", tags=["access"], route_class=DocumentedRoute)
     _registration(api, foundation.auth)
     _sign_in(api, foundation.auth)
     _passwords(api, foundation.auth)
@@ -37,23 +37,23 @@ def _registration(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     async def register(body: models.Registration, request: Request) -> Response:
         """Register a manufacturer. The response is the same for new and known addresses."""
         await auth.request_registration(body.model_dump(exclude_none=True), client=_client(request))
-        return answer(ACCEPTED, 202)
+        return json_response(ACCEPTED, 202)
 
     @api.post("/manufacturers/verify", status_code=201, dependencies=PUBLIC)
     async def verify(body: models.Verification) -> Response:
-        """Verify an email address with the token from the email. The manufacturer starts on the default tier."""
+        """Verify an email address. Send the token from the email; the manufacturer starts on the default tier."""
         account = await auth.verify_registration(body.token)
-        return answer(account, 201)
+        return json_response(account, 201)
 
 
 def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     @api.post("/auth/login", dependencies=PUBLIC)
     async def login(body: models.Login, request: Request) -> Response:
-        """Sign in with email and password, and a code if the account has a second factor."""
+        """Sign in with email and password. Accounts with a second factor also need a code."""
         result = await auth.authenticate_manufacturer(
             body.email, body.password, body.mfa_code, client=_client(request, body.device_token)
         )
-        return answer(tokens(result))
+        return json_response(tokens(result))
 
     @api.post("/auth/mfa", dependencies=PUBLIC)
     async def second_factor(body: models.MFACompletion, request: Request) -> Response:
@@ -64,12 +64,14 @@ def _sign_in(api: APIRouter, auth: ManufacturerAuthManager) -> None:
         result = await auth.complete_mfa(
             body.challenge_id, proof, client=_client(request), remember_device=body.remember_device
         )
-        return answer(tokens(result))
+        return json_response(tokens(result))
 
     @api.post("/auth/refresh", dependencies=PUBLIC)
     async def refresh(body: models.Refresh, request: Request) -> Response:
-        """Exchange a refresh token for new tokens. Each refresh token works once."""
-        return answer(tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request, body.device_token))))
+        """Refresh the tokens of a session. Each refresh token works once."""
+        return json_response(
+            tokens(await auth.refresh_tokens(body.refresh_token, client=_client(request, body.device_token)))
+        )
 
     @api.post("/auth/logout", status_code=204)
     async def logout(request: Request, _: SignedIn) -> Response:
@@ -85,11 +87,11 @@ def _passwords(api: APIRouter, auth: ManufacturerAuthManager) -> None:
     async def forgot(body: models.Forgot, request: Request) -> Response:
         """Request a password reset by email. The response does not reveal whether the address is known."""
         await auth.request_password_reset(body.email, client=_client(request))
-        return answer(ACCEPTED, 202)
+        return json_response(ACCEPTED, 202)
 
     @api.post("/auth/password/reset", status_code=204, dependencies=PUBLIC)
     async def reset(body: models.Reset, request: Request) -> Response:
-        """Set a new password with the token from the email. Accounts with a second factor also need a code."""
+        """Reset a password. Send the token from the email; accounts with a second factor also need a code."""
         await auth.reset_password(body.token, body.new_password, mfa_code=body.mfa_code, client=_client(request))
         return Response(status_code=204)
 
@@ -120,7 +122,7 @@ def _client(request: Request, device_token: str | None = None) -> ClientInfo:
 
 
 def tokens(result: AuthResult) -> dict[str, Any]:
-    """What a client gets of an AuthResult: tokens, or the challenge for the second factor."""
+    """The response to a sign-in: tokens, or the challenge for the second factor."""
     if result.status == "mfa_required":
         return {
             "status": result.status,

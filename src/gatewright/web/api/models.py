@@ -11,10 +11,10 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 
-def answer(value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON response of records, mappings and lists of them."""
+def json_response(value: Any, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response of records, mappings, and lists of them. Never cached unless ``headers`` says so."""
     return Response(
-        msgspec.json.encode(value, enc_hook=_plain),
+        msgspec.json.encode(value, enc_hook=_encode),
         status_code=status,
         media_type="application/json",
         headers={"cache-control": "no-store", **(headers or {})},
@@ -22,25 +22,31 @@ def answer(value: Any, status: int = 200, *, headers: Mapping[str, str] | None =
 
 
 def page(items: list[Any], cursor: str | None) -> dict[str, Any]:
-    """One page of a list; ``next`` is the cursor of the following one, None at the end."""
+    """A page of a list. ``next`` is the cursor of the next page, or None on the last one."""
     return {"items": items, "next": cursor}
 
 
-def _plain(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
 Text = Annotated[str, Field(max_length=512)]
 Secret = Annotated[str, Field(max_length=4_096)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
+FactorCode = Annotated[str, Field(max_length=32, description="A code of the second factor.")]
+EmailedToken = Annotated[Secret, Field(description="The token from the email.")]
+DeviceToken = Annotated[Secret, Field(description="The token of a trusted device.")]
+ChallengeId = Annotated[Identifier, Field(description="The `challenge_id` of the call that started this flow.")]
+Assertion = Annotated[dict[str, Any], Field(description="The result of `navigator.credentials.get`, as JSON.")]
+Reason = Annotated[str, Field(min_length=3, max_length=300, description="Recorded in the audit log.")]
 
 
 class Body(BaseModel):
-    """A JSON object of Gatewright."""
+    """A JSON request body. Unknown fields are refused, and types are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -50,7 +56,7 @@ class Address(Body):
     city: Text | None = None
     state: Text | None = None
     zip: Text | None = None
-    country: Text | None = None
+    country: Annotated[Text | None, Field(description="Country code or name.")] = None
 
 
 class Registration(Body):
@@ -66,26 +72,28 @@ class Registration(Body):
 
 
 class Verification(Body):
-    token: Secret
+    token: EmailedToken
 
 
 class Login(Body):
     email: Text
     password: Secret
-    mfa_code: Annotated[str, Field(max_length=32)] | None = None
-    device_token: Secret | None = None
+    mfa_code: FactorCode | None = None
+    device_token: DeviceToken | None = None
 
 
 class MFACompletion(Body):
-    challenge_id: Identifier
-    code: Annotated[str, Field(max_length=32)] | None = None
-    assertion: dict[str, Any] | None = None
-    remember_device: bool = False
+    challenge_id: ChallengeId
+    code: FactorCode | None = None
+    assertion: Assertion | None = None
+    remember_device: Annotated[
+        bool, Field(description="Trust this device. The response then includes a `device_token`.")
+    ] = False
 
 
 class Refresh(Body):
     refresh_token: Secret
-    device_token: Secret | None = None
+    device_token: DeviceToken | None = None
 
 
 class Forgot(Body):
@@ -93,9 +101,9 @@ class Forgot(Body):
 
 
 class Reset(Body):
-    token: Secret
+    token: EmailedToken
     new_password: Secret
-    mfa_code: Annotated[str, Field(max_length=32)] | None = None
+    mfa_code: FactorCode | None = None
 
 
 class PasswordChange(Body):
@@ -104,34 +112,38 @@ class PasswordChange(Body):
 
 
 class StepUp(Body):
-    code: Annotated[str, Field(max_length=32)] | None = None
-    challenge_id: Identifier | None = None
-    assertion: dict[str, Any] | None = None
+    code: FactorCode | None = None
+    challenge_id: ChallengeId | None = None
+    assertion: Assertion | None = None
 
 
 class Code(Body):
-    code: Annotated[str, Field(max_length=32)]
+    code: FactorCode
 
 
 class PasskeyRegistration(Body):
-    challenge_id: Identifier
-    credential: dict[str, Any]
-    name: Text = "passkey"
+    challenge_id: ChallengeId
+    credential: Annotated[dict[str, Any], Field(description="The result of `navigator.credentials.create`, as JSON.")]
+    name: Annotated[Text, Field(description="A name to recognize the passkey by.")] = "passkey"
 
 
 class PasskeyLogin(Body):
-    email: Text | None = None
+    email: Annotated[Text | None, Field(description="Omit to let the user choose a passkey on the device.")] = None
 
 
 class PasskeyAssertion(Body):
-    challenge_id: Identifier
-    assertion: dict[str, Any]
+    challenge_id: ChallengeId
+    assertion: Assertion
 
 
 class NewApiKey(Body):
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    permissions: Annotated[list[Text], Field(max_length=64)]
-    expires_at: Annotated[datetime, Field(strict=False)] | None = None
+    permissions: Annotated[
+        list[Text], Field(max_length=64, description="Permissions of the key, at most those of its creator.")
+    ]
+    expires_at: Annotated[datetime, Field(strict=False, description="Omit for a key that does not expire.")] | None = (
+        None
+    )
 
 
 class Invite(Body):
@@ -140,7 +152,7 @@ class Invite(Body):
 
 
 class Acceptance(Body):
-    token: Secret
+    token: EmailedToken
     password: Secret
 
 
@@ -161,22 +173,22 @@ class Profile(Body):
 
 class TierChange(Body):
     tier: Identifier
-    reason: Annotated[str, Field(min_length=3, max_length=300)]
+    reason: Reason
 
 
 class StatusChange(Body):
-    reason: Annotated[str, Field(min_length=3, max_length=300)]
+    reason: Reason
 
 
 class Grant(Body):
     permission: Identifier
-    until: Annotated[datetime, Field(strict=False)]
-    reason: Annotated[str, Field(min_length=3, max_length=300)]
+    until: Annotated[datetime, Field(strict=False, description="When the grant ends.")]
+    reason: Reason
 
 
 class Feedback(Body):
-    data: Any
-    threat_type: Identifier
+    data: Annotated[Any, Field(description="The value that was inspected.")]
+    threat_type: Annotated[Identifier, Field(description="The type of threat that it is, or was mistaken for.")]
     is_threat: bool
     reason: Text | None = None
 
@@ -186,7 +198,7 @@ class IncidentResolution(Body):
 
 
 class Product(Body):
-    """A row of the demo marketplace."""
+    """A product of the demo marketplace."""
 
     name: Annotated[str, Field(min_length=1, max_length=500)]
     description: Annotated[str, Field(max_length=20_000)] = ""

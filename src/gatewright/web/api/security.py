@@ -1,4 +1,4 @@
-"""HTTP calls of a company's own security events."""
+"""Routes for a company's own security events."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from fastapi import APIRouter, Depends, Query, Response
 from gatewright.foundation import SecurityFoundation
 from gatewright.monitoring import AuditedEvent
 from gatewright.rbac import ManufacturerContext
-from gatewright.web.api.models import answer, page
+from gatewright.web.api import DocumentedRoute
+from gatewright.web.api.models import json_response, page
 from gatewright.web.dependencies import requires
 
 Reader = Annotated[ManufacturerContext, Depends(requires("security:read"))]
 
 CAUSED_BY_STAFF = "admin:"
-"""Kinds of events that staff of the platform cause; a company sees that they happened, not from where."""
+"""Prefix of events caused by platform staff. A company sees that they happened, but not by whom or from where."""
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
-    """The calls below ``/v1/security``."""
-    api = APIRouter(prefix="/v1/security", tags=["security"])
+    """The routes below ``/v1/security``."""
+    api = APIRouter(prefix="/v1/security", tags=["security"], route_class=DocumentedRoute)
     audit = foundation.monitor.audit
 
     @api.get("/events")
@@ -30,16 +31,19 @@ def router(foundation: SecurityFoundation) -> APIRouter:
         before: Annotated[int | None, Query(ge=0)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Response:
-        """List the newest events of your company. `kind` may end in `*`; pass `next` as `before` for the next page."""
+        """List your company's security events, newest first.
+
+        `kind` may end in `*`. For the next page, send `next` as `before`.
+        """
         found = await audit.search(kind=kind, manufacturer_id=caller.manufacturer_id, before=before, limit=limit)
         cursor = str(found[-1].index) if len(found) == limit else None
-        return answer(page([_to_dict(one) for one in found], cursor))
+        return json_response(page([_to_dict(event) for event in found], cursor))
 
     return api
 
 
 def _to_dict(found: AuditedEvent) -> dict[str, Any]:
-    """An event as the company sees it: who, what and from where, and nothing of the platform's staff or detector."""
+    """An event as its company sees it, without details about platform staff or the detector."""
     by_staff = found.kind.startswith(CAUSED_BY_STAFF)
     return {
         "event_id": found.event_id,

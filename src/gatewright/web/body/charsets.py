@@ -31,7 +31,7 @@ _CODECS = {
     },
     **_SINGLE_BYTE,
 }
-"""What is decoded, by its name without punctuation. A table, since Python remembers every name it is asked for."""
+"""Supported codecs by name without punctuation. A table, because Python caches every codec name it looks up."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -43,12 +43,12 @@ _MARKS = (
 _SPACE = b" \t\r\n"
 _EBCDIC_XML = b"\x4c\x6f\xa7\x94"
 _DECLARATION = 1_024
-"""Characters within which an XML declaration must end."""
+"""Maximum characters of an XML declaration."""
 
 _XML_ENCODING = re.compile(r"""encoding\s*+=\s*+(?:"([^"]*+)"|'([^']*+)')""")
 
 _BINARY = bytes({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
-"""Control characters that no text has; a compressed image of any size has some of them."""
+"""Control characters that never occur in text. Any sizable compressed image contains some."""
 
 _LETTER = re.compile(rb"[A-Za-z]")
 _NOT_TEXT = (b"\x89PNG", b"\xff\xd8\xff")
@@ -58,12 +58,12 @@ _WIDE_STARTS = tuple(
 
 
 def is_utf8(charset: str) -> bool:
-    """Whether a charset's name is one of UTF-8's."""
+    """Whether a charset name means UTF-8."""
     return charset.strip().lower() in ("utf-8", "utf8")
 
 
 def refuse_other_charset(what: str, charset: str, value: Any) -> None:
-    """Refuse UTF-8 content under another charset, unless it is ASCII and the charset agrees with ASCII.
+    """Refuse UTF-8 content declared as another charset, unless both are compatible with ASCII.
 
     Raises:
         Problem: 400.
@@ -85,23 +85,23 @@ def _is_ascii(value: Any) -> bool:
 
 
 def is_wide(codec: str | None) -> bool:
-    """Whether a codec writes each character in two or four bytes."""
+    """Whether a codec is UTF-16 or UTF-32."""
     return codec is not None and codec.startswith(("utf-16", "utf-32"))
 
 
 def read_text(data: bytes, charset: str | None = None, *, wide: bool = True) -> str | list[str]:
-    """Text as the application may read it; several readings where it may be read in several ways.
+    """Decode text as the application may: one string, or a list of every plausible reading.
 
-    The charset is what the mark at the front, ``charset`` and an XML declaration say, and they have to agree. What
-    declares none is UTF-8, or, with a byte that is not, Latin-1.
+    Byte order mark, ``charset`` and XML declaration must agree. Text that declares no charset is UTF-8, or Latin-1 if
+    it is not valid UTF-8.
 
     Args:
         data: the bytes.
-        charset: as the ``Content-Type`` declares it.
-        wide: whether UTF-16 and UTF-32 are read.
+        charset: the charset declared by ``Content-Type``.
+        wide: whether to accept UTF-16 and UTF-32.
 
     Raises:
-        Problem: 400 for a charset that is not known, declarations that disagree, or bytes that are not in it.
+        Problem: 400 for an unknown charset, conflicting declarations, or bytes that are invalid in the charset.
     """
     declared = None if charset is None else _codec(charset)
     marked, rest = _mark(data)
@@ -113,7 +113,7 @@ def read_text(data: bytes, charset: str | None = None, *, wide: bool = True) -> 
     if is_wide(found):
         if not wide:
             raise Problem(
-                400, "INVALID_ENCODING", "Text must be UTF-8 or a single-byte charset that it declares. Encode it so."
+                400, "INVALID_ENCODING", "Text must be UTF-8, or declare a single-byte charset. Encode it as UTF-8."
             )
         certain = marked in ("utf-16-le", "utf-16-be")
         readings = _wide_readings(rest, found or "", certain=certain)
@@ -121,7 +121,7 @@ def read_text(data: bytes, charset: str | None = None, *, wide: bool = True) -> 
         readings = []
     head = readings[0][:_DECLARATION] if readings else rest[:_DECLARATION].decode("latin-1")
     in_xml = _xml_encoding(head)
-    _agree(declared, marked, in_xml, found)
+    _check_agreement(declared, marked, in_xml, found)
     if not readings:
         readings = _narrow_readings(rest, found or in_xml)
     if b"\x1b" in rest:  # browsers still detect ISO-2022-JP, in which escape sequences vanish
@@ -154,7 +154,7 @@ def _mark(data: bytes) -> tuple[str | None, bytes]:
 
 
 def _guess_wide(data: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a mark, by where its zeros are; None for text with a zero here and there."""
+    """Detect UTF-16 or UTF-32 without a mark by the position of zero bytes. None if they are too few or scattered."""
     if not _LETTER.search(data):
         return None
     quarter = len(data) // 4
@@ -168,7 +168,7 @@ def _guess_wide(data: bytes) -> str | None:
 
 
 def _wide_readings(data: bytes, codec: str, *, certain: bool) -> list[str]:
-    """The readings of UTF-16 or UTF-32; without a mark, or where a mark may be two, the plain letters as well."""
+    """The readings of UTF-16 or UTF-32; unless ``certain``, also the bare single-byte letters."""
     if codec in ("utf-16", "utf-32"):  # big endian by RFC 2781, little endian by WHATWG and Windows
         likely = _guess_wide(data) or f"{codec}-le"
         orders = sorted((f"{codec}-le", f"{codec}-be"), key=lambda order: order != likely)
@@ -186,14 +186,14 @@ def _narrow_readings(data: bytes, codec: str | None) -> list[str]:
             raise Problem(
                 400,
                 "INVALID_ENCODING",
-                f"The text is not what it declares: byte {wrong.start} is not {codec.upper()}. "
-                "Declare the charset that it has, or encode it as UTF-8.",
+                f"Invalid {codec.upper()}: the text declares it, but byte {wrong.start} is not valid. "
+                "Declare the actual charset, or encode the text as UTF-8.",
             ) from None
     if codec is None:
         try:
             return [data.decode("utf-8")]
         except UnicodeDecodeError:
-            # An application may read it as Latin-1, or drop what it cannot read, which joins what is around it.
+            # An application may read it as Latin-1, or drop invalid bytes, which joins the text around them.
             bare = [data.replace(b"\0", b"").decode("latin-1")] if b"\0" in data else []
             return [*_narrow_readings(data, "iso8859-1"), data.decode("utf-8", "ignore"), *bare]
     if codec == "iso8859-1":
@@ -202,20 +202,20 @@ def _narrow_readings(data: bytes, codec: str | None) -> list[str]:
 
 
 def _latin1_rest(error: UnicodeError) -> tuple[str, int]:
-    """The five bytes that windows-1252 leaves out are control characters, as in Latin-1."""
+    """Decode the five bytes that windows-1252 leaves undefined as control characters, as in Latin-1."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
-codecs.register_error("latin1_rest", _latin1_rest)  # browsers read as windows-1252 what calls itself Latin-1 (WHATWG)
+codecs.register_error("latin1_rest", _latin1_rest)  # browsers decode Latin-1 as windows-1252 (WHATWG)
 
 
 def _xml_encoding(head: str) -> str | None:
-    """The codec that an XML declaration names.
+    """The codec named in an XML declaration, if any.
 
     Raises:
-        Problem: 400 for a charset that is not known, or a declaration whose end or encoding cannot be found.
+        Problem: 400 for an unknown charset, or a declaration without a readable end or encoding.
     """
     head = head.lstrip()
     if not head.startswith("<?xml") or head[5:6].isalnum() or head[5:6] in ("-", "_", ":", "."):
@@ -227,34 +227,34 @@ def _xml_encoding(head: str) -> str | None:
         raise Problem(
             400,
             "INVALID_ENCODING",
-            f"The XML declaration cannot be read: it must end within {_DECLARATION:,} characters and be written "
+            f"Malformed XML declaration: it must end within {_DECLARATION:,} characters and look like "
             '<?xml version="1.0" encoding="UTF-8"?>. Let your XML library write it.',
         )
     return None if named is None else _codec(named[1] or named[2] or "")
 
 
-def _agree(declared: str | None, marked: str | None, in_xml: str | None, found: str | None) -> None:
-    said = {name.removesuffix("-le").removesuffix("-be") for name in (declared, marked, in_xml, found) if name}
-    if len(said) > 1:
-        _refuse_disagreement(sorted(said))
+def _check_agreement(declared: str | None, marked: str | None, in_xml: str | None, found: str | None) -> None:
+    charsets = {name.removesuffix("-le").removesuffix("-be") for name in (declared, marked, in_xml, found) if name}
+    if len(charsets) > 1:
+        _refuse_conflict(sorted(charsets))
     orders = {name for name in (declared, marked, in_xml) if name and name.endswith(("-le", "-be"))}
     if len(orders) > 1:
-        _refuse_disagreement(sorted(orders))
+        _refuse_conflict(sorted(orders))
 
 
-def _refuse_disagreement(said: list[str]) -> NoReturn:
+def _refuse_conflict(names: list[str]) -> NoReturn:
     raise Problem(
         400,
         "INVALID_ENCODING",
-        f"The text declares two charsets, {' and '.join(said)}: Content-Type, byte order mark and XML declaration must "
-        "agree. Declare the one that it has.",
+        f"Conflicting charsets {' and '.join(names)}: Content-Type, byte order mark and XML declaration must agree. "
+        "Declare the actual charset.",
     )
 
 
 def looks_like_text(data: bytes) -> bool:
-    """Whether bytes that do not say what they are may be read as text: markup, or no byte that only binary data has.
+    """Whether undeclared bytes may be read as text: markup, or letters without any binary control character.
 
-    As WHATWG MIME Sniffing, but over the whole, so that a long start hides nothing.
+    Follows WHATWG MIME Sniffing, but scans the whole body, so that padding at the start hides nothing.
     """
     if data.startswith(_NOT_TEXT):
         return False

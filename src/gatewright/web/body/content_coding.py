@@ -15,27 +15,27 @@ from typing import Any, Protocol
 from gatewright.web.problems import Problem
 
 MAX_RATIO = 100
-"""Bytes that one compressed byte may become. JSON and CSV reach 5 to 50, a bomb reaches 1,000 and more."""
+"""Largest expansion of a compressed body. JSON and CSV reach 5 to 50, a decompression bomb 1,000 and more."""
 
 RATIO_FREE = 65_536
-"""Bytes up to which the ratio does not matter: a short body of spaces is no bomb."""
+"""Decompressed bytes below which the ratio is not checked: a short body of spaces is not a bomb."""
 
 MAX_MEMBERS = 100
-"""Gzip members or zstd frames in one body."""
+"""Maximum gzip members or zstd frames in one body."""
 
 STEP = 65_536
-"""Bytes that are read or written at a time; nothing is inflated further than this past a limit."""
+"""Bytes read or written per step. Nothing is inflated further than one step past a limit."""
 
 _ZSTD_WINDOW_LOG = 23
 _IDENTITY = frozenset({"", "identity"})
 
 
 def body_too_large(limit: int) -> Problem:
-    """The refusal of a body, as sent or decompressed, over ``limit`` bytes."""
+    """The 413 for a body that exceeds ``limit`` bytes, as sent or decompressed."""
     return Problem(
         413,
         "BODY_TOO_LARGE",
-        f"The body is too large: at most {limit:,} bytes are allowed. Send less, or split it into several requests.",
+        f"Request body too large: at most {limit:,} bytes are allowed. Send less, or split it into several requests.",
     )
 
 
@@ -45,16 +45,16 @@ def is_compressed(content_encoding: str | None) -> bool:
 
 
 def decompress(body: bytes, content_encoding: str, limit: int) -> bytes:
-    """The content of a compressed body.
+    """Decompress a body.
 
     Args:
         body: the bytes as sent.
-        content_encoding: one coding; a list of them is refused, since no client needs one and each step multiplies.
-        limit: bytes that the content may have.
+        content_encoding: a single coding. A list is refused: no client needs one, and ratios multiply.
+        limit: size limit of the result in bytes.
 
     Raises:
-        Problem: 415 for a coding that is not supported, 413 over ``limit`` bytes or :data:`MAX_RATIO`, 400 for a
-            stream that is damaged, cut short, or followed by anything else.
+        Problem: 415 for an unsupported coding; 413 above ``limit`` or :data:`MAX_RATIO`; 400 for a stream that is
+            damaged, truncated, or followed by other data.
     """
     name = content_encoding.strip().lower()
     make = _DECODERS.get(name)
@@ -73,12 +73,12 @@ def decompress(body: bytes, content_encoding: str, limit: int) -> bytes:
             raise _damaged(name)
         decoder = make()
         while not decoder.ended:
-            piece = body[at : at + STEP] if decoder.hungry else b""
-            if decoder.hungry and not piece:
+            data = body[at : at + STEP] if decoder.hungry else b""
+            if decoder.hungry and not data:
                 raise _damaged(name)
-            at += len(piece)
+            at += len(data)
             try:
-                chunk = decoder.feed(piece)
+                chunk = decoder.feed(data)
             except decoder.failures:
                 raise _damaged(name) from None
             size += len(chunk)
@@ -88,12 +88,11 @@ def decompress(body: bytes, content_encoding: str, limit: int) -> bytes:
                 raise Problem(
                     413,
                     "COMPRESSION_RATIO_EXCEEDED",
-                    f"The compressed body expands too much: at most {MAX_RATIO} times its size is allowed. "
-                    "Send it uncompressed.",
+                    f"Compression ratio too high: at most {MAX_RATIO}:1 is allowed. Send it uncompressed.",
                 )
             if chunk:
                 chunks.append(chunk)
-            elif not (piece or decoder.hungry or decoder.ended):
+            elif not (data or decoder.hungry or decoder.ended):
                 raise _damaged(name)
         at -= decoder.unused
     return b"".join(chunks)
@@ -103,7 +102,7 @@ def _unsupported(name: str) -> Problem:
     return Problem(
         415,
         "ENCODING_NOT_SUPPORTED",
-        f"Unsupported Content-Encoding: one of {', '.join(supported())} is allowed. Use it, or send the body "
+        f"Unsupported Content-Encoding: {', '.join(supported())} are supported. Use one of them, or send the body "
         "uncompressed.",
         headers={"Accept-Encoding": ", ".join(supported())},
     )
@@ -119,7 +118,7 @@ def _damaged(name: str) -> Problem:
 
 
 class _Decoder(Protocol):
-    """One stream. ``feed`` takes bytes only while ``hungry`` and returns about :data:`STEP` bytes at most."""
+    """A decompressor. ``feed`` accepts bytes only while ``hungry``, and returns at most about :data:`STEP` bytes."""
 
     failures: type[Exception]
     hungry: bool
@@ -134,20 +133,20 @@ class _Zlib:
 
     def __init__(self, window_bits: int) -> None:
         self._stream = zlib.decompressobj(window_bits)
-        self._waiting = b""
+        self._pending = b""
         self.hungry, self.ended, self.unused = True, False, 0
 
     def feed(self, data: bytes) -> bytes:
-        chunk = self._stream.decompress(self._waiting + data, STEP)
-        self._waiting = self._stream.unconsumed_tail
+        chunk = self._stream.decompress(self._pending + data, STEP)
+        self._pending = self._stream.unconsumed_tail
         self.ended = self._stream.eof
         self.unused = len(self._stream.unused_data)
-        self.hungry = not self._waiting and len(chunk) < STEP
+        self.hungry = not self._pending and len(chunk) < STEP
         return chunk
 
 
 class _Deflate:
-    """The zlib format where the first two bytes are its header, or else the raw format."""
+    """Zlib format if the first two bytes are its header, raw deflate otherwise."""
 
     failures: type[Exception] = zlib.error
 
@@ -180,7 +179,7 @@ class _Brotli:
     def feed(self, data: bytes) -> bytes:
         chunk: bytes = self._stream.process(data, output_buffer_limit=STEP)
         self.ended = self._stream.is_finished()
-        self.hungry = not chunk and self._stream.can_accept_more_data()  # output may wait when no input does
+        self.hungry = not chunk and self._stream.can_accept_more_data()  # output may be pending without input
         return chunk
 
 
@@ -202,7 +201,7 @@ class _Zstd:
 
 
 def _zstd_library() -> Any:
-    """The standard library's module from Python 3.14 on, its backport before."""
+    """The standard library's module on Python 3.14 and later, its backport before."""
     return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
@@ -217,7 +216,7 @@ _HAVE_MEMBERS = frozenset({"gzip", "x-gzip", "zstd"})
 
 
 def supported() -> list[str]:
-    """The codings that can be decompressed here: br and zstd only with their libraries."""
+    """The supported codings: br and zstd only if their libraries are installed."""
     found = []
     for name, make in _DECODERS.items():
         try:

@@ -1,7 +1,7 @@
 """Form bodies: URL-encoded and multipart fields.
 
-A form is UTF-8. A file that is text may declare another charset, in its ``Content-Type``, by a byte order mark or in an
-XML declaration; it is decoded by that for inspection. Files that are binary are not inspected.
+Form fields must be UTF-8. A text file may declare another charset in its ``Content-Type``, byte order mark or XML
+declaration, and is decoded with it for inspection. Binary files are not inspected.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from gatewright.web.problems import Problem
 from gatewright.web.rules import SECRET_FIELDS
 
 MAX_FIELDS = 1_000
-"""Form fields and parts in one request."""
+"""Maximum form fields, or parts, in one request."""
 
 CHARSET_FIELD = "_charset_"
-"""The field in which a form names its own charset (RFC 7578 §4.6, and HTML)."""
+"""The field that declares a form's charset (HTML; RFC 7578 §4.6)."""
 
 
 def parse_form(body: bytes, charset: str | None) -> dict[str, Any]:
-    """The fields of an ``application/x-www-form-urlencoded`` body.
+    """Parse an ``application/x-www-form-urlencoded`` body.
 
     Raises:
-        Problem: 400 where it is not UTF-8, or has more than :data:`MAX_FIELDS` fields.
+        Problem: 400 if it is not UTF-8, or has more than :data:`MAX_FIELDS` fields.
     """
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except UnicodeDecodeError:
         raise Problem(400, "INVALID_ENCODING", "A form must be UTF-8. Encode it as UTF-8.") from None
     except ValueError:
-        raise Problem(400, "TOO_MANY_FIELDS", f"A form may have at most {MAX_FIELDS} fields.") from None
+        raise _too_many("fields") from None
     if charset is not None:
         refuse_other_charset("A form", charset, pairs)
     for name, value in pairs:
@@ -54,15 +54,17 @@ def parse_form(body: bytes, charset: str | None) -> dict[str, Any]:
 
 
 def check_charset_field(name: str, value: str) -> None:
-    """Refuse a form whose ``_charset_`` field says that the others are not UTF-8. Raises Problem, 400."""
+    """Raise Problem (400) if a ``_charset_`` field declares a charset other than UTF-8."""
     if name.lower() == CHARSET_FIELD and value.strip() and not is_utf8(value):
         raise Problem(
-            400, "INVALID_ENCODING", "A form must be UTF-8, but its _charset_ field names another. Encode it as UTF-8."
+            400,
+            "INVALID_ENCODING",
+            "A form must be UTF-8, but its _charset_ field declares another charset. Encode it as UTF-8.",
         )
 
 
 def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Pairs as a mapping; a name that comes more than once keeps all its values."""
+    """Pairs as a mapping. A repeated name maps to the list of its values."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -74,7 +76,7 @@ def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _AS_SENT = frozenset({b"", b"7bit", b"8bit", b"binary", b"identity"})
-"""Transfer encodings in which a part is as it was sent; others are undone by some frameworks only."""
+"""Transfer encodings that leave a part unchanged. Only some frameworks decode the others."""
 
 _ENCODINGS = frozenset({b"content-transfer-encoding", b"content-encoding"})
 _ONCE = frozenset({b"content-disposition", b"content-type"})
@@ -82,15 +84,15 @@ _ORDINARY_TYPE = re.compile(rb"[A-Za-z]++/[A-Za-z0-9.+-]++(?:;[ ]?charset=\"?[A-
 
 
 def parse_multipart(body: bytes, declared: MediaType, content_type: str) -> dict[str, Any]:
-    """The fields, file names, text files and part headers of a ``multipart/form-data`` body.
+    """Parse a ``multipart/form-data`` body: its fields, file names, text files and unusual part headers.
 
     Args:
         body: the whole body.
-        declared: its media type, taken apart.
-        content_type: the same as sent.
+        declared: the parsed media type.
+        content_type: the ``Content-Type`` as sent.
 
     Raises:
-        Problem: 400 where two parsers might read it differently, or where text cannot be read for certain.
+        Problem: 400 if two parsers might read it differently, or if the charset of a text is uncertain.
     """
     if not is_unambiguous(content_type):
         raise _malformed()
@@ -99,7 +101,7 @@ def parse_multipart(body: bytes, declared: MediaType, content_type: str) -> dict
         raise Problem(
             400,
             "INVALID_MULTIPART",
-            "The Content-Type has no boundary, which multipart requires. Let your HTTP library set it.",
+            "Content-Type has no boundary parameter, which multipart requires. Let your HTTP library set it.",
         )
     if declared.charset is not None and not is_utf8(declared.charset):
         raise _not_utf8("A multipart form")
@@ -110,13 +112,17 @@ def parse_multipart(body: bytes, declared: MediaType, content_type: str) -> dict
         parser.finalize()
     except MultipartParseError:
         raise _malformed() from None
-    if not collector.ended:  # some frameworks take what is there of the last part, others leave it
+    if not collector.ended:  # frameworks differ on whether an unterminated last part counts
         raise _malformed()
     return collect(collector.pairs)
 
 
-def _malformed(why: str = "Malformed multipart body: it must follow RFC 7578.") -> Problem:
-    return Problem(400, "INVALID_MULTIPART", f"{why} Let your HTTP library build it.")
+def _too_many(what: str) -> Problem:
+    return Problem(400, "TOO_MANY_FIELDS", f"Too many form {what}: at most {MAX_FIELDS:,} are allowed. Send fewer.")
+
+
+def _malformed(reason: str = "it must follow RFC 7578.") -> Problem:
+    return Problem(400, "INVALID_MULTIPART", f"Malformed multipart body: {reason} Let your HTTP library build it.")
 
 
 def _not_utf8(what: str) -> Problem:
@@ -126,7 +132,7 @@ def _not_utf8(what: str) -> Problem:
 
 
 class _Parts:
-    """Collects what is to be inspected, part by part."""
+    """Collects the values to inspect, part by part."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[str, Any]] = []
@@ -145,7 +151,7 @@ class _Parts:
             "on_header_end": self._header_end,
             "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
             "on_part_end": self._end,
-            "on_end": self._all,
+            "on_end": self._finish,
         }
 
     def _add(self, attribute: str, data: bytes) -> None:
@@ -154,7 +160,7 @@ class _Parts:
     def _begin(self) -> None:
         self._count += 1
         if self._count > MAX_FIELDS:
-            raise Problem(400, "TOO_MANY_FIELDS", f"A form may have at most {MAX_FIELDS} parts.")
+            raise _too_many("parts")
         self._name = self._value = b""
         self._headers, self._repeated, self._data = {}, [], []
 
@@ -162,15 +168,15 @@ class _Parts:
         name, value = self._name.lower(), self._value
         self._name = self._value = b""
         if name in _ENCODINGS and value.strip().lower() not in _AS_SENT:
-            raise _malformed("A part is encoded: parts must be sent without Content-Transfer-Encoding (RFC 7578 §4.7).")
+            raise _malformed("Content-Transfer-Encoding is not allowed in a part (RFC 7578 §4.7).")
         if name not in self._headers:
             self._headers[name] = value
         elif name in _ONCE:
-            raise _malformed("A part has one header twice: Content-Disposition and Content-Type are allowed once each.")
+            raise _malformed("Content-Disposition and Content-Type are allowed once in each part.")
         else:
             self._repeated.append((name, value))
 
-    def _all(self) -> None:
+    def _finish(self) -> None:
         self.ended = True
 
     def _end(self) -> None:
@@ -180,20 +186,20 @@ class _Parts:
         filename = options.get(b"filename")
         if filename is not None:
             self.pairs.append((f"{name}.filename", utf8_or_latin1(filename)))
-        self._look_at_disposition(name, disposition)
+        self._add_disposition(name, disposition)
         for header, value in [*self._headers.items(), *self._repeated]:
             if header != b"content-disposition" and not _is_ordinary(header, value):
                 self.pairs.append((f"{name}.{header.decode('latin-1')}", utf8_or_latin1(value)))
         declared = media_type(self._headers.get(b"content-type", b"").decode("latin-1"))
         if declared.kind.startswith("multipart/"):
-            raise _malformed("A part is itself multipart: parts may not be nested (RFC 7578 §4.3).")
+            raise _malformed("nested multipart parts are not allowed (RFC 7578 §4.3).")
         data = b"".join(self._data)
         value = self._field(name, data, declared) if filename is None else _file(name, data, declared)
         if value is not None:
             self.pairs.append((name, value))
 
-    def _look_at_disposition(self, name: str, disposition: bytes) -> None:
-        """What a parser other than the application's may find in the header: ``filename*``, and odd spellings."""
+    def _add_disposition(self, name: str, disposition: bytes) -> None:
+        """Add what another parser might find in the header: ``filename*`` and unusual spellings."""
         header = disposition.decode("latin-1")
         kind, semicolon, rest = header.partition(";")
         for parameter, value in parameters(semicolon + rest).items():
@@ -217,15 +223,15 @@ class _Parts:
 
 
 def _file(name: str, data: bytes, declared: MediaType) -> Any:
-    """The text of a file in every reading; None for a binary file.
+    """Every plausible reading of a text file, or None for a binary file.
 
-    A field that holds a password is not inspected, a file in its place is: hence the list.
+    A list, where the name is that of a password field: strings in those are not inspected, but files must be.
     """
-    says_text = is_text(declared.kind)
-    if not says_text and not _is_utf8_text(data) and not looks_like_text(data):
+    declared_text = is_text(declared.kind)
+    if not declared_text and not _is_utf8_text(data) and not looks_like_text(data):
         return None
     charset = declared.charset
-    if not says_text and charset is not None and charset.lower() == "binary":
+    if not declared_text and charset is not None and charset.lower() == "binary":
         charset = None
     value: Any = read_text(data, charset)
     if is_json(declared.kind) and isinstance(value, str):
@@ -234,7 +240,7 @@ def _file(name: str, data: bytes, declared: MediaType) -> Any:
 
 
 def _json_or(text: str, data: bytes) -> Any:
-    """JSON as its value; as text where it is not valid, since a file may be anything."""
+    """Parse JSON. Content that is not valid stays text, since a file may contain anything."""
     try:
         return parse_json(data.removeprefix(UTF8_BOM))
     except Problem:
@@ -250,7 +256,7 @@ def _is_utf8_text(data: bytes) -> bool:
 
 
 def _is_ordinary(header: bytes, value: bytes) -> bool:
-    """Whether a part's header is one of those that every client sends."""
+    """Whether a part's header is one that every client sends, and so is not inspected."""
     if header == b"content-type":
         return _ORDINARY_TYPE.fullmatch(value) is not None
     if header == b"content-length":

@@ -28,19 +28,16 @@ class MediaType(NamedTuple):
         return self.parameters.get("charset")
 
 
-_PLAIN_JSON = MediaType("application/json", {})
 _UNDECLARED = MediaType("", {})
 
 
 def media_type(content_type: str | None) -> MediaType:
-    """A ``Content-Type`` taken apart.
+    """Parse a ``Content-Type``.
 
     Raises:
-        Problem: 400 where one parameter has two values, by repetition or by RFC 2231 (``charset*0``): the application
-            may go by the other one.
+        Problem: 400 for a parameter with two values, repeated or by RFC 2231 (``charset*0``): the application may use
+            the other one.
     """
-    if content_type == "application/json":  # as nearly every client sends it
-        return _PLAIN_JSON
     if not content_type:
         return _UNDECLARED
     kind, semicolon, rest = content_type.partition(";")
@@ -51,10 +48,10 @@ def media_type(content_type: str | None) -> MediaType:
 
 
 def parameters(text: str) -> dict[str, str]:
-    """``;name=value`` pairs by name in lower case; quotes are undone.
+    """Parse ``;name=value`` pairs: values without quotes, by name in lower case.
 
     Raises:
-        Problem: 400 where a name is repeated, or continued in pieces (``filename*0``, RFC 2231 §3).
+        Problem: 400 for a name that is repeated or split (``filename*0``, RFC 2231 §3).
     """
     found: dict[str, str] = {}
     for name, value in _PARAMETER.findall(text):
@@ -69,19 +66,19 @@ def parameters(text: str) -> dict[str, str]:
 
 
 def unquoted(value: str) -> str:
-    """The text of a quoted string (RFC 9110 §5.6.4); any other value as it is."""
+    """Unquote a quoted string (RFC 9110 §5.6.4). Other values are returned unchanged."""
     if len(value) >= 2 and value[0] == value[-1] == '"':
         return re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL)
     return value
 
 
 def is_unambiguous(header: str) -> bool:
-    """Whether a value with parameters is written so plainly that no two parsers disagree about it."""
+    """Whether every parser reads a value with parameters the same way."""
     return _UNAMBIGUOUS.fullmatch(header) is not None
 
 
 def extended_value(value: str) -> str:
-    """The text of ``filename*=UTF-8''na%C3%AFve`` (RFC 8187); as it is where it is not in this form.
+    """Decode ``filename*=UTF-8''na%C3%AFve`` (RFC 8187). Values in any other form are returned unchanged.
 
     Raises:
         Problem: 400 for a charset other than UTF-8 and ISO-8859-1.
@@ -100,7 +97,7 @@ def extended_value(value: str) -> str:
 
 
 def utf8_or_latin1(raw: bytes) -> str:
-    """Text as frameworks read names: UTF-8, or Latin-1 where that fails."""
+    """Decode a name as frameworks do: UTF-8, or Latin-1 if that fails."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -108,7 +105,7 @@ def utf8_or_latin1(raw: bytes) -> str:
 
 
 def is_text(kind: str) -> bool:
-    """Whether a media type says that the bytes are text."""
+    """Whether a media type is textual."""
     return kind.startswith("text/") or kind.endswith(_TEXT_ENDINGS)
 
 
@@ -116,5 +113,5 @@ def _ambiguous() -> Problem:
     return Problem(
         400,
         "AMBIGUOUS_PARAMETER",
-        "A header has one parameter twice or in pieces: each is allowed once. Let your HTTP library write the header.",
+        "A header parameter is repeated or split: each is allowed once. Let your HTTP library write the header.",
     )

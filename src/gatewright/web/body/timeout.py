@@ -15,14 +15,13 @@ from gatewright.web.rules import Scope
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MIN_RATE = 8_192
-"""Bytes a second that a sender must keep up once the time limit is used up."""
+"""Bytes per second that a sender must sustain once the time limit has passed."""
 
 
 def receive_within(seconds: float, scope: Scope, receive: Receive) -> Receive:
-    """A ``receive`` that gives a whole body ``seconds``, and one more for every :data:`MIN_RATE` bytes received.
+    """Limit the time of a body to ``seconds``, plus one second for every :data:`MIN_RATE` bytes received.
 
-    Raises:
-        Problem: 408 from the call that has to wait longer.
+    The ``receive`` returned raises Problem (408) when it would have to wait longer.
     """
     loop = asyncio.get_running_loop()
     started, received = loop.time(), 0
@@ -32,7 +31,7 @@ def receive_within(seconds: float, scope: Scope, receive: Receive) -> Receive:
         steps = receive().__await__()
         try:
             first = next(steps)
-        except StopIteration as end:  # what has already arrived, as most bodies have, needs no timer
+        except StopIteration as end:  # already here, as most bodies are: no timer needed
             message: MutableMapping[str, Any] = end.value
         else:
             timer = asyncio.timeout_at(started + seconds + received / MIN_RATE)
@@ -50,7 +49,7 @@ def receive_within(seconds: float, scope: Scope, receive: Receive) -> Receive:
 
 
 class _Resumed:
-    """What is left of an awaitable that was run up to its first wait."""
+    """The rest of an awaitable that was already run to its first suspension."""
 
     __slots__ = ("_first", "_steps")
 
@@ -64,7 +63,7 @@ class _Resumed:
             failure: BaseException | None = None
             try:
                 yield step
-            except BaseException as error:  # a cancellation, or what it waited for has failed: pass it on
+            except BaseException as error:  # cancelled, or the awaited future failed: pass it on
                 failure = error
             try:
                 step = next(steps) if failure is None else steps.throw(failure)
@@ -74,12 +73,12 @@ class _Resumed:
 
 
 def _too_slow(seconds: float, scope: Scope) -> Problem:
-    # What is left of the body would be taken for the next request.
+    # On HTTP/1 the rest of the body would be read as the next request.
     closing = {"Connection": "close"} if str(scope.get("http_version", "1.1")).startswith("1") else {}
     return Problem(
         408,
         "REQUEST_TIMEOUT",
-        f"The request body did not arrive within {seconds:g} s plus one second for every {MIN_RATE:,} bytes. "
+        f"Body timeout: it must arrive within {seconds:g} s plus 1 s for every {MIN_RATE:,} bytes. "
         "Send it without pauses.",
         headers=closing,
     )

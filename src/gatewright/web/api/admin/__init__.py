@@ -1,7 +1,7 @@
-"""HTTP calls of the platform's staff.
+"""Routes for the platform's staff.
 
-Each requires a permission of the stored role and a recent second factor, and records an audit event with the state
-before and after.
+Each requires a permission of the stored role and a recent second factor. Changes to a manufacturer are recorded in the
+audit log with the state before and after.
 """
 
 from __future__ import annotations
@@ -9,26 +9,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web.api.admin.manufacturers import add_grants, add_manufacturers, add_people
-from gatewright.web.api.admin.monitoring import add_audit, add_incidents, add_posture
-from gatewright.web.api.admin.operations import add_keys, add_model, add_policy
-
-PARTS = (
-    add_manufacturers,
-    add_people,
-    add_grants,
-    add_audit,
-    add_incidents,
-    add_posture,
-    add_policy,
-    add_model,
-    add_keys,
-)
+from gatewright.web.api import DocumentedRoute
+from gatewright.web.api.admin import manufacturers, monitoring, operations
 
 
 def router(foundation: SecurityFoundation) -> APIRouter:
-    """The calls below ``/v1/admin``."""
-    api = APIRouter(prefix="/v1/admin", tags=["admin"])
-    for add in PARTS:
-        add(api, foundation)
+    """The routes below ``/v1/admin``."""
+    api = APIRouter(prefix="/v1/admin", tags=["admin"], route_class=DocumentedRoute)
+    for part in (manufacturers, monitoring, operations):
+        part.add_routes(api, foundation)
     return api

@@ -1,4 +1,4 @@
-"""Shared parts of the staff calls: access declarations, audit events, and tenant look-up."""
+"""Shared parts of the staff routes: access declarations, manufacturer look-up and audit events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request
 
-from gatewright.events import Severity, event
+from gatewright.events import Severity, emitter
 from gatewright.foundation import SecurityFoundation
 from gatewright.rbac import ManufacturerContext
 from gatewright.storage.tenants import PLATFORM_TENANT, StoredManufacturer
@@ -15,7 +15,7 @@ from gatewright.web.problems import Problem
 
 
 def staff(permission: str) -> Requires:
-    """Only staff whose stored role has ``permission``, signed in with a recent second factor."""
+    """Require a platform staff role with ``permission``, and a recent second factor."""
     return requires(permission, credentials="session", recent_mfa=True)
 
 
@@ -23,11 +23,11 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str, Query(max_length=128)]
 
 
-async def known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
-    """The tenant with this id.
+async def require_manufacturer(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
+    """The manufacturer with this id.
 
     Raises:
-        Problem: 404 if there is none.
+        Problem: 404 for an unknown id.
     """
     found = await foundation.store.get_manufacturer(manufacturer_id)
     if found is None:
@@ -39,20 +39,20 @@ async def known(foundation: SecurityFoundation, manufacturer_id: str) -> StoredM
     return found
 
 
-async def changeable(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
-    """As :func:`known`, for calls that change a tenant, which the platform's own tenant does not allow.
+async def require_changeable(foundation: SecurityFoundation, manufacturer_id: str) -> StoredManufacturer:
+    """The manufacturer with this id, for routes that change it.
 
     Raises:
-        Problem: 404 if there is none; 403 for the platform itself, which cannot be disabled or given a tier.
+        Problem: 404 for an unknown id; 403 for the platform's own tenant, which cannot be disabled or given a tier.
     """
     if manufacturer_id == PLATFORM_TENANT:
         raise Problem(
-            403, "RESERVED_TENANT", "The platform's own tenant cannot be changed; manage its members instead."
+            403, "RESERVED_TENANT", "The platform's own tenant cannot be changed. Manage its members instead."
         )
-    return await known(foundation, manufacturer_id)
+    return await require_manufacturer(foundation, manufacturer_id)
 
 
-def note(
+def record_change(
     foundation: SecurityFoundation,
     request: Request,
     admin: ManufacturerContext,
@@ -60,15 +60,14 @@ def note(
     manufacturer_id: str,
     **data: Any,
 ) -> None:
-    """Leave the audit event of a change, with ``before`` and ``after``."""
-    foundation.sink.emit(
-        event(
-            kind,
-            severity=Severity.NOTICE,
-            manufacturer_id=manufacturer_id,
-            actor=admin.account_id,
-            ip_address=admin.ip_address,
-            request_id=state_of(request).request_id,
-            **data,
-        )
+    """Record a change in the audit log. ``data`` has the state before and after, and the reason."""
+    emit = emitter(foundation.sink, foundation.clock)
+    emit(
+        kind,
+        Severity.NOTICE,
+        manufacturer_id=manufacturer_id,
+        actor=admin.account_id,
+        ip_address=admin.ip_address,
+        request_id=state_of(request).request_id,
+        **data,
     )

@@ -1,4 +1,4 @@
-"""Idempotency-Key and ETag: a repeated request changes nothing more, and a repeated read returns little."""
+"""``Idempotency-Key`` and ``ETag``: a retried request changes nothing, and a repeated read returns little."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from gatewright.foundation import SecurityFoundation
-from gatewright.web import KEPT, RUNNING, install, requires
+from gatewright.web import CLAIM_LIFETIME, RETENTION, install, requires
 from tests.support.waiting import eventually
 from tests.web.conftest import PASSWORD, Join
 
@@ -20,7 +20,7 @@ NEW_KEY = {"name": "server", "permissions": ["upload_products"]}
 
 @pytest.fixture
 def join(join: Join, foundation: SecurityFoundation) -> Join:
-    """As always, with the second factor that keys ask for."""
+    """Join with a recent second factor, which API keys require."""
 
     async def confirmed() -> dict[str, Any]:
         who = await join("professional")
@@ -89,9 +89,9 @@ async def test_a_call_that_is_being_made_is_waited_for(
     await foundation.store.drop_one_time("idempotent answer", place)
     busy = await post(http, who, NEW_KEY)
     assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (409, "CALL_IN_PROGRESS", "1")
-    foundation.clock.advance(RUNNING.total_seconds() + 1)  # type: ignore[attr-defined]  # turned by hand
+    foundation.clock.advance(CLAIM_LIFETIME.total_seconds() + 1)  # type: ignore[attr-defined]  # turned by hand
     assert (await post(http, who, NEW_KEY)).status_code == 201
-    foundation.clock.advance(RUNNING.total_seconds() + 1)  # type: ignore[attr-defined]  # turned by hand
+    foundation.clock.advance(CLAIM_LIFETIME.total_seconds() + 1)  # type: ignore[attr-defined]  # turned by hand
     assert (await post(http, who, {**NEW_KEY, "name": "another"})).status_code == 422, "the answer is kept for longer"
 
 
@@ -103,7 +103,7 @@ async def test_the_key_is_free_again_after_a_day(foundation: SecurityFoundation,
         assert answer.status_code == 202
         await eventually(lambda expected=expected: len(sent) >= expected)
         assert len(sent) == expected
-        foundation.clock.advance(KEPT.total_seconds() / 2 + 1)  # type: ignore[attr-defined]  # turned by hand
+        foundation.clock.advance(RETENTION.total_seconds() / 2 + 1)  # type: ignore[attr-defined]  # turned by hand
 
 
 async def test_an_answer_is_sealed_at_rest(foundation: SecurityFoundation, http: httpx.AsyncClient, join: Join) -> None:
