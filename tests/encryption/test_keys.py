@@ -369,7 +369,7 @@ async def test_keys_in_memory_are_bounded(key_store: SqliteStore) -> None:
         envelopes = [await manager.encrypt_manufacturer_data(n, manufacturer_id=f"m{n}") for n in range(20)]
         assert [await manager.decrypt_manufacturer_data(e) for e in envelopes] == list(range(20))
         ring = (await manager.vault.sealer()).ring
-        assert sum(f"m{n}" in ring.in_use for n in range(20)) <= 5
+        assert sum(f"m{n}" in ring.cache.newest for n in range(20)) <= 5
         await manager.close()
 
 

@@ -132,7 +132,6 @@ __all__ = [
     "ReencryptionReport",
     "RootKey",
     "RootRotationResult",
-    "Secret",
     "SecretBox",
     "ShredResult",
     "SourceRecord",

@@ -37,7 +37,7 @@ from gatewright.encryption.records import (
 from gatewright.encryption.reencryption import RecordSource
 from gatewright.encryption.sealing import NOT_READY
 from gatewright.encryption.secretbox import decryption_failed, derive_key
-from gatewright.encryption.vault import MESSAGES_PER_KEY, Key, KeyVault, VaultOptions
+from gatewright.encryption.vault import MESSAGES_PER_KEY, KeyVault, RootKeyInput, VaultOptions
 from gatewright.errors import DecryptionError, FieldError, ValidationError
 from gatewright.events import EventSink, Severity
 from gatewright.storage.keys import KeyStore
@@ -67,12 +67,12 @@ class ManufacturerEncryptionManager:
 
     def __init__(
         self,
-        encryption_key: Key | None = None,
+        encryption_key: RootKeyInput | None = None,
         key_rotation_enabled: bool = True,
         *,
         algorithm: str = Algorithm.AES_256_GCM.value,
         store: KeyStore | None = None,
-        previous_keys: Sequence[Key] = (),
+        previous_keys: Sequence[RootKeyInput] = (),
         legacy_fernet_keys: Sequence[str | bytes] | str | bytes = (),
         compress: bool = False,
         rotation_days: float = 90.0,
@@ -320,13 +320,13 @@ class ManufacturerEncryptionManager:
         Args:
             reason: why, for the event.
         """
-        return await self.keys.rotate_encryption_key(reason=reason)
+        return await self.keys.rotate(reason=reason)
 
     async def rotate_if_due(self) -> KeyRotationResult | None:
         """Rotate if rotation is enabled and the newest keys are older than ``rotation_days``; call it now and then."""
         return await self.keys.rotate_if_due()
 
-    async def rotate_root_key(self, new: Key) -> RootRotationResult:
+    async def rotate_root_key(self, new: RootKeyInput) -> RootRotationResult:
         """Replace the root key. Data keys are wrapped again, envelopes stay as they are.
 
         May be called again after a fault: what was done already is skipped, and nothing is lost on the way.
@@ -336,7 +336,7 @@ class ManufacturerEncryptionManager:
         Raises:
             KeyUnavailableError: the new key is too short, or a data key is under a root that is not at hand.
         """
-        return await self.keys.rotate_root_key(new)
+        return await self.keys.rotate_root(new)
 
     async def revoke_key(self, key_id: str, *, reason: str, destroy: bool = False) -> int:
         """Let a compromised generation open nothing any more, but for re-encryption.
@@ -352,7 +352,7 @@ class ManufacturerEncryptionManager:
         Raises:
             KeyUnavailableError: no generation has that id.
         """
-        return await self.keys.revoke_key(key_id, reason=reason, destroy=destroy)
+        return await self.keys.revoke(key_id, reason=reason, destroy=destroy)
 
     async def shred(self, manufacturer: Any, *, reason: str = "requested") -> ShredResult:
         """Destroy a manufacturer's keys, so that its data can be read nowhere: crypto-shredding.
@@ -364,7 +364,8 @@ class ManufacturerEncryptionManager:
 
     async def is_shredded(self, manufacturer: Any) -> bool:
         """Whether a manufacturer's keys were destroyed permanently."""
-        return await self.keys.is_shredded(manufacturer)
+        owner = owner_of(manufacturer)
+        return owner is not None and await self.vault.is_shredded(owner)
 
     async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope:
         """The same data under the newest key; what the envelope says of owner, classification and field stays.
@@ -374,7 +375,7 @@ class ManufacturerEncryptionManager:
         Raises:
             DecryptionError: it does not open.
         """
-        return await self.keys.reencrypt_manufacturer_data(encrypted)
+        return await self.vault.reencrypt(encrypted)
 
     async def reencrypt_all(
         self,

@@ -24,7 +24,7 @@ from gatewright.encryption.codec import (
     to_base64,
 )
 from gatewright.encryption.context import canonical_json
-from gatewright.encryption.data_key import BoundedCache, DataKey, KeyRing
+from gatewright.encryption.data_key import DataKey, KeyRing
 from gatewright.encryption.envelope import (
     CHUNK_BYTES,
     CHUNKED,
@@ -59,7 +59,6 @@ _LONGEST_PAYLOAD = LARGEST_PLAINTEXT // 3 * 4 + 2**20
 REFUSALS = (InvalidTag, MsgspecError, ValueError, TypeError, ArithmeticError, RecursionError)
 """What goes wrong within an envelope that is not as it was made."""
 
-_OPENERS = 4096
 _FOLD_AT = 512
 
 
@@ -114,13 +113,11 @@ class Sealer:
         self._exhausted = exhausted
         self._clock = clock
         self._flags = COMPRESSED if compress else 0
-        self._openers: BoundedCache[str, tuple[DataKey, Subkey]] = BoundedCache(_OPENERS)
+        self._newest, self._openers = ring.cache.newest, ring.cache.openers
         self._renewing = asyncio.Lock()
-        self._ready = ring.in_use
         self._timestamp = time if type(clock) is SystemClock else clock.timestamp
         self._second = -1
         self._second_text = ""
-        ring.forgotten = self._openers.clear
 
     # --- data to envelope ---------------------------------------------------------------------------------------
 
@@ -130,7 +127,7 @@ class Sealer:
         The hot path: what does not change between two records of one shape in one second is kept with the key.
         """
         begin = perf_counter()
-        key = self._ready.get(owner or "")
+        key = self._newest.get(owner or "")
         subkey = key.plain if key is not None else None
         if key is None or subkey is None or subkey.remaining < 1:
             return None
@@ -254,11 +251,11 @@ class Sealer:
         return data
 
     @performance_monitor(max_time=BUDGET, name=_DECRYPTION)
-    async def open(self, payload: Any, metadata: Any, *, rescue: bool = False) -> Decrypted:
+    async def open(self, payload: Any, metadata: Any, *, allow_revoked: bool = False) -> Decrypted:
         """The data of an envelope.
 
         Args:
-            rescue: whether a key that was revoked may open it (re-encryption does that).
+            allow_revoked: whether a key that was revoked may open it (re-encryption does that).
 
         Raises:
             DecryptionError: for whatever reason it does not open.
@@ -269,8 +266,8 @@ class Sealer:
             known = self._openers.get(prefix)
         except (KeyError, TypeError, AttributeError):
             raise decryption_failed() from None
-        if known is None or known[0].key_id != key_id or known[0].owner != (owner or "") or rescue:
-            known = await self._opener(prefix, metadata, rescue=rescue)
+        if known is None or known[0].key_id != key_id or known[0].owner != (owner or "") or allow_revoked:
+            known = await self._opener(prefix, metadata, allow_revoked=allow_revoked)
         subkey = known[1]
         aad = envelope_metadata.canonical(metadata)
         if len(payload) > _LONGEST_PAYLOAD:
@@ -285,16 +282,16 @@ class Sealer:
         plaintext = subkey.open(payload, aad)
         return deserialise(_decompressed(plaintext) if subkey.flags & COMPRESSED else plaintext)
 
-    async def _opener(self, prefix: Any, metadata: Any, *, rescue: bool) -> tuple[DataKey, Subkey]:
+    async def _opener(self, prefix: Any, metadata: Any, *, allow_revoked: bool) -> tuple[DataKey, Subkey]:
         key_id, version = metadata["key_id"], metadata.get("key_version")
         owner, algorithm = metadata.get("manufacturer_id", ""), metadata.get("algorithm")
         texts = (prefix, key_id, owner, algorithm)
         if type(version) is not int or not all(type(text) is str for text in texts):
             raise decryption_failed()
-        epoch = self.ring.epoch
-        key = await self.ring.find(owner, key_id, version, rescue=rescue)
+        epoch = self.ring.cache.epoch
+        key = await self.ring.find(owner, key_id, version, allow_revoked=allow_revoked)
         subkey = key.opener(algorithm, prefix)
-        if not rescue and not subkey.flags & CHUNKED and epoch == self.ring.epoch:
+        if not allow_revoked and not subkey.flags & CHUNKED and epoch == self.ring.cache.epoch:
             self._openers.put(prefix, (key, subkey))
         return key, subkey
 
@@ -313,7 +310,7 @@ class Sealer:
         """The subkey of a stream with this beginning."""
         if metadata.get("version") != envelope_metadata.VERSION or "key_id" not in metadata or header[2:3] != b"\x01":
             raise decryption_failed()
-        return (await self._opener(to_base64(header), metadata, rescue=False))[1]
+        return (await self._opener(to_base64(header), metadata, allow_revoked=False))[1]
 
 
 def _decompressed(data: bytes) -> bytes:

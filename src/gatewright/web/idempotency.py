@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gatewright.encryption.reencryption import KEPT_ANSWER
+from gatewright.encryption.reencryption import IDEMPOTENT_RESPONSE
 from gatewright.errors import StorageError, StoreUnavailableError
 from gatewright.storage.attempts import OneTimeSecret
 from gatewright.web.body import read_body, replay
@@ -36,7 +36,7 @@ MAX_ANSWER = 65_536
 """Bytes of an answer at most; a longer one is not kept."""
 
 _ALREADY_BOUNDED = 1 << 40
-_CLAIM, _ANSWER = "idempotent call", KEPT_ANSWER
+_CLAIM, _ANSWER = "idempotent call", IDEMPOTENT_RESPONSE
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MADE = frozenset({201, 202})
 _FIELDS = (b"content-type", b"location", b"cache-control")
