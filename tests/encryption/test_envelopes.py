@@ -372,7 +372,7 @@ async def test_seconds_pass_in_the_metadata(manager: Manager, clock: ManualClock
 
 
 async def test_what_is_too_large_for_a_record_is_sent_to_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealing, "LARGEST_PLAINTEXT", CHUNK_BYTES * 2)
+    monkeypatch.setattr(sealing, "MAX_PLAINTEXT_BYTES", CHUNK_BYTES * 2)
     for compress in (False, True):
         manager = Manager(ROOT, compress=compress)
         fits = await manager.encrypt_manufacturer_data(bytes(CHUNK_BYTES * 2 - 100))
@@ -380,7 +380,7 @@ async def test_what_is_too_large_for_a_record_is_sent_to_streams(monkeypatch: py
         with pytest.raises(ValidationError, match="encrypt_stream") as caught:
             await manager.encrypt_manufacturer_data(bytes(CHUNK_BYTES * 2))
         assert caught.value.code == "DATA_TOO_LARGE"
-    monkeypatch.setattr(sealing, "_LONGEST_PAYLOAD", 1000)
+    monkeypatch.setattr(sealing, "_MAX_PAYLOAD_LENGTH", 1000)
     await refused(manager, fits | {"encrypted_payload": fits["encrypted_payload"] * 5})
 
 

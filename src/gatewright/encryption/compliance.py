@@ -172,17 +172,17 @@ class ComplianceChecker:
             )
             return
         root_ids = self._vault.root_ids
-        foreign = total = most = 0
+        other_root = total = most = 0
         after: tuple[str, int] | None = None
         while page := await store.list_data_keys(after=after):
             after = (page[-1].manufacturer_id, page[-1].version)
             total += len(page)
-            foreign += sum(key.root_id != root_ids[0] for key in page)
+            other_root += sum(key.root_id != root_ids[0] for key in page)
             most = max(most, *(key.uses for key in page))
         self._add(
             "key_wrapping",
-            not foreign,
-            f"{total - foreign} of {total} data keys are wrapped by the current root key.",
+            not other_root,
+            f"{total - other_root} of {total} data keys are wrapped by the current root key.",
             "Finish the root key rotation: `gatewright keys rotate-root`.",
         )
         self._add(

@@ -11,7 +11,7 @@ from gatewright.encryption.secretbox import decryption_failed
 from gatewright.errors import ConfigurationError, KeyUnavailableError
 from gatewright.storage.keys import GenerationStatus, StoredKeyGeneration
 
-HIGHEST_VERSION = 2**31 - 1
+MAX_VERSION = 2**31 - 1
 
 
 class DerivedKeyRing:
@@ -65,7 +65,7 @@ class DerivedKeyRing:
         return key
 
     def _derive(self, owner: str, key_id: str, version: int) -> DataKey:
-        if owner in self._shredded or not 1 <= version <= HIGHEST_VERSION:
+        if owner in self._shredded or not 1 <= version <= MAX_VERSION:
             raise decryption_failed()
         for root in self._roots:
             if root.generation_id(version) == key_id:

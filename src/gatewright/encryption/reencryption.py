@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gatewright import event_kinds
-from gatewright.encryption.context import LONGEST_OWNER, VERSION
+from gatewright.encryption.context import MAX_OWNER_LENGTH, VERSION
 from gatewright.encryption.records import Envelope, ReencryptionReport
 from gatewright.encryption.vault import KeyVault
 from gatewright.errors import DecryptionError, ValidationError
@@ -213,7 +213,7 @@ class Reencryption:
     async def _record_failure(self, record: SourceRecord, metadata: Any) -> None:
         """Count a record that cannot be decrypted as failed, or as shredded if its keys were destroyed."""
         owner = metadata.get("manufacturer_id") if isinstance(metadata, dict) else None
-        if isinstance(owner, str) and 0 < len(owner) <= LONGEST_OWNER and await self._vault.is_shredded(owner):
+        if isinstance(owner, str) and 0 < len(owner) <= MAX_OWNER_LENGTH and await self._vault.is_shredded(owner):
             self._shredded.add(record.record_id)
         else:
             self._failed.add(record.record_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 
-from gatewright.encryption.secretbox import derive_key, joined
+from gatewright.encryption.secretbox import derive_key, length_prefixed
 from gatewright.monitoring.checkpoints import Checkpoint
 from gatewright.storage.audit import AuditBinder, AuditBinding
 
@@ -40,7 +40,7 @@ class HeadBinder:
         return any(hmac.compare_digest(self._mac(key, *stated), binding.mac) for key in self._keys)
 
     def _mac(self, key: bytes, bound_from: int, size: int, root: bytes) -> bytes:
-        return hmac.digest(key, joined(self._origin, str(bound_from), str(size), root), "sha256")
+        return hmac.digest(key, length_prefixed(self._origin, str(bound_from), str(size), root), "sha256")
 
 
 class Tampered(Exception):
