@@ -45,10 +45,10 @@ def test_clean_data_has_nothing_to_say() -> None:
     report = validate_business_data(CLEAN)
     assert report.is_valid
     assert (report.errors, report.warnings, report.security_score) == ([], [], 1.0)
-    assert report.normalised["phone"] == "+14155552671"
-    assert report.normalised["tax_id"] == "123456789"
-    assert report.normalised["bank_account"] == "DE89370400440532013000"
-    assert report.normalised["address"]["country"] == "US"
+    assert report.normalized["phone"] == "+14155552671"
+    assert report.normalized["tax_id"] == "123456789"
+    assert report.normalized["bank_account"] == "DE89370400440532013000"
+    assert report.normalized["address"]["country"] == "US"
 
 
 @pytest.mark.parametrize(
@@ -227,21 +227,21 @@ def test_tax_numbers_by_country(number: str, country: str) -> None:
     """A number is checked by the country that it names, else by the country of the business."""
     report = validate_business_data({"tax_id": number, "country": country}, require=())
     assert report.errors == []
-    again = validate_business_data(report.normalised, require=(), default_country=country_code(country) or "")
-    assert again.normalised == report.normalised
+    again = validate_business_data(report.normalized, require=(), default_country=country_code(country) or "")
+    assert again.normalized == report.normalized
 
 
 def test_a_tax_number_keeps_the_country_that_it_names() -> None:
     given = {"tax_id": "de 136 695 976", "address": {**CLEAN["address"]}}  # type: ignore[dict-item]
     report = validate_business_data(given, require=())
-    assert report.normalised["tax_id"] == "DE136695976"
-    assert validate_business_data(report.normalised, require=()).normalised == report.normalised
+    assert report.normalized["tax_id"] == "DE136695976"
+    assert validate_business_data(report.normalized, require=()).normalized == report.normalized
 
 
 def test_a_phone_keeps_its_extension() -> None:
     report = validate_business_data({"phone": "+1 415 555 2671 ext. 12"}, require=())
-    assert report.normalised["phone"] == "+14155552671;ext=12"
-    assert validate_business_data(report.normalised, require=()).normalised == report.normalised
+    assert report.normalized["phone"] == "+14155552671;ext=12"
+    assert validate_business_data(report.normalized, require=()).normalized == report.normalized
 
 
 def test_a_country_name_without_end_is_not_kept() -> None:
@@ -261,7 +261,7 @@ def test_bank_account_in_parts() -> None:
     """A mapping is checked part by part."""
     good = {"account_number": "000123456789", "routing_number": "111000025", "bic": "AGRIFRPP882"}
     report = validate_business_data({"bank_account": good}, require=())
-    assert report.normalised["bank_account"] == good
+    assert report.normalized["bank_account"] == good
     bad = {"iban": "XX00", "routing_number": "111000026", "bic": "?"}
     report = validate_business_data({"bank_account": bad}, require=())
     assert [field for field, _ in codes(report.errors)] == [
@@ -269,7 +269,7 @@ def test_bank_account_in_parts() -> None:
         "bank_account.routing_number",
         "bank_account.bic",
     ]
-    assert "bank_account" not in report.normalised
+    assert "bank_account" not in report.normalized
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_what_is_required() -> None:
 def test_other_keys_are_left_alone() -> None:
     report = validate_business_data({**CLEAN, "notes": "\x00", "password": 5})
     assert report.is_valid
-    assert "notes" not in report.normalised
+    assert "notes" not in report.normalized
 
 
 def test_data_that_is_no_mapping() -> None:
@@ -387,5 +387,5 @@ def test_no_input_breaks_it(data: dict[str, object]) -> None:
     """Whatever comes, a report comes back and valid fields are those without an error."""
     report = validate_business_data(data)
     wrong = {error.field.partition(".")[0] for error in report.errors}
-    assert wrong.isdisjoint(report.normalised)
+    assert wrong.isdisjoint(report.normalized)
     assert 0.0 <= report.security_score <= 1.0

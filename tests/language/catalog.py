@@ -31,7 +31,7 @@ _ERROR_CALLS = (
     "warning",
     "error",
 )
-_FIELD_CALLS = ("refuse", "refused", "warn")
+_FIELD_CALLS = ("refuse", "refused", "warn", "add_error", "add_warning")
 """Calls beside ``...Error(...)`` whose texts reach a user: of problem documents, posture and business data."""
 _ERROR_FIELDS = ("message", "detail", "remedy", "recommended_action", "summary", "advice")
 _LOG_CALLS = ("debug", "info", "warning", "error", "exception")

@@ -1,4 +1,4 @@
-"""Business data: rules of licenses, tax numbers, addresses, email, phones, websites and bank accounts."""
+"""Validation of business data: licenses, tax numbers, addresses, email, phones, websites and bank accounts."""
 
 from __future__ import annotations
 

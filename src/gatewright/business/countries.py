@@ -32,13 +32,12 @@ _ALIASES = {
     "xk": "XK",
     "kosovo": "XK",
 }
-_LONGEST_NAME = 80
+_MAX_NAME_LENGTH = 80
 
 
-def country_code(written: str) -> str | None:
-    """The ISO 3166 alpha-2 code of a country given by code or name (``XK`` for Kosovo, which has none of its own);
-    None where there is no such country."""
-    return _code_of(" ".join(written.split()).casefold()) if len(written) <= _LONGEST_NAME else None
+def country_code(text: str) -> str | None:
+    """The ISO 3166 alpha-2 code of a country by code or name, or None if it is unknown. Kosovo is ``XK``."""
+    return _code_of(" ".join(text.split()).casefold()) if len(text) <= _MAX_NAME_LENGTH else None
 
 
 @lru_cache(maxsize=1024)
