@@ -35,7 +35,7 @@ from gatewright.errors import (
 )
 from gatewright.performance import timings
 from tests.encryption.conftest import ROOT
-from tests.encryption.test_serialisation import VALUES, same
+from tests.encryption.test_serialization import VALUES, same
 
 Manager = ManufacturerEncryptionManager
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -179,16 +178,6 @@ def _iban_end(candidate: str) -> int:
         return 0
     number = "".join(str(int(character, 36)) for character in compact[4:] + compact[:4])
     return end if int(number) % 97 == 1 else 0
-
-
-class DataClass(StrEnum):
-    """The classes of business data."""
-
-    FINANCIAL = "financial"
-    PERSONAL = "personal"
-    BUSINESS_CONFIDENTIAL = "business_confidential"
-    REGULATORY = "regulatory"
-    INTELLECTUAL_PROPERTY = "intellectual_property"
 
 
 MAX_FIELDS = 256

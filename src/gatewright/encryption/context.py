@@ -20,13 +20,13 @@ def owner_of(manufacturer: TenantRef | None) -> str | None:
     return None if manufacturer is None else manufacturer_id_of(manufacturer, max_length=MAX_OWNER_LENGTH)
 
 
-def wrong_owner(owner: str | None, wanted: str) -> InsufficientPermissionsError:
+def wrong_owner(owner: str | None, caller_id: str) -> InsufficientPermissionsError:
     """The error for an authentic envelope of another owner. It does not reveal the owner."""
     actual = "another manufacturer" if owner else "no manufacturer"
     return InsufficientPermissionsError(
         f"The data belongs to {actual}. The permission decrypt_manufacturer_data covers only your own data.",
         context={
-            "manufacturer_id": wanted,
+            "manufacturer_id": caller_id,
             "permission": "decrypt_manufacturer_data",
             "tier": None,
             "operation_context": "decrypt",

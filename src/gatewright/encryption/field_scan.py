@@ -11,6 +11,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
+from gatewright.caching import BoundedCache
 from gatewright.encryption.classification import CARD_DIGITS, class_of_name, classify, may_be_sensitive
 from gatewright.encryption.codec import is_plain
 
@@ -73,8 +74,8 @@ _END_OF_LIST = _Shape({}, [])
 _TEXT, _RECORDS, _NUMBERS = frozenset({str}), frozenset({dict}), frozenset({int, float, bool})
 
 
-_shapes: dict[tuple[str, ...], _Shape] = {}
-_scans: dict[tuple[_Shape, ...], FieldScan] = {}
+_shapes: BoundedCache[tuple[str, ...], _Shape] = BoundedCache(_MAX_SHAPES)
+_scans: BoundedCache[tuple[_Shape, ...], FieldScan] = BoundedCache(_MAX_SHAPES)
 """Results by the sequence of shapes in a record."""
 
 
@@ -165,9 +166,7 @@ def _cache_scan(data: _Record, visited: list[_Shape]) -> FieldScan:
     if len(visited) == 1:
         visited[0].scan = found
         return found
-    if len(_scans) >= _MAX_SHAPES:
-        _scans.pop(next(iter(_scans)))
-    _scans[tuple(visited)] = found
+    _scans.put(tuple(visited), found)
     return found
 
 
@@ -179,7 +178,6 @@ def _learn_shape(data: dict[Any, Any]) -> _Shape:
         raise _NeedsFullScan
     if not all(type(name) is str for name in names):
         raise _NeedsFullScan
-    if len(_shapes) >= _MAX_SHAPES:
-        _shapes.pop(next(iter(_shapes)))
-    shape = _shapes[names] = _Shape(data, kinds)
+    shape = _Shape(data, kinds)
+    _shapes.put(names, shape)
     return shape

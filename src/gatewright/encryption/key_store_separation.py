@@ -73,12 +73,12 @@ async def move_keys(source: MovableKeys, target: MovableKeys) -> StoredKeys:
     return keys
 
 
-def _covers(kept: StoredKeys, moved: StoredKeys) -> bool:
-    """Whether ``kept`` contains everything in ``moved``, except for what was destroyed since."""
-    generations = {(generation.version, generation.key_id) for generation in kept.generations}
-    destroyed = {g.version for g in kept.generations if g.status == GenerationStatus.DESTROYED}
-    shredded = {one.manufacturer_id for one in kept.shredded}
-    keys = {(key.manufacturer_id, key.version) for key in kept.data_keys}
+def _covers(target: StoredKeys, moved: StoredKeys) -> bool:
+    """Whether ``target`` contains everything in ``moved``, except for what was destroyed since."""
+    generations = {(generation.version, generation.key_id) for generation in target.generations}
+    destroyed = {g.version for g in target.generations if g.status == GenerationStatus.DESTROYED}
+    shredded = {one.manufacturer_id for one in target.shredded}
+    keys = {(key.manufacturer_id, key.version) for key in target.data_keys}
     return (
         all((generation.version, generation.key_id) in generations for generation in moved.generations)
         and all(one.manufacturer_id in shredded for one in moved.shredded)

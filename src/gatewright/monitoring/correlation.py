@@ -11,6 +11,7 @@ from functools import lru_cache
 import msgspec
 
 from gatewright import event_kinds
+from gatewright.caching import BoundedCache
 from gatewright.controls import network_of
 from gatewright.events import SecurityEvent, Severity, new_event_id
 from gatewright.records import Record
@@ -204,7 +205,7 @@ class Correlator:
 
     def __init__(self, rules: Iterable[CorrelationRule] = CORRELATION_RULES) -> None:
         self._rules = tuple(rules)
-        self._windows: OrderedDict[tuple[int, str], _EventWindow] = OrderedDict()
+        self._windows: BoundedCache[tuple[int, str], _EventWindow] = BoundedCache(MAX_WINDOWS, keep_used=True)
         self._uncounted: dict[tuple[int, str], int] = {}
         self._matching = lru_cache(maxsize=1024)(self._match)
 
@@ -250,13 +251,10 @@ class Correlator:
         )
 
     def _count(self, number: int, rule: CorrelationRule, key: str, event: SecurityEvent) -> StoredIncident | None:
-        window = self._windows.get((number, key))
+        window = self._windows.use((number, key))
         if window is None:
-            window = self._windows[number, key] = _EventWindow()
-            if len(self._windows) > MAX_WINDOWS:
-                self._windows.popitem(last=False)
-        else:
-            self._windows.move_to_end((number, key))
+            window = _EventWindow()
+            self._windows.put((number, key), window)
         window.add(event, _distinct(rule, event), rule.window)
         if len(window) >= rule.threshold:
             self._uncounted.pop((number, key), None)

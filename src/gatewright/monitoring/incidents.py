@@ -122,7 +122,7 @@ class Incidents:
         if status not in (None, "open", "resolved"):
             raise _invalid("status", "must be open or resolved")
         if not 1 <= limit <= 1000:
-            raise _invalid("limit", "must be from 1 to 1000")
+            raise _invalid("limit", "must be 1 to 1000")
         return await self._store.list_incidents(
             status=status, kind=kind, manufacturer_id=manufacturer_id, since=since, limit=limit
         )
