@@ -43,8 +43,14 @@ ENCRYPTS_OTHERWISE = {
     "auth/registration.py",  # a registration that waits; profiles of a manager that is built alone
     "auth/tokens/signing_keys.py",  # signing keys: a box under the secret key
 }
-SEALING_CALLS = {"encrypt_manufacturer_data", "encrypt_stream", "seal_record", "reencrypt_manufacturer_data"}
-ENCRYPTS_FOR_OTHERS = {"encryption/key_lifecycle.py", "encryption/manager.py", "encryption/reencryption.py"}
+SEALING_CALLS = {
+    "encrypt_manufacturer_data",
+    "encrypt_stream",
+    "seal_record",
+    "reencrypt_manufacturer_data",
+    "reencrypt",
+}
+ENCRYPTS_FOR_OTHERS = {"encryption/manager.py", "encryption/reencryption.py", "encryption/vault.py"}
 CIPHERS = {"SecretBox", "AESGCM", "ChaCha20Poly1305", "Fernet", "Cipher"}
 
 
