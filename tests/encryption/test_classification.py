@@ -1,4 +1,4 @@
-"""What is sensitive is found by name and by content, the short way and the thorough way alike."""
+"""Sensitive fields are found by name and content, with equal results of fast and full scans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Envelopes: what goes in comes out, for whom it belongs to, and in no other way."""
+"""Envelopes: round trips, ownership, and rejection of every change."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_any_flipped_bit_of_payload_or_metadata_is_refused(manager: Manage
 
 
 def flipped(envelope: dict[str, Any]) -> Any:
-    """Every envelope that differs in one bit of a text or number."""
+    """Every envelope that differs in one bit of a string or number."""
     payload, metadata = envelope["encrypted_payload"], envelope["encryption_metadata"]
     for text in one_bit_off(payload):
         yield {"encrypted_payload": text, "encryption_metadata": metadata}
@@ -235,7 +235,7 @@ async def test_labels_are_bounded(manager: Manager) -> None:
 
 
 async def test_two_keys_never_open_one_ciphertext() -> None:
-    """The salamander: an AEAD that does not commit would let one text open under two keys."""
+    """Invisible salamanders: without key commitment, a ciphertext could be opened under two keys."""
     for algorithm in ("AES-256-GCM", "ChaCha20-Poly1305"):
         one, two = Manager(b"\x01" * 32, algorithm=algorithm), Manager(b"\x02" * 32, algorithm=algorithm)
         envelope = await one.encrypt_manufacturer_data("x", manufacturer_id="m")
@@ -307,7 +307,7 @@ async def test_payloads_of_version_one_still_open_and_move_on() -> None:
 
 
 def version_one(key: bytes, data: object, **metadata: object) -> dict[str, Any]:
-    """An envelope as version 1.0 made it; its metadata is authenticated by nothing."""
+    """A version 1.0 envelope, whose metadata is not authenticated."""
     token = Fernet(key).encrypt(json.dumps(data).encode())
     stated = {"algorithm": "Fernet", "key_id": "k", "version": "1.0", "sensitive_fields": [], **metadata}
     return {

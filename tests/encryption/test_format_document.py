@@ -1,4 +1,4 @@
-"""A reader written from ``docs/encryption-format.md`` alone opens our envelopes: the document says enough."""
+"""A decoder written only from ``docs/encryption-format.md`` can open envelopes, so the document is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Key files are private, never overwritten, and made once however many ask."""
+"""Key files are private, never overwritten, and created once by concurrent processes."""
 
 from __future__ import annotations
 

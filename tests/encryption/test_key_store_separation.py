@@ -1,4 +1,4 @@
-"""A key store apart from the records: what is in it, what a forgotten setting does, and how keys come there."""
+"""A separate key store: its content, the startup check, and moving keys there."""
 
 from __future__ import annotations
 

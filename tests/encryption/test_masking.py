@@ -1,4 +1,4 @@
-"""Masked data shows nothing that matters."""
+"""Masked data reveals nothing sensitive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Re-encryption in the background: killed, resumed, raced by writers, and nothing lost."""
+"""Background re-encryption: interruption, resumption and concurrent writers lose nothing."""
 
 from __future__ import annotations
 

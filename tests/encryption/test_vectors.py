@@ -1,4 +1,4 @@
-"""Published vectors (Project Wycheproof), every case, and those of our own format."""
+"""Test vectors: all cases of Project Wycheproof, and those of the envelope format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When events together are an incident."""
+"""Correlation rules: which events together are an incident."""
 
 from __future__ import annotations
 

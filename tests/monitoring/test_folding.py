@@ -1,4 +1,4 @@
-"""Folding: how many rows repeated refusals leave, what they say, and what they never hide."""
+"""Folding of repeated refusals: number and content of rows, and what is never folded."""
 
 from __future__ import annotations
 

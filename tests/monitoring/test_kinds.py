@@ -1,4 +1,4 @@
-"""Kinds of events are kept as they are; what is under a secret's name beside them is not."""
+"""Event kinds are logged unredacted, unlike values, and rules name only kinds that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SecurityMonitor as a whole: alone, its metrics, its figures."""
+"""SecurityMonitor as a whole: standalone use, metrics and performance figures."""
 
 from __future__ import annotations
 

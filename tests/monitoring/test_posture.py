@@ -1,4 +1,4 @@
-"""Posture: the ring from events to measures that the domains read, and back."""
+"""Posture: from events to measures in force, and rolling back."""
 
 from __future__ import annotations
 
