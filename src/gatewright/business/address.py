@@ -1,11 +1,11 @@
-"""Postal addresses, validated by country with Google's address data."""
+"""Postal addresses, validated by country with Google's address data, and country codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from gatewright.business.countries import country_code
 from gatewright.business.results import FieldResult
 
 MAX_PART_LENGTH = 200
@@ -20,6 +20,36 @@ _PARTS = {
 }
 _PART_NAMES = {"street_address": "street", "city": "city", "country_area": "state", "postal_code": "zip"}
 _ERROR = "INVALID_ADDRESS"
+
+_COUNTRY_ALIASES = {
+    "uk": "GB",
+    "great britain": "GB",
+    "england": "GB",
+    "scotland": "GB",
+    "wales": "GB",
+    "northern ireland": "GB",
+    "u.s.": "US",
+    "u.s.a.": "US",
+    "united states of america": "US",
+    "america": "US",
+    "el": "GR",
+    "xi": "GB",
+    "russia": "RU",
+    "south korea": "KR",
+    "deutschland": "DE",
+    "österreich": "AT",
+    "schweiz": "CH",
+    "españa": "ES",
+    "italia": "IT",
+    "méxico": "MX",
+    "brasil": "BR",
+    "nederland": "NL",
+    "holland": "NL",
+    "turkey": "TR",
+    "xk": "XK",
+    "kosovo": "XK",
+}
+_MAX_COUNTRY_LENGTH = 80
 
 
 def check_address(name: str, value: str | Mapping[str, Any], *, country: str = "US") -> FieldResult:
@@ -134,3 +164,23 @@ def _state_in_other_alphabet(address: Mapping[str, str]) -> bool:
 
     choices = get_validation_rules({"country_code": address["country_code"]}).country_area_choices
     return address["country_area"].isascii() and not any(official.isascii() for official, _ in choices)
+
+
+def country_code(text: str) -> str | None:
+    """The ISO 3166 alpha-2 code of a country by code or name, or None if it is unknown. Kosovo is ``XK``."""
+    return _find_country(" ".join(text.split()).casefold()) if len(text) <= _MAX_COUNTRY_LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _find_country(name: str) -> str | None:
+    if not name:
+        return None
+    if name in _COUNTRY_ALIASES:
+        return _COUNTRY_ALIASES[name]
+    import pycountry
+
+    try:
+        found: str = pycountry.countries.lookup(name).alpha_2
+    except LookupError:
+        return None
+    return found

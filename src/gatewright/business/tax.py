@@ -6,7 +6,7 @@ import importlib
 from functools import lru_cache
 from types import ModuleType
 
-from gatewright.business.countries import country_code
+from gatewright.business.address import country_code
 from gatewright.business.results import FieldResult
 
 _MODULES = {

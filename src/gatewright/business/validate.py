@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gatewright.business.address import check_address, country_of
+from gatewright.business.address import check_address, country_code, country_of
 from gatewright.business.bank import check_bank_account
 from gatewright.business.company import MAX_NAME_LENGTH, KnownNames, check_company_name, check_license
 from gatewright.business.contact import MAX_EMAIL_LENGTH, check_email, check_phone
-from gatewright.business.countries import country_code
 from gatewright.business.results import BusinessReport, FieldResult, security_score
 from gatewright.business.tax import check_tax_id
 from gatewright.business.website import MAX_URL_LENGTH, check_website

@@ -83,16 +83,16 @@ async def verify_log(
             if not signed_by(checkpoint.note, keys):
                 raise Tampered(0, "signature_invalid", "The checkpoint is not signed by a key of this log.")
         signed = [*kept, *(checkpoint for checkpoint in older if signed_by(checkpoint.note, keys))]
-        reading.signed = [*signed, *(checkpoint for checkpoint in stored if signed_by(checkpoint.note, keys))]
-        known = {checkpoint.note for checkpoint in reading.signed}
+        valid = [*signed, *(checkpoint for checkpoint in stored if signed_by(checkpoint.note, keys))]
+        notes = {checkpoint.note for checkpoint in valid}
         for checkpoint in stored:
-            if checkpoint.note in known:
+            if checkpoint.note in notes:
                 continue
             unknown += 1
             if strict:
                 detail = f"The stored checkpoint at {checkpoint.size} entries is not signed by a key of this log."
                 raise Tampered(0, "signature_invalid", detail)
-        reading.expect([*stored, *signed])
+        reading.expect([*stored, *signed], valid)
         await reading.read(progress)
         reading.finish()
     except Tampered as finding:
@@ -106,7 +106,7 @@ class _Reading:
     def __init__(self, store: AuditStore, head: AuditHead, bindings: BindingCheck) -> None:
         self._store, self._head, self._bindings = store, head, bindings
         self._growth = Growth()
-        self.signed: list[Checkpoint] = []
+        self._signed: list[Checkpoint] = []
         """The checkpoints with a valid signature."""
         self._checkpoints: list[Checkpoint] = []
         self._sizes: set[int] = set()
@@ -114,8 +114,9 @@ class _Reading:
         self._trusted = 0
         """The log is verified up to this size, by the last matching checkpoint."""
 
-    def expect(self, checkpoints: list[Checkpoint]) -> None:
-        """Compare the log with these checkpoints while reading."""
+    def expect(self, checkpoints: list[Checkpoint], signed: list[Checkpoint]) -> None:
+        """Compare the log with these checkpoints while reading. ``signed`` have a valid signature."""
+        self._signed = signed
         self._checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.size)
         self._sizes = {checkpoint.size for checkpoint in checkpoints} | self._bindings.sizes
         if self._checkpoints and self._checkpoints[-1].size > self._head.size:
@@ -152,7 +153,7 @@ class _Reading:
             raise Tampered(self._trusted, "root_mismatch", detail)
         if head.stored > head.size:
             raise Tampered(head.size, "entry_unaccounted", f"Entries from {head.size} on are not part of the tree.")
-        self._bindings.check(head.size, self._trusted, self.signed)
+        self._bindings.check(head.size, self._trusted, self._signed)
 
     def result(self, began: float, unknown: int, finding: Tampered | None) -> AuditVerification:
         intact = AuditVerification(
