@@ -223,9 +223,13 @@ async def test_the_owner_may_be_an_object_or_stand_in_the_data(manager: Manager)
     nobodys = await manager.encrypt_manufacturer_data({"v": 1})
     with pytest.raises(InsufficientPermissionsError, match="no manufacturer"):
         await manager.decrypt_manufacturer_data(nobodys, manufacturer_id="b")
+    longest = await manager.encrypt_manufacturer_data({"v": 1}, manufacturer_id="x" * 200)
+    assert await manager.decrypt_manufacturer_data(longest, manufacturer_id="x" * 200) == {"v": 1}
+    wrong: Any
     for wrong in ("", 7, {}, "x" * 201):
-        with pytest.raises(ValidationError):
+        with pytest.raises(ValidationError, match="1 to 200 characters") as caught:
             await manager.encrypt_manufacturer_data({"v": 1}, manufacturer_id=wrong)
+        assert caught.value.code == "INVALID_MANUFACTURER_ID"
 
 
 async def test_labels_are_bounded(manager: Manager) -> None:
