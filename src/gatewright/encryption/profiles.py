@@ -78,16 +78,16 @@ class Profiles:
 
     async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
         """Profiles in the order of manufacturer ids."""
-        found: list[SourceRecord] = []
-        while len(found) < limit:
+        records: list[SourceRecord] = []
+        while len(records) < limit:
             stored = await self._store.list_manufacturers(after=after or "", limit=limit)
-            found += [
+            records += [
                 SourceRecord(record_id=m.manufacturer_id, envelope=_envelope(m.profile)) for m in stored if m.profile
             ]
             if len(stored) < limit:
                 break
             after = stored[-1].manufacturer_id
-        return found[:limit]
+        return records[:limit]
 
     async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
         """Replace ``expected`` with ``envelope``. Returns False if the stored value has changed."""

@@ -84,8 +84,8 @@ class StoredKeyRing:
     async def find(self, owner: str, key_id: str, version: int, *, allow_revoked: bool = False) -> DataKey:
         generation = self._generations.get(version)
         if generation is None or generation.key_id != key_id:
-            known = await self.generations()  # another process may have rotated just now
-            generation = next((g for g in known if g.version == version), None)
+            generations = await self.generations()  # another process may have rotated just now
+            generation = next((g for g in generations if g.version == version), None)
         if generation is None or generation.key_id != key_id or owner in self._shredded:
             raise decryption_failed()
         if generation.status == GenerationStatus.REVOKED and not allow_revoked:

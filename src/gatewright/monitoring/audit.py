@@ -134,8 +134,8 @@ class AuditLog:
             [checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)] if checkpoint else []
         )
         in_file = await self._read(self._file)
-        anchor = [one for one in await self._read(self._anchor) if self._signer.signed(one)]
-        found = await verify_log(
+        anchor = [kept for kept in await self._read(self._anchor) if self._signer.signed(kept)]
+        result = await verify_log(
             self._store,
             self._signer.verifier_keys,
             kept=[*passed, *in_file[-1:]],
@@ -144,19 +144,19 @@ class AuditLog:
             strict=not self._own_key,
             progress=progress,
         )
-        found = msgspec.structs.replace(found, held_against=self._describe_evidence(found, passed, in_file, anchor))
-        if found.valid and found.size and self._file is not None and not in_file:
+        result = msgspec.structs.replace(result, held_against=self._describe_evidence(result, passed, in_file, anchor))
+        if result.valid and result.size and self._file is not None and not in_file:
             fault = await asyncio.to_thread(self._file.fault)
             if fault is not None:
-                found = msgspec.structs.replace(found, valid=False, reason=fault[0], detail=fault[1])
+                result = msgspec.structs.replace(result, valid=False, reason=fault[0], detail=fault[1])
         foreign_checkpoint = (
-            bool(passed or in_file) and found.reason == "signature_invalid"
+            bool(passed or in_file) and result.reason == "signature_invalid"
         )  # the checkpoint is at fault, not the log
         if not foreign_checkpoint:
-            self.last_verification = found
-        if not found.valid and not foreign_checkpoint and self._report is not None:
-            await self._report(found)
-        return found
+            self.last_verification = result
+        if not result.valid and not foreign_checkpoint and self._report is not None:
+            await self._report(result)
+        return result
 
     async def checkpoint(self) -> Checkpoint:
         """Sign the current state of the log. Keep the result elsewhere.
@@ -265,8 +265,8 @@ class AuditLog:
         """Keep the first checkpoint of a bound log, and the first one with an entry."""
         if self._anchor is None or signed.bound_from is None:
             return
-        known = [one.size for one in await self._read(self._anchor) if self._signer.signed(one)]
-        if not known or (signed.size and not max(known)):
+        sizes = [kept.size for kept in await self._read(self._anchor) if self._signer.signed(kept)]
+        if not sizes or (signed.size and not max(sizes)):
             await asyncio.to_thread(self._anchor.append, signed.note)
 
     async def _read(self, file: CheckpointFile | None) -> list[Checkpoint]:
@@ -278,16 +278,16 @@ class AuditLog:
         return []
 
     def _describe_evidence(
-        self, found: AuditVerification, passed: list[Checkpoint], in_file: list[Checkpoint], anchor: list[Checkpoint]
+        self, result: AuditVerification, passed: list[Checkpoint], in_file: list[Checkpoint], anchor: list[Checkpoint]
     ) -> tuple[str, ...]:
         """Describe what the log was compared with."""
         if self._binder is None:
             lines = ["no root secret: the head of the log is not bound"]
-        elif found.bound_from is None:
+        elif result.bound_from is None:
             lines = ["root secret: no entry is bound yet. The next append binds the log"]
         else:
-            lines = [f"root secret: bound from entry {found.bound_from:,} on"]
-            if found.bound_from:
+            lines = [f"root secret: bound from entry {result.bound_from:,} on"]
+            if result.bound_from:
                 lines[0] += ". Earlier changes to earlier entries are not detected"
         if self._file is not None:
             newest = f", the newest of {in_file[-1].size:,} entries" if in_file else ""
@@ -296,7 +296,7 @@ class AuditLog:
             lines.append(f"checkpoint passed to verify: {passed[0].size:,} entries")
         if anchor:
             lines.append(f"anchor {self._anchor.path if self._anchor else ''}")
-        lines.append(f"checkpoints compared, including those in the store: {found.checked_checkpoints:,}")
+        lines.append(f"checkpoints compared, including those in the store: {result.checked_checkpoints:,}")
         return tuple(lines)
 
 

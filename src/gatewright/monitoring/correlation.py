@@ -214,15 +214,15 @@ class Correlator:
         rules = self._matching(event.kind)
         if not rules:
             return []
-        found = []
+        incidents = []
         for number, rule in rules:
             key = _key(rule.by, event)
             if key is None or not _applies(rule, event):
                 continue
             incident = self._count(number, rule, key, event)
             if incident is not None:
-                found.append(incident)
-        return found
+                incidents.append(incident)
+        return incidents
 
     async def take_shared(self, throttle: Throttle) -> list[StoredIncident]:
         """The incidents that events since the last call complete together with events in other processes.
@@ -238,10 +238,10 @@ class Correlator:
             for (number, key), n in uncounted.items()
         }
         results = await asyncio.gather(*counted.values())
-        full = [where for where, result in zip(counted, results, strict=True) if not result.allowed]
-        found = [self._fire(*where) for where in full if self._windows.get(where)]
-        await asyncio.gather(*(throttle.clear_throttle(_shared_key(self._rules[n], key)) for n, key in full))
-        return found
+        completed = [window for window, result in zip(counted, results, strict=True) if not result.allowed]
+        incidents = [self._fire(*window) for window in completed if self._windows.get(window)]
+        await asyncio.gather(*(throttle.clear_throttle(_shared_key(self._rules[n], key)) for n, key in completed))
+        return incidents
 
     def _match(self, kind: str) -> tuple[tuple[int, CorrelationRule], ...]:
         return tuple(
@@ -265,7 +265,7 @@ class Correlator:
 
     def _fire(self, number: int, key: str) -> StoredIncident:
         window = self._windows[number, key]
-        count = window.seen
+        count = window.count
         return _incident(self._rules[number], key, window.take_all(), count)
 
 
@@ -275,20 +275,20 @@ class _EventWindow:
     At most as many as the rule's threshold, and without their data, which may be large.
     """
 
-    __slots__ = ("_entries", "seen")
+    __slots__ = ("_entries", "count")
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, tuple[float, SecurityEvent]] = OrderedDict()
-        self.seen = 0
+        self.count = 0
 
     def add(self, event: SecurityEvent, value: str, seconds: float) -> None:
         now = event.timestamp.timestamp()
         self._entries[value] = (now, msgspec.structs.replace(event, data={}))
         self._entries.move_to_end(value)
-        self.seen += 1
+        self.count += 1
         while next(iter(self._entries.values()))[0] < now - seconds:
             self._entries.popitem(last=False)
-            self.seen = max(self.seen - 1, len(self._entries))
+            self.count = max(self.count - 1, len(self._entries))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -296,7 +296,7 @@ class _EventWindow:
     def take_all(self) -> list[SecurityEvent]:
         events = [event for _, event in self._entries.values()]
         self._entries.clear()
-        self.seen = 0
+        self.count = 0
         return events
 
 
