@@ -1,11 +1,11 @@
-"""Nothing in the whole store is left under an old data key, and what is not under data keys at all still works.
+"""After re-encryption nothing in the store is under an old data key, and data under other keys still works.
 
-Three kinds of encryption are in the store. Only the first is under data keys, and so a matter of re-encryption:
+The store contains three kinds of encrypted data. Only the first is under data keys, and re-encrypted:
 
-* envelopes (``ManufacturerEncryptionManager``): business data in ``manufacturers.profile``, answers that are kept for
-  a call that is sent again, and an application's own;
-* boxes under keys derived from ``GATEWRIGHT_SECRET_KEY``: TOTP secrets, signing keys, registrations that wait;
-* a refresh token's successor, under a key derived from the token itself, for the ten seconds of its grace.
+* envelopes (``ManufacturerEncryptionManager``): business data in ``manufacturers.profile``, responses stored for
+  ``Idempotency-Key``, and data of the application;
+* secret boxes under keys derived from ``GATEWRIGHT_SECRET_KEY``: TOTP secrets, signing keys, pending registrations;
+* the successor of a refresh token, under a key derived from the token, during its grace period of ten seconds.
 """
 
 from __future__ import annotations
@@ -29,22 +29,28 @@ from gatewright.web import create_app
 
 PASSWORD = "gravel-otter-lantern-4471"
 KEYS = {"secret_key": "8f1c03b7a955e2d64f21" * 4, "encryption_key": "51aac7d20e9fb34618ac" * 4}
-TELL_OF_KEYS = {"key_generations", "data_keys", "reencryptions", "audit_entries", "changes", "incidents"}
-"""Tables that name generations without anything being sealed under them."""
+MENTION_KEYS = {"key_generations", "data_keys", "reencryptions", "audit_entries", "changes", "incidents"}
+"""Tables that name generations, but contain no data encrypted under them."""
 
 ENCRYPTS_UNDER_DATA_KEYS = {
     "encryption/profiles.py",  # the source ``profiles``
     "web/idempotency.py",  # the source ``kept answers``
 }
 ENCRYPTS_OTHERWISE = {
-    "auth/services.py",  # TOTP secrets, registrations that wait: boxes under the secret key
+    "auth/services.py",  # TOTP secrets, pending registrations: boxes under the secret key
     "auth/mfa/verifier.py",  # opens and seals TOTP secrets in such a box
     "auth/sessions/refresh.py",  # the successor, under the token that was presented
-    "auth/registration.py",  # a registration that waits; profiles of a manager that is built alone
+    "auth/registration.py",  # pending registrations; profiles of a standalone manager
     "auth/tokens/signing_keys.py",  # signing keys: a box under the secret key
 }
-SEALING_CALLS = {"encrypt_manufacturer_data", "encrypt_stream", "seal_record", "reencrypt_manufacturer_data"}
-ENCRYPTS_FOR_OTHERS = {"encryption/key_lifecycle.py", "encryption/manager.py", "encryption/reencryption.py"}
+SEALING_CALLS = {
+    "encrypt_manufacturer_data",
+    "encrypt_stream",
+    "seal_record",
+    "reencrypt_manufacturer_data",
+    "reencrypt",
+}
+ENCRYPTS_FOR_OTHERS = {"encryption/manager.py", "encryption/reencryption.py", "encryption/vault.py"}
 CIPHERS = {"SecretBox", "AESGCM", "ChaCha20Poly1305", "Fernet", "Cipher"}
 
 
@@ -119,7 +125,7 @@ async def test_nothing_is_left_under_the_old_keys_and_everything_still_works(tmp
         await foundation.monitor.flush()
         for file in ("gatewright.db", "keys.db"):
             left = [(t, c) for t, c, value in cells(tmp_path / file) if names(value, report.key_id)]
-            assert {table for table, _ in left} <= TELL_OF_KEYS, left
+            assert {table for table, _ in left} <= MENTION_KEYS, left
         envelopes = [(t, c) for t, c, value in cells(tmp_path / "gatewright.db") if names(value, "encrypted_payload")]
         known = [("manufacturers", "profile")] * 5 + [("one_time_secrets", "data")]
         assert sorted(envelopes) == known, "envelopes are where the sources say, and nowhere else"

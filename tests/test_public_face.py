@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 
 import gatewright
@@ -56,3 +59,12 @@ async def test_each_manager_works_alone_opened_twice_and_closed_twice(manager: s
     async with made:
         await made.initialize()
     await made.close()
+
+
+FACES = [path.parent for path in sorted(Path(gatewright.__file__).parent.glob("*/__init__.py"))]
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda path: path.name)
+def test_every_name_of_a_package_face_can_be_imported(face: Path) -> None:
+    package = importlib.import_module(f"gatewright.{face.name}")
+    assert [name for name in getattr(package, "__all__", ()) if not hasattr(package, name)] == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gatewright.cli.checks.machine import check_files
-from gatewright.encryption import NAMES, make_keys, make_private_directory, with_keys, write_private
+from gatewright.encryption import KEY_NAMES, make_keys, make_private_directory, with_keys, write_private
 from gatewright.errors import ConfigurationError
 from gatewright.settings import Settings
 
@@ -48,7 +48,7 @@ def refusal(**values: object) -> str:
 
 
 @pytest.mark.parametrize("given", [0o644, 0o640, 0o604, 0o660, 0o606, 0o666, 0o601])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KEY_NAMES)
 def test_a_key_file_that_others_may_use_stops_production(keys: Path, name: str, given: int) -> None:
     assert Settings(**PRODUCTION)  # type: ignore[arg-type]  # keywords as pydantic takes them
     (keys / name).chmod(given)
@@ -86,15 +86,15 @@ def test_a_link_is_judged_by_what_it_leads_to(keys: Path, tmp_path: Path) -> Non
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text(secrets.token_hex(32))
     elsewhere.chmod(0o644)
-    (keys / NAMES[0]).unlink()
-    (keys / NAMES[0]).symlink_to(elsewhere)
+    (keys / KEY_NAMES[0]).unlink()
+    (keys / KEY_NAMES[0]).symlink_to(elsewhere)
     assert "0644" in refusal()
 
 
 def test_development_starts_and_the_doctor_tells(keys: Path) -> None:
-    (keys / NAMES[0]).chmod(0o644)
+    (keys / KEY_NAMES[0]).chmod(0o644)
     settings = Settings(data_dir=keys.parent / "none")
-    assert any(c.status == "finding" and NAMES[0] in c.detail for c in check_files(settings))
+    assert any(c.status == "finding" and KEY_NAMES[0] in c.detail for c in check_files(settings))
 
 
 @pytest.mark.usefixtures("umask")

@@ -16,7 +16,7 @@ from gatewright.clock import Clock, SystemClock
 from gatewright.controls import LOOPBACK, Controls
 from gatewright.encryption import ManufacturerEncryptionManager, Profiles, RecordSource
 from gatewright.encryption.key_files import make_private_directory, with_keys
-from gatewright.encryption.key_store_separation import check_key_place
+from gatewright.encryption.key_store_separation import check_key_store
 from gatewright.encryption.reencryption import IdempotencySource
 from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.events import FanOut
@@ -137,7 +137,7 @@ class SecurityFoundation:
             await asyncio.to_thread(self._places.load)
         if self.key_database is not None:
             await self.key_database.initialize()
-        await check_key_place(self.key_database or self.store, self.store)
+        await check_key_store(self.key_database or self.store, self.store)
         await self.cache.initialize()
         if self._invalidation is not None:
             self._invalidation.start()

@@ -41,11 +41,11 @@ def plain(name: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def manufacturer_id_of(manufacturer: TenantRef) -> str:
+def manufacturer_id_of(manufacturer: TenantRef, *, max_length: int = LONGEST_ID) -> str:
     """The id in a reference to a manufacturer.
 
     Raises:
-        ValidationError: it is missing, or it is not 1 to 128 characters of Unicode text
+        ValidationError: it is missing, or it is not 1 to ``max_length`` characters of Unicode text
             (code ``INVALID_MANUFACTURER_ID``).
     """
     found: object = manufacturer
@@ -53,14 +53,14 @@ def manufacturer_id_of(manufacturer: TenantRef) -> str:
         found = manufacturer.get("manufacturer_id")
     elif not isinstance(manufacturer, str):
         found = getattr(manufacturer, "manufacturer_id", None)
-    if type(found) is str and 0 < len(found) <= LONGEST_ID and found.isascii():  # as nearly every id is
+    if type(found) is str and 0 < len(found) <= max_length and found.isascii():  # as nearly every id is
         return found
     found = plain(found)
-    if not 0 < len(found) <= LONGEST_ID or not is_unicode(found):
+    if not 0 < len(found) <= max_length or not is_unicode(found):
         error = FieldError(
             field="manufacturer_id",
             error_type="INVALID_MANUFACTURER_ID",
-            message=f"manufacturer_id must be 1 to {LONGEST_ID} characters. Pass an id, or an object that has one.",
+            message=f"manufacturer_id must be 1 to {max_length} characters. Pass an id, or an object that has one.",
         )
         raise ValidationError(error.message, code=error.error_type, errors=[error])
     return found

@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
     started.stop()
 
 
-class AttemptSubject:
+class BrowserUser:
     """A person at a page of the service, with an authenticator."""
 
     def __init__(self, page: Page, server: DemoServer) -> None:
@@ -107,8 +107,8 @@ class AttemptSubject:
 
 
 @pytest.fixture
-def visitor(page: Page, server: DemoServer) -> AttemptSubject:
-    return AttemptSubject(page, server)
+def visitor(page: Page, server: DemoServer) -> BrowserUser:
+    return BrowserUser(page, server)
 
 
 def refused(answer: tuple[int, Any]) -> str:
@@ -119,7 +119,7 @@ def refused(answer: tuple[int, Any]) -> str:
     return str(body["code"])
 
 
-def test_a_passkey_is_registered_and_signs_in_without_a_name_or_password(visitor: AttemptSubject) -> None:
+def test_a_passkey_is_registered_and_signs_in_without_a_name_or_password(visitor: BrowserUser) -> None:
     manufacturer_id = visitor.join("first@alder.example.com")
     status, kept = visitor.register("laptop")
     assert status == 201 and kept["name"] == "laptop", kept
@@ -133,7 +133,7 @@ def test_a_passkey_is_registered_and_signs_in_without_a_name_or_password(visitor
     assert [p["name"] for p in listed] == ["laptop"] and listed[0]["last_used_at"] is not None
 
 
-def test_a_passkey_sign_in_counts_as_recent_mfa(visitor: AttemptSubject) -> None:
+def test_a_passkey_sign_in_counts_as_recent_mfa(visitor: BrowserUser) -> None:
     """Once it is confirmed by mail: a stolen session could have added it, and signed in with it."""
     email = "recent@alder.example.com"
     visitor.join(email)
@@ -148,7 +148,7 @@ def test_a_passkey_sign_in_counts_as_recent_mfa(visitor: AttemptSubject) -> None
     assert visitor.call(*renew)[0] == 200
 
 
-def test_a_second_device_gets_a_passkey_of_its_own(visitor: AttemptSubject) -> None:
+def test_a_second_device_gets_a_passkey_of_its_own(visitor: BrowserUser) -> None:
     visitor.join("second@alder.example.com")
     assert visitor.register("laptop")[0] == 201
     visitor.confirm("second@alder.example.com")
@@ -164,7 +164,7 @@ def test_a_second_device_gets_a_passkey_of_its_own(visitor: AttemptSubject) -> N
     assert [(p["name"], p["last_used_at"] is not None) for p in listed] == [("laptop", True), ("telephone", True)]
 
 
-def test_a_device_that_has_a_passkey_makes_no_second_one(visitor: AttemptSubject) -> None:
+def test_a_device_that_has_a_passkey_makes_no_second_one(visitor: BrowserUser) -> None:
     visitor.join("twice@alder.example.com")
     visitor.register("laptop")
     visitor.confirm("twice@alder.example.com")
@@ -173,7 +173,7 @@ def test_a_device_that_has_a_passkey_makes_no_second_one(visitor: AttemptSubject
         visitor.register("laptop again")
 
 
-def test_a_replayed_assertion_is_refused(visitor: AttemptSubject) -> None:
+def test_a_replayed_assertion_is_refused(visitor: BrowserUser) -> None:
     visitor.join("replay@alder.example.com")
     visitor.register("laptop")
     visitor.leave()
@@ -184,7 +184,7 @@ def test_a_replayed_assertion_is_refused(visitor: AttemptSubject) -> None:
     assert refused(visitor.call("POST", "/v1/passkeys/login/finish", body))
 
 
-def test_a_replayed_registration_is_refused(visitor: AttemptSubject) -> None:
+def test_a_replayed_registration_is_refused(visitor: BrowserUser) -> None:
     """By the session that made it, which must show the new factor now, and by one that has shown it."""
     email = "again@alder.example.com"
     visitor.join(email)
@@ -196,7 +196,7 @@ def test_a_replayed_registration_is_refused(visitor: AttemptSubject) -> None:
     assert refused(visitor.call("POST", "/v1/passkeys/register/finish", body)) == "INVALID_PASSKEY"
 
 
-def test_a_copied_passkey_betrays_itself_by_its_counter(visitor: AttemptSubject) -> None:
+def test_a_copied_passkey_betrays_itself_by_its_counter(visitor: BrowserUser) -> None:
     visitor.join("copied@alder.example.com")
     visitor.register("laptop")
     visitor.leave()
@@ -207,7 +207,7 @@ def test_a_copied_passkey_betrays_itself_by_its_counter(visitor: AttemptSubject)
     assert refused(visitor.sign_in())
 
 
-def test_who_cannot_unlock_the_device_cannot_sign_in(visitor: AttemptSubject) -> None:
+def test_who_cannot_unlock_the_device_cannot_sign_in(visitor: BrowserUser) -> None:
     visitor.join("thief@alder.example.com")
     visitor.register("laptop")
     visitor.leave()
@@ -216,7 +216,7 @@ def test_who_cannot_unlock_the_device_cannot_sign_in(visitor: AttemptSubject) ->
         visitor.sign_in()
 
 
-def test_a_removed_passkey_opens_nothing(visitor: AttemptSubject) -> None:
+def test_a_removed_passkey_opens_nothing(visitor: BrowserUser) -> None:
     visitor.join("removed@alder.example.com")
     visitor.register("laptop")
     visitor.confirm("removed@alder.example.com")

@@ -1,4 +1,4 @@
-"""validate_business_data: clean data passes, every kind of mistake has its own code, and the score follows."""
+"""validate_business_data: valid data, the code of every error, and the security score."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def warnings_of(**changes: object) -> list[tuple[str, str]]:
 
 
 def test_clean_data_has_nothing_to_say() -> None:
-    """Good data: no error, no warning, full score, one spelling of everything."""
+    """Valid data has no errors or warnings, the full score, and canonical forms."""
     report = validate_business_data(CLEAN)
     assert report.is_valid
     assert (report.errors, report.warnings, report.security_score) == ([], [], 1.0)
-    assert report.normalised["phone"] == "+14155552671"
-    assert report.normalised["tax_id"] == "123456789"
-    assert report.normalised["bank_account"] == "DE89370400440532013000"
-    assert report.normalised["address"]["country"] == "US"
+    assert report.normalized["phone"] == "+14155552671"
+    assert report.normalized["tax_id"] == "123456789"
+    assert report.normalized["bank_account"] == "DE89370400440532013000"
+    assert report.normalized["address"]["country"] == "US"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_clean_data_has_nothing_to_say() -> None:
     ],
 )
 def test_every_mistake_has_its_code(field: str, value: object, code: str) -> None:
-    """One wrong field gives one error of the documented type, on that field."""
+    """One invalid field gives one error of the documented type, for that field."""
     assert errors_of(**{field: value}) == [(field, code)]
 
 
@@ -130,13 +130,13 @@ def test_every_mistake_has_its_code(field: str, value: object, code: str) -> Non
     [("street", ""), ("state", "XX"), ("state", ""), ("city", ""), ("zip", "9"), ("zip", ""), ("country", "Atlantis")],
 )
 def test_address_parts(part: str, value: str) -> None:
-    """Each part of an address that is wrong is named."""
+    """Every invalid part of an address has its own error."""
     address = {**CLEAN["address"], part: value}  # type: ignore[dict-item]
     assert errors_of(address=address) == [(f"address.{part}", "INVALID_ADDRESS")]
 
 
 def test_address_part_of_wrong_type_or_length() -> None:
-    """A part that is no text, or far too long, is refused before any table is asked."""
+    """A part that is not text, or is too long, is an error before any look-up."""
     for value in (["x"], True, "x" * 201):
         address = {**CLEAN["address"], "street": value}  # type: ignore[dict-item]
         assert errors_of(address=address) == [("address.street", "INVALID_ADDRESS")]
@@ -158,7 +158,7 @@ def test_address_part_of_wrong_type_or_length() -> None:
     ],
 )
 def test_addresses_of_many_countries(address: dict[str, object]) -> None:
-    """What a country asks for is enough, under the usual names of the parts."""
+    """The parts that a country requires are sufficient, under any of their usual names."""
     report = validate_business_data({"address": address}, require=())
     assert (report.errors, report.warnings) == ([], [])
 
@@ -189,7 +189,7 @@ def test_addresses_of_many_countries(address: dict[str, object]) -> None:
     ],
 )
 def test_oddities_are_warnings(field: str, value: object, code: str | None) -> None:
-    """What is odd and not wrong passes with a warning."""
+    """Suspicious but valid values pass with a warning."""
     assert warnings_of(**{field: value}) == ([(field, code)] if code else [])
 
 
@@ -224,24 +224,24 @@ def test_state_in_latin_letters_where_the_tables_have_others() -> None:
     ],
 )
 def test_tax_numbers_by_country(number: str, country: str) -> None:
-    """A number is checked by the country that it names, else by the country of the business."""
+    """A number is validated for its own country prefix, or else for the country of the business."""
     report = validate_business_data({"tax_id": number, "country": country}, require=())
     assert report.errors == []
-    again = validate_business_data(report.normalised, require=(), default_country=country_code(country) or "")
-    assert again.normalised == report.normalised
+    again = validate_business_data(report.normalized, require=(), default_country=country_code(country) or "")
+    assert again.normalized == report.normalized
 
 
 def test_a_tax_number_keeps_the_country_that_it_names() -> None:
     given = {"tax_id": "de 136 695 976", "address": {**CLEAN["address"]}}  # type: ignore[dict-item]
     report = validate_business_data(given, require=())
-    assert report.normalised["tax_id"] == "DE136695976"
-    assert validate_business_data(report.normalised, require=()).normalised == report.normalised
+    assert report.normalized["tax_id"] == "DE136695976"
+    assert validate_business_data(report.normalized, require=()).normalized == report.normalized
 
 
 def test_a_phone_keeps_its_extension() -> None:
     report = validate_business_data({"phone": "+1 415 555 2671 ext. 12"}, require=())
-    assert report.normalised["phone"] == "+14155552671;ext=12"
-    assert validate_business_data(report.normalised, require=()).normalised == report.normalised
+    assert report.normalized["phone"] == "+14155552671;ext=12"
+    assert validate_business_data(report.normalized, require=()).normalized == report.normalized
 
 
 def test_a_country_name_without_end_is_not_kept() -> None:
@@ -250,7 +250,7 @@ def test_a_country_name_without_end_is_not_kept() -> None:
 
 
 def test_tax_number_of_a_country_without_rules() -> None:
-    """Where no rule is known the form is checked, and the warning says so."""
+    """Without rules for a country, only the form is validated, with a warning."""
     report = validate_business_data({"tax_id": "QA-123456", "country": "Qatar"}, require=())
     assert codes(report.warnings) == [("tax_id", "UNVERIFIED_TAX_ID")]
     report = validate_business_data({"tax_id": "q", "country": "Qatar"}, require=())
@@ -258,10 +258,10 @@ def test_tax_number_of_a_country_without_rules() -> None:
 
 
 def test_bank_account_in_parts() -> None:
-    """A mapping is checked part by part."""
+    """A mapping is validated part by part."""
     good = {"account_number": "000123456789", "routing_number": "111000025", "bic": "AGRIFRPP882"}
     report = validate_business_data({"bank_account": good}, require=())
-    assert report.normalised["bank_account"] == good
+    assert report.normalized["bank_account"] == good
     bad = {"iban": "XX00", "routing_number": "111000026", "bic": "?"}
     report = validate_business_data({"bank_account": bad}, require=())
     assert [field for field, _ in codes(report.errors)] == [
@@ -269,7 +269,7 @@ def test_bank_account_in_parts() -> None:
         "bank_account.routing_number",
         "bank_account.bic",
     ]
-    assert "bank_account" not in report.normalised
+    assert "bank_account" not in report.normalized
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_part_of_a_bank_account_is_seen_whole(part: object) -> None:
 
 
 def test_what_is_required() -> None:
-    """Name and mail are required by default; either name of the mail field will do."""
+    """Company name and email are required by default. Both names of the email field are accepted."""
     assert codes(validate_business_data({}).errors) == [
         ("company_name", "EMPTY_REQUIRED_FIELD"),
         ("email", "EMPTY_REQUIRED_FIELD"),
@@ -294,7 +294,7 @@ def test_what_is_required() -> None:
 def test_other_keys_are_left_alone() -> None:
     report = validate_business_data({**CLEAN, "notes": "\x00", "password": 5})
     assert report.is_valid
-    assert "notes" not in report.normalised
+    assert "notes" not in report.normalized
 
 
 def test_data_that_is_no_mapping() -> None:
@@ -303,7 +303,7 @@ def test_data_that_is_no_mapping() -> None:
 
 
 def test_names_that_imitate_a_known_one() -> None:
-    """A look-alike of a known company is a warning; the very same name is not."""
+    """A look-alike of a known company gives a warning. The same name does not."""
     known = KnownNames(["Microsoft Corporation", "Acme"])
     assert len(known) == 2
     for imitation in (
@@ -318,7 +318,7 @@ def test_names_that_imitate_a_known_one() -> None:
 
 
 class TestScore:
-    """The score tells clean from odd from invalid, by the borders of the contract."""
+    """The score separates valid, suspicious and invalid data, at the limits of the contract."""
 
     def score(self, **changes: object) -> float:
         return validate_business_data({**CLEAN, **changes}).security_score
@@ -384,8 +384,8 @@ class TestScore:
     )
 )
 def test_no_input_breaks_it(data: dict[str, object]) -> None:
-    """Whatever comes, a report comes back and valid fields are those without an error."""
+    """Any input gives a report, and only fields without errors are normalized."""
     report = validate_business_data(data)
     wrong = {error.field.partition(".")[0] for error in report.errors}
-    assert wrong.isdisjoint(report.normalised)
+    assert wrong.isdisjoint(report.normalized)
     assert 0.0 <= report.security_score <= 1.0

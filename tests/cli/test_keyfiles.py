@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from gatewright.cli.keys import prepare_new_root
-from gatewright.encryption import NAMES, make_keys
+from gatewright.encryption import KEY_NAMES, make_keys
 from gatewright.errors import ConfigurationError
 
 
 def test_a_new_root_keeps_the_old_one_among_the_previous(tmp_path: Path) -> None:
     make_keys(tmp_path)
-    path, kept = tmp_path / NAMES[1], tmp_path / "gatewright_previous_encryption_keys"
+    path, kept = tmp_path / KEY_NAMES[1], tmp_path / "gatewright_previous_encryption_keys"
     first = path.read_text().strip()
     prepare_new_root(tmp_path)
     second = path.read_text().strip()

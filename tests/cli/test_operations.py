@@ -18,7 +18,7 @@ from gatewright.cli.bootstrap import opened
 from gatewright.cli.main import main
 from gatewright.cli.usage import bar
 from gatewright.clock import ManualClock
-from gatewright.encryption import NAMES
+from gatewright.encryption import KEY_NAMES
 from gatewright.monitoring import InclusionProof, check_inclusion_proof
 from gatewright.rbac import ManufacturerRBACManager
 from tests.cli.conftest import Command
@@ -37,7 +37,7 @@ def _with_foundation(work: Any) -> Any:
 
 def test_init_makes_keys_and_an_admin_once(command: Command, place: Path) -> None:
     made = command("init", "--email", "root@platform.example")
-    assert [Path(path).name for path in made["keys_made"]] == list(NAMES)
+    assert [Path(path).name for path in made["keys_made"]] == list(KEY_NAMES)
     admin = made["admin"]
     kept = Path(admin["credentials_file"])
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -93,9 +93,9 @@ def test_the_doctor_finds_a_key_that_others_may_read(
 ) -> None:
     place.chmod(0o755)
     (place / "keys").chmod(0o755)
-    (place / "keys" / NAMES[0]).chmod(0o644)
+    (place / "keys" / KEY_NAMES[0]).chmod(0o644)
     told = installed("doctor", code=1)
-    assert any(c["status"] == "finding" and NAMES[0] in c["detail"] for c in told["checks"])
+    assert any(c["status"] == "finding" and KEY_NAMES[0] in c["detail"] for c in told["checks"])
     assert main(["doctor"]) == 1
     assert "findings" in capsys.readouterr().out
 
@@ -110,7 +110,7 @@ def test_the_doctor_finds_missing_keys(command: Command) -> None:
 
 def test_the_doctor_finds_another_secret_key(installed: Command, place: Path) -> None:
     installed("keys", "list")
-    (place / "keys" / NAMES[0]).write_text("b1" * 16 + "0123456789abcdef" * 2)
+    (place / "keys" / KEY_NAMES[0]).write_text("b1" * 16 + "0123456789abcdef" * 2)
     told = installed("doctor", code=1)
     assert any(c["subject"] == "parts" and "another secret key" in c["detail"] for c in told["checks"])
 
@@ -263,9 +263,9 @@ def test_the_root_is_rotated_in_three_steps(installed: Command, place: Path) -> 
         return await foundation.encryption.encrypt_manufacturer_data({"tax_id": "12-3456789"}, manufacturer_id="m")
 
     envelope = _with_foundation(seal)
-    first = (place / "keys" / NAMES[1]).read_text()
+    first = (place / "keys" / KEY_NAMES[1]).read_text()
     assert installed("keys", "rotate-root", "--prepare")["prepared"] == str(place / "keys")
-    assert (place / "keys" / NAMES[1]).read_text() != first
+    assert (place / "keys" / KEY_NAMES[1]).read_text() != first
     done = installed("keys", "rotate-root")
     assert done["rewrapped"] >= 1
     assert installed("keys", "rotate-root")["rewrapped"] == 0

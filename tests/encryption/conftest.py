@@ -1,4 +1,4 @@
-"""Managers of both kinds: keys derived from the root, and keys in a store."""
+"""Managers with derived keys, and with keys in a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Re-encryption that is killed at random and resumed, with writers and readers all the while.
+"""Re-encryption that is killed at random and resumed, with concurrent writers and readers.
 
 Moments to kill at are drawn one from each equal part of the run, so that they are spread over the whole of it. The
 same story with tasks of one process (quick) and with processes that get SIGKILL (the soak runs it at length).
@@ -99,7 +99,7 @@ def moments(chance: random.Random, records: int, kills: int) -> list[int]:
 
 
 class Traffic:
-    """Writes and reads of an application; what it wrote last is what must be there."""
+    """Writes and reads of an application. Its last write must be found at the end."""
 
     def __init__(self, table: Table, records: int, chance: random.Random) -> None:
         self._table = table
@@ -161,7 +161,7 @@ async def killed_tasks(folder: Path, *, records: int, kills: int, seed: int) -> 
 
 
 class DoomedTable(Table):
-    """A table whose process gets SIGKILL at a record, before or after that is written."""
+    """A table whose process gets SIGKILL at a record, before or after the record is written."""
 
     def __init__(self, path: Path, doomed_at: int) -> None:
         super().__init__(path)

@@ -1,4 +1,4 @@
-"""What is sensitive is found by name and by content, the short way and the thorough way alike."""
+"""Sensitive fields are found by name and content, with equal results of fast and full scans."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.encryption import (
-    MOST_FIELDS,
+    MAX_FIELDS,
     ManufacturerEncryptionManager,
     class_of_name,
     class_of_text,
     classify,
     is_plain,
     luhn,
-    survey,
+    scan_fields,
 )
 from tests.encryption.conftest import ROOT
 
@@ -127,7 +127,7 @@ def test_paths_lead_to_what_was_found() -> None:
 
 
 def test_findings_are_bounded() -> None:
-    assert len(classify({f"email {n}": "x" for n in range(1000)})) == MOST_FIELDS
+    assert len(classify({f"email {n}": "x" for n in range(1000)})) == MAX_FIELDS
     circle: dict[str, Any] = {}
     circle["again"] = circle
     assert classify(circle) == {}
@@ -163,7 +163,7 @@ RECORDS = st.recursive(
 @given(st.lists(st.dictionaries(KEYS, RECORDS, max_size=5), min_size=1, max_size=6))
 def test_the_short_way_finds_what_the_thorough_one_does(records: list[dict[str, Any]]) -> None:
     for record in records * 2:
-        found = survey(record)
+        found = scan_fields(record)
         assert dict(zip(found.fields, found.classes, strict=True)) == classify(record)
         assert found.plain == is_plain(record)
 
@@ -171,7 +171,7 @@ def test_the_short_way_finds_what_the_thorough_one_does(records: list[dict[str, 
 def test_lists_that_look_alike_on_the_way_are_told_apart() -> None:
     one, two = {"a": [{"x": "1"}, {"email": "1"}], "b": []}, {"a": [{"x": "1"}], "b": [{"email": "1"}]}
     for record in (one, two, one, two):
-        assert survey(record).fields == list(classify(record))
+        assert scan_fields(record).fields == list(classify(record))
 
 
 def test_wide_deep_and_odd_records_go_the_thorough_way() -> None:
@@ -192,7 +192,7 @@ def test_wide_deep_and_odd_records_go_the_thorough_way() -> None:
         "anna@example.com",
     ]
     for record in odd:
-        found = survey(record)
+        found = scan_fields(record)
         assert dict(zip(found.fields, found.classes, strict=True)) == classify(record)
 
 

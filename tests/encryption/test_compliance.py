@@ -1,4 +1,4 @@
-"""The compliance report says what it checked, and what to do."""
+"""The compliance report: every check, with remedies for failures."""
 
 from __future__ import annotations
 

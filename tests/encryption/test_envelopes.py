@@ -1,4 +1,4 @@
-"""Envelopes: what goes in comes out, for whom it belongs to, and in no other way."""
+"""Envelopes: round trips, ownership, and rejection of every change."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from gatewright.errors import (
 )
 from gatewright.performance import timings
 from tests.encryption.conftest import ROOT
-from tests.encryption.test_serialisation import VALUES, same
+from tests.encryption.test_serialization import VALUES, same
 
 Manager = ManufacturerEncryptionManager
 
@@ -109,7 +109,7 @@ async def test_any_flipped_bit_of_payload_or_metadata_is_refused(manager: Manage
 
 
 def flipped(envelope: dict[str, Any]) -> Any:
-    """Every envelope that differs in one bit of a text or number."""
+    """Every envelope that differs in one bit of a string or number."""
     payload, metadata = envelope["encrypted_payload"], envelope["encryption_metadata"]
     for text in one_bit_off(payload):
         yield {"encrypted_payload": text, "encryption_metadata": metadata}
@@ -223,9 +223,13 @@ async def test_the_owner_may_be_an_object_or_stand_in_the_data(manager: Manager)
     nobodys = await manager.encrypt_manufacturer_data({"v": 1})
     with pytest.raises(InsufficientPermissionsError, match="no manufacturer"):
         await manager.decrypt_manufacturer_data(nobodys, manufacturer_id="b")
+    longest = await manager.encrypt_manufacturer_data({"v": 1}, manufacturer_id="x" * 200)
+    assert await manager.decrypt_manufacturer_data(longest, manufacturer_id="x" * 200) == {"v": 1}
+    wrong: Any
     for wrong in ("", 7, {}, "x" * 201):
-        with pytest.raises(ValidationError):
+        with pytest.raises(ValidationError, match="1 to 200 characters") as caught:
             await manager.encrypt_manufacturer_data({"v": 1}, manufacturer_id=wrong)
+        assert caught.value.code == "INVALID_MANUFACTURER_ID"
 
 
 async def test_labels_are_bounded(manager: Manager) -> None:
@@ -235,7 +239,7 @@ async def test_labels_are_bounded(manager: Manager) -> None:
 
 
 async def test_two_keys_never_open_one_ciphertext() -> None:
-    """The salamander: an AEAD that does not commit would let one text open under two keys."""
+    """Invisible salamanders: without key commitment, a ciphertext could be opened under two keys."""
     for algorithm in ("AES-256-GCM", "ChaCha20-Poly1305"):
         one, two = Manager(b"\x01" * 32, algorithm=algorithm), Manager(b"\x02" * 32, algorithm=algorithm)
         envelope = await one.encrypt_manufacturer_data("x", manufacturer_id="m")
@@ -307,7 +311,7 @@ async def test_payloads_of_version_one_still_open_and_move_on() -> None:
 
 
 def version_one(key: bytes, data: object, **metadata: object) -> dict[str, Any]:
-    """An envelope as version 1.0 made it; its metadata is authenticated by nothing."""
+    """A version 1.0 envelope, whose metadata is not authenticated."""
     token = Fernet(key).encrypt(json.dumps(data).encode())
     stated = {"algorithm": "Fernet", "key_id": "k", "version": "1.0", "sensitive_fields": [], **metadata}
     return {
@@ -372,7 +376,7 @@ async def test_seconds_pass_in_the_metadata(manager: Manager, clock: ManualClock
 
 
 async def test_what_is_too_large_for_a_record_is_sent_to_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealing, "LARGEST_PLAINTEXT", CHUNK_BYTES * 2)
+    monkeypatch.setattr(sealing, "MAX_PLAINTEXT_BYTES", CHUNK_BYTES * 2)
     for compress in (False, True):
         manager = Manager(ROOT, compress=compress)
         fits = await manager.encrypt_manufacturer_data(bytes(CHUNK_BYTES * 2 - 100))
@@ -380,7 +384,7 @@ async def test_what_is_too_large_for_a_record_is_sent_to_streams(monkeypatch: py
         with pytest.raises(ValidationError, match="encrypt_stream") as caught:
             await manager.encrypt_manufacturer_data(bytes(CHUNK_BYTES * 2))
         assert caught.value.code == "DATA_TOO_LARGE"
-    monkeypatch.setattr(sealing, "_LONGEST_PAYLOAD", 1000)
+    monkeypatch.setattr(sealing, "_MAX_PAYLOAD_LENGTH", 1000)
     await refused(manager, fits | {"encrypted_payload": fits["encrypted_payload"] * 5})
 
 

@@ -1,4 +1,4 @@
-"""Declared fields, and models that hold envelopes."""
+"""Field declarations, and models with encrypted fields."""
 
 from __future__ import annotations
 

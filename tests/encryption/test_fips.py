@@ -1,4 +1,4 @@
-"""FIPS mode is seen by what the library refuses."""
+"""FIPS mode is detected by the algorithms that the library refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ alg_section = evp
 [evp]
 default_properties = fips=yes
 """
-"""An OpenSSL that may use nothing but a FIPS provider. There need not be one: what counts is what is refused."""
+"""An OpenSSL configuration with a FIPS provider only. The provider need not exist: algorithms are refused anyway."""
 
 PROGRAM = """
 from cryptography.hazmat.backends.openssl import backend
@@ -29,7 +29,7 @@ def test_it_is_off_where_nobody_asked_for_it() -> None:
 
 
 def test_it_agrees_with_what_the_library_knows_of_itself(tmp_path: Path) -> None:
-    """The library's own flag is private; here, and only here, it is what the observation is compared with."""
+    """Compares the result with the library's private flag. Only this test reads it."""
     configuration = tmp_path / "openssl.cnf"
     configuration.write_text(DEMANDED)
     environment = {**os.environ, "OPENSSL_CONF": str(configuration)}

@@ -1,4 +1,4 @@
-"""A reader written from ``docs/encryption-format.md`` alone opens our envelopes: the document says enough."""
+"""A decoder written only from ``docs/encryption-format.md`` can open envelopes, so the document is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from gatewright.encryption import CHUNK_BYTES, ManufacturerEncryptionManager, serialise
+from gatewright.encryption import CHUNK_BYTES, ManufacturerEncryptionManager, serialize
 
 FORMAT = json.loads((Path(__file__).parent.parent / "vectors" / "envelope-2.0.json").read_text())
 CIPHERS: dict[int, tuple[str, Any]] = {1: ("AES-256-GCM", AESGCM), 2: ("ChaCha20-Poly1305", ChaCha20Poly1305)}
@@ -76,4 +76,4 @@ async def test_new_envelopes_open_by_the_document(algorithm: str, compress: bool
         envelope = await manager.encrypt_manufacturer_data(
             data, manufacturer_id="mfr_\U0001f600\n", classification="financial", field='a."b"'
         )
-        assert read(envelope, bytes(32)) == serialise(data)
+        assert read(envelope, bytes(32)) == serialize(data)

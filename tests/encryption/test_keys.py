@@ -1,4 +1,4 @@
-"""The life of keys: rotation, revocation, shredding, roots."""
+"""The key life cycle: rotation, revocation, shredding and root keys."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ async def test_a_new_root_opens_what_the_previous_one_wrapped_until_it_is_rotate
 
 
 class BreaksDown:
-    """A wrapper that fails after a few keys, as a KMS may."""
+    """A wrapper that fails after a few keys, like an unreliable KMS."""
 
     def __init__(self, root: bytes, after: int) -> None:
         self._root = RootKey(root)
@@ -352,7 +352,7 @@ async def test_a_stolen_copy_of_the_records_opens_nothing_without_the_key_store(
 
 
 async def test_a_copy_of_the_records_taken_before_shredding_stays_shut(tmp_path: Path) -> None:
-    """Records and keys apart: the backup of the records holds no keys."""
+    """With a separate key store, a backup of the records contains no keys."""
     records = tmp_path / "records.json"
     async with SqliteStore(tmp_path / "keys.db") as store, Manager(ROOT, store=store) as manager:
         envelope = await manager.encrypt_manufacturer_data({"v": 1}, manufacturer_id="a")
@@ -369,7 +369,7 @@ async def test_keys_in_memory_are_bounded(key_store: SqliteStore) -> None:
         envelopes = [await manager.encrypt_manufacturer_data(n, manufacturer_id=f"m{n}") for n in range(20)]
         assert [await manager.decrypt_manufacturer_data(e) for e in envelopes] == list(range(20))
         ring = (await manager.vault.sealer()).ring
-        assert sum(f"m{n}" in ring.in_use for n in range(20)) <= 5
+        assert sum(f"m{n}" in ring.cache.newest for n in range(20)) <= 5
         await manager.close()
 
 

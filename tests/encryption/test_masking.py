@@ -1,4 +1,4 @@
-"""Masked data shows nothing that matters."""
+"""Masked data reveals nothing sensitive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 
 from gatewright.encryption import ManufacturerEncryptionManager, mask, mask_value
 from gatewright.errors import FieldError
-from tests.encryption.test_serialisation import VALUES
+from tests.encryption.test_serialization import VALUES
 
 
 def test_sensitive_fields_are_masked_and_the_rest_is_as_it_was() -> None:

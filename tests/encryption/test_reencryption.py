@@ -1,4 +1,4 @@
-"""Re-encryption in the background: killed, resumed, raced by writers, and nothing lost."""
+"""Background re-encryption: interruption, resumption and concurrent writers lose nothing."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_the_rate_is_kept(manager: Manager, clock: ManualClock) -> None:
         waited.append(seconds)
         clock.advance(seconds)
 
-    await Reencryption(manager, table, batch_size=10, records_per_second=50, pause=pause).run()
+    await Reencryption(manager.vault, table, batch_size=10, records_per_second=50, pause=pause).run()
     assert sum(waited) == pytest.approx(4.0)  # one pass that writes, one that verifies
     for wrong in ({"batch_size": 0}, {"batch_size": 10_001}, {"records_per_second": 0}):
         with pytest.raises(ValidationError):
@@ -146,13 +146,13 @@ async def test_an_emergency_waits_for_others_and_takes_what_they_wrote_at_the_la
     async with Manager(ROOT, store=key_store) as ours:
         table = await filled(ours, 3)
         late = await ours.encrypt_manufacturer_data({"n": "late"}, manufacturer_id="m1")
-        revoke = ours.keys.revoke_key
+        revoke = ours.keys.revoke
 
         async def just_before(*arguments: Any, **named: Any) -> int:
             table.put("000001", late)
             return await revoke(*arguments, **named)
 
-        ours.keys.revoke_key = just_before  # type: ignore[method-assign]  # the moment that a race needs
+        ours.keys.revoke = just_before  # type: ignore[method-assign]  # the moment that a race needs
         report = await ours.emergency_rotation([table], reason="leaked", settle=0.001)
         assert report.complete and report.reencryptions[0].reencrypted == 4
         assert {e["encryption_metadata"]["key_version"] for e in table.all().values()} == {2}

@@ -1,4 +1,4 @@
-"""Streams of any length, with the memory of a chunk."""
+"""Streams of any length in constant memory."""
 
 from __future__ import annotations
 

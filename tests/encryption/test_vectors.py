@@ -1,4 +1,4 @@
-"""Published vectors (Project Wycheproof), every case, and those of our own format."""
+"""Test vectors: all cases of Project Wycheproof, and those of the envelope format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gatewright.encryption import (
     ManufacturerEncryptionManager,
     RootKey,
     Subkey,
-    deserialise,
+    deserialize,
     known_subkey,
     to_base64,
 )
@@ -96,7 +96,7 @@ async def test_envelopes_of_our_format_open(vector: dict[str, Any]) -> None:
     plaintext = subkey.open(vector["envelope"]["encrypted_payload"], vector["aad"].encode())
     if not vector["compressed"]:
         assert plaintext.hex() == vector["plaintext"]
-        assert repr(deserialise(plaintext)) == vector["data"]
+        assert repr(deserialize(plaintext)) == vector["data"]
 
 
 @pytest.mark.parametrize("vector", FORMAT["refused"], ids=lambda v: v["name"])

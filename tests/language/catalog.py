@@ -20,8 +20,18 @@ from gatewright.web import create_app
 SOURCE = Path(__file__).parents[2] / "src" / "gatewright"
 SNAPSHOT = Path(__file__).parent / "user_facing.txt"
 
-_ERROR_CALLS = ("Problem", "Finding", "FactCheck", "Outcome", "invalid", "problem", "fail", "warning", "error")
-_FIELD_CALLS = ("refuse", "refused", "warn")
+_ERROR_CALLS = (
+    "Problem",
+    "PostureFinding",
+    "FactCheck",
+    "FieldResult",
+    "invalid",
+    "problem",
+    "fail",
+    "warning",
+    "error",
+)
+_FIELD_CALLS = ("refuse", "refused", "warn", "add_error", "add_warning")
 """Calls beside ``...Error(...)`` whose texts reach a user: of problem documents, posture and business data."""
 _ERROR_FIELDS = ("message", "detail", "remedy", "recommended_action", "summary", "advice")
 _LOG_CALLS = ("debug", "info", "warning", "error", "exception")

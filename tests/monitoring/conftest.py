@@ -1,4 +1,4 @@
-"""A monitor on a file, as a foundation would make it, and a clock to turn."""
+"""A monitor with a store on disk, as in a foundation, and a manual clock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def monitor(store: SqliteStore, clock: ManualClock, tmp_path: Path) -> Asy
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for another task or process; fails when it takes too long."""
+    """Wait for another task or process. Fails after a timeout."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

@@ -1,4 +1,4 @@
-"""The audit log: found again, proved, and impossible to alter unseen."""
+"""The audit log: search, proofs, and detection of every change."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_an_event_is_always_kept_and_always_bounded() -> None:
 
 
 async def rebuilt(connection: sqlite3.Connection) -> None:
-    """What an attacker with the whole database would do: compute hashes, subtrees and head again."""
+    """An attacker with the whole database recomputes hashes, subtrees and head."""
     growth = CompactMerkleTree()
     connection.execute("DELETE FROM audit_nodes")
     bodies = connection.execute("SELECT body FROM audit_entries ORDER BY idx").fetchall()

@@ -1,4 +1,4 @@
-"""Whoever can write the database and has no root secret cannot rewrite the audit log unseen."""
+"""An attacker with write access to the database, but without the root secret, cannot rewrite the audit log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sql(script: str) -> Change:
 
 
 async def changed(path: Path, *changes: Change) -> None:
-    """What someone with the database alone does: change it, then compute every hash in it again."""
+    """An attacker with the database alone changes it and recomputes every hash."""
     with sqlite3.connect(path / "store.db") as connection:
         for change in changes:
             change(connection)
@@ -227,7 +227,7 @@ async def test_an_anchor_is_made_once_and_believed_with_a_signature_only(
 
 
 async def older_state(store: SqliteStore, tmp_path: Path, *, checkpoint_file: Path | None) -> AuditVerification:
-    """The database put back to how it was 50 entries ago: every hash and MAC in it is genuine."""
+    """The database is restored to its state 50 entries ago: every hash and MAC in it is authentic."""
     async with opened(store, tmp_path, checkpoint_file=checkpoint_file) as monitor:
         emitted(monitor, 100)
         await monitor.audit.checkpoint()

@@ -1,4 +1,4 @@
-"""Checkpoints as C2SP writes them."""
+"""Checkpoints in C2SP format."""
 
 from __future__ import annotations
 

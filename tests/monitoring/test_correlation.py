@@ -1,4 +1,4 @@
-"""When events together are an incident."""
+"""Correlation rules: which events together are an incident."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_distinct_values_of_the_data_by_a_rule_of_ones_own() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correlation, "WINDOWS", 100)
+    monkeypatch.setattr(correlation, "MAX_WINDOWS", 100)
     correlator = Correlator()
     for n in range(1000):
         correlator.take(at(0, "rbac:permission:denied", manufacturer_id=f"m{n}"))

@@ -1,4 +1,4 @@
-"""Folding: how many rows repeated refusals leave, what they say, and what they never hide."""
+"""Folding of repeated refusals: number and content of rows, and what is never folded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from gatewright.clock import ManualClock
 from gatewright.events import SecurityEvent, Severity, event
-from gatewright.monitoring import SITE_NETWORKS, WINDOW, Folding, SecurityMonitor
+from gatewright.monitoring import MAX_SITE_NETWORKS, WINDOW_SECONDS, Folding, SecurityMonitor
 
 REFUSED = "web:request:refused"
 
@@ -45,7 +45,7 @@ async def test_the_first_is_kept_at_once_and_the_rest_as_one(monitor: SecurityMo
         monitor.emit(refused(clock, request_id=f"r{number}"))
         clock.advance(0.1)
     assert len(await rows(monitor)) == 1
-    clock.advance(WINDOW)
+    clock.advance(WINDOW_SECONDS)
     monitor.emit(refused(clock))
     kept = await rows(monitor)
     assert len(kept) == 3, "the first, the folded one, and the first of the next minute"
@@ -83,7 +83,7 @@ async def test_folding_hides_nothing_from_correlation(monitor: SecurityMonitor, 
         monitor.emit(refused(clock, "rbac:permission:denied", manufacturer_id="m", permission="x"))
     found = await monitor.list_incidents()
     assert [(i.kind, i.event_count) for i in found] == [("privilege_probing", 20)]
-    clock.advance(WINDOW + 1)
+    clock.advance(WINDOW_SECONDS + 1)
     monitor.emit(refused(clock))
     await monitor.flush()
     assert len(await rows(monitor, "rbac:permission:denied")) == 2
@@ -110,14 +110,14 @@ async def test_what_matters_most_and_guesses_are_never_folded(monitor: SecurityM
 async def test_an_ipv6_site_makes_no_row_for_each_of_its_networks(monitor: SecurityMonitor, clock: ManualClock) -> None:
     for number in range(2_000):
         monitor.emit(refused(clock, ip=f"2001:db8:7:{number:x}::1"))
-    assert len(await rows(monitor)) == SITE_NETWORKS + 1
+    assert len(await rows(monitor)) == MAX_SITE_NETWORKS + 1
 
 
 def test_memory_is_bounded_whoever_comes(clock: ManualClock) -> None:
     folding = Folding(clock, sources=50)
     kept = sum(folding.take(refused(clock, ip=f"10.{n // 256}.{n % 256}.1")) for n in range(5_000))
     assert kept == 51
-    clock.advance(WINDOW)
+    clock.advance(WINDOW_SECONDS)
     (others,) = folding.due()
     assert others.data["count"] == 5_000 - 51 and others.data["source"] == "*"
     assert others.ip_address is None

@@ -1,4 +1,4 @@
-"""Incidents as callers see them."""
+"""Incidents: the public calls."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""Kinds of events are kept as they are; what is under a secret's name beside them is not."""
+"""Event kinds are logged unredacted, unlike values, and rules name only kinds that exist."""
 
 from __future__ import annotations
 
+import fnmatch
+
 import pytest
 
+from gatewright.event_kinds import every_kind
 from gatewright.events import event
-from gatewright.monitoring import SecurityMonitor, entry_of
+from gatewright.monitoring import CORRELATION_RULES, FOLD_RULES, CorrelationRule, SecurityMonitor, entry_of
 
 KINDS = [
     "auth:token:revoked",
@@ -45,3 +48,18 @@ async def test_an_incident_keeps_its_kind(monitor: SecurityMonitor) -> None:
 def test_a_kind_is_bounded_and_breaks_no_line() -> None:
     entry = entry_of(event("a:b:c\n\u202e" + "d" * 5000))
     assert len(entry.kind) <= 256 and entry.kind.isprintable()
+
+
+@pytest.mark.parametrize("rule", CORRELATION_RULES, ids=lambda rule: f"{rule.name}-{rule.by}")
+def test_every_kind_of_a_correlation_rule_is_emitted(rule: CorrelationRule) -> None:
+    unmatched = [pattern for pattern in rule.kinds if not fnmatch.filter(every_kind(), pattern)]
+    assert rule.kinds and not unmatched
+
+
+def test_every_folded_kind_is_emitted() -> None:
+    assert set(FOLD_RULES) <= every_kind()
+
+
+def test_a_kind_that_is_not_emitted_would_be_noticed() -> None:
+    assert not fnmatch.filter(every_kind(), "auth:logins:failed")
+    assert not fnmatch.filter(every_kind(), "logins:*")

@@ -1,4 +1,4 @@
-"""What is in force is listed with the id that lifts it, and protected networks are never blocked."""
+"""Measures in force are listed with their ids, and protected networks are never blocked."""
 
 from __future__ import annotations
 

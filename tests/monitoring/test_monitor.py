@@ -1,4 +1,4 @@
-"""SecurityMonitor as a whole: alone, its metrics, its figures."""
+"""SecurityMonitor as a whole: standalone use, metrics and performance figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewright.events import FanOut, ListSink, event
-from gatewright.monitoring import MOST_KINDS, SecurityMonitor
+from gatewright.monitoring import MAX_KINDS, SecurityMonitor
 from gatewright.performance import performance_monitor
 from gatewright.storage import SqliteStore
 from tests.monitoring.conftest import eventually
@@ -118,11 +118,11 @@ async def test_metrics_are_what_prometheus_reads(monitor: SecurityMonitor) -> No
 
 
 async def test_labels_are_bounded(monitor: SecurityMonitor) -> None:
-    for n in range(MOST_KINDS + 50):
+    for n in range(MAX_KINDS + 50):
         monitor.metrics.count(event(f"made:up:{n}"))
     monitor.metrics.count(event("a:b:c", severity="awful"))
     text = monitor.metrics_text()
-    assert text.count("gatewright_events_total{") == MOST_KINDS + 2
+    assert text.count("gatewright_events_total{") == MAX_KINDS + 2
     assert 'kind="other",severity="info"} 50.0' in text
     assert 'kind="other",severity="notice"} 1.0' in text
 

@@ -1,4 +1,4 @@
-"""The store goes away and comes back: nothing is lost, order is kept, and a full spool refuses."""
+"""Outages of the store: nothing is lost, order is preserved, and a full spool refuses events."""
 
 from __future__ import annotations
 

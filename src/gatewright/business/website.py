@@ -7,44 +7,46 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from gatewright.business.confusables import imitates_latin
-from gatewright.business.results import Outcome
+from gatewright.business.results import FieldResult
 
 MAX_URL_LENGTH = 2048
-_INNER_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".invalid", ".onion", ".svc")
+_PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".invalid", ".onion", ".svc")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-"""A last label by which browsers take a host for an IPv4 address, in whatever notation (WHATWG URL §3.5)."""
+"""A last label that makes browsers parse the host as an IPv4 address (WHATWG URL §3.5)."""
 
 
-def check_website(name: str, value: str) -> Outcome:
-    """Check an absolute ``http`` or ``https`` address of a public host (RFC 3986).
+def check_website(name: str, value: str) -> FieldResult:
+    """Validate an absolute ``http`` or ``https`` URL of a public host (RFC 3986).
 
-    Refused: other schemes, a user name or password in it, hosts of the inner network.
+    Other schemes, credentials and hosts in private networks are not accepted.
     """
-    problem, parts = _problem(value.strip())
+    problem, parts = _parse(value.strip())
     if problem or parts is None:
-        return Outcome.refused(name, "INVALID_URL_FORMAT", problem)
-    outcome = Outcome(value=parts.geturl())
+        return FieldResult.invalid(name, "INVALID_URL_FORMAT", problem)
+    result = FieldResult(value=parts.geturl())
     if _is_ip_address(parts.hostname or ""):
-        outcome.warn(name, "SUSPICIOUS_WEBSITE", "The website is a bare IP address. Use the company's domain.")
+        result.add_warning(name, "SUSPICIOUS_WEBSITE", "The website is an IP address. Use the company's domain.")
     elif imitates_latin(_unicode_host(parts.hostname or "")):
-        outcome.warn(name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it.")
-    return outcome
+        result.add_warning(
+            name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it."
+        )
+    return result
 
 
-def _problem(value: str) -> tuple[str, SplitResult | None]:
+def _parse(value: str) -> tuple[str, SplitResult | None]:
     if any(character <= " " or character in '\\<>"`{}|^' for character in value) or not value.isprintable():
-        return "A web address has no spaces, control characters or quotes.", None
+        return "A URL must not contain spaces, control characters or quotes.", None
     try:
         parts = urlsplit(value)
         host = parts.hostname or ""
-        port_is_good = parts.port != 0
+        valid_port = parts.port != 0
     except ValueError:
-        return "Invalid web address. Write it as https://company.example.", None
+        return "Invalid URL. Use the form https://company.example.", None
     if parts.scheme not in ("http", "https") or not host or ("[" in parts.netloc and not _is_ip_address(host)):
-        return "A website starts with https:// (or http://) and a host, such as https://company.example.", None
+        return "A URL must start with https:// or http:// and a host, such as https://company.example.", None
     if parts.username is not None or parts.password is not None:
-        return "A website carries no user name or password.", None
-    if not port_is_good or not _is_public_host(host):
+        return "A URL must not contain a user name or password.", None
+    if not valid_port or not _is_public_host(host):
         return "The host must be a public domain, such as company.example.", None
     return "", parts
 
@@ -55,9 +57,9 @@ def _is_public_host(host: str) -> bool:
     ascii_host = _ascii_host(host)
     if ascii_host is None:
         return False
-    bare = ascii_host.removesuffix(".")
-    labels = bare.split(".")
-    if len(bare) > 253 or len(labels) < 2 or bare.endswith(_INNER_SUFFIXES) or _NUMBER.fullmatch(labels[-1]):
+    hostname = ascii_host.removesuffix(".")
+    labels = hostname.split(".")
+    if len(hostname) > 253 or len(labels) < 2 or hostname.endswith(_PRIVATE_SUFFIXES) or _NUMBER.fullmatch(labels[-1]):
         return False
     return all(map(_is_label, labels))
 

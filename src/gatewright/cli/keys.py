@@ -13,7 +13,7 @@ from gatewright.cli.bootstrap import data_directory, opened, run
 from gatewright.cli.output import Json, print_json, print_line, print_table
 from gatewright.cli.reencrypt import emergency_rotate, end_signing_keys, reencrypt, unknown_key
 from gatewright.cli.shred import move, shred
-from gatewright.encryption.key_files import KEYS_DIRECTORY, NAMES, write_private
+from gatewright.encryption.key_files import KEY_NAMES, KEYS_DIRECTORY, write_private
 from gatewright.errors import ConfigurationError, KeyUnavailableError
 
 
@@ -25,7 +25,7 @@ def prepare_new_root(directory: Path) -> None:
     Raises:
         ConfigurationError: the root key is not in a file of this directory.
     """
-    path, kept = directory / NAMES[1], directory / "gatewright_previous_encryption_keys"
+    path, kept = directory / KEY_NAMES[1], directory / "gatewright_previous_encryption_keys"
     if not path.exists():
         raise ConfigurationError(
             f"{path}: no root key here. Where you keep your keys, set GATEWRIGHT_ENCRYPTION_KEY to the new key and "

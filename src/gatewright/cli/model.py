@@ -77,7 +77,9 @@ def train(
     try:
         from gatewright_training.corpus import read_corpus
         from gatewright_training.training import train as fit
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "gatewright_training":
+            raise
         raise ConfigurationError(
             "gatewright model train: training is not part of the gatewright wheel, because it contains attack samples; "
             "install it from the repository with `pip install ./training`.",

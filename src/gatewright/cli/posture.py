@@ -11,7 +11,7 @@ from gatewright.cli.bootstrap import opened, run
 from gatewright.cli.output import FOUND, Json, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from gatewright.monitoring import Finding, InForce, Proposal
+    from gatewright.monitoring import InForce, PostureFinding, Proposal
 
 app = typer.Typer(help="Assess the posture, apply and roll back measures.", no_args_is_help=True)
 
@@ -55,7 +55,7 @@ def assess(json: Json = False) -> None:
     raise typer.Exit(FOUND if findings else 0)
 
 
-async def _assess() -> tuple[list[Finding], list[Proposal], list[InForce]]:
+async def _assess() -> tuple[list[PostureFinding], list[Proposal], list[InForce]]:
     async with opened() as foundation:
         monitor = foundation.monitor
         return await monitor.assess(), await monitor.propose(), await monitor.measures_in_force()

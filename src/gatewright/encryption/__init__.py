@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gatewright._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from gatewright.encryption.classification import MOST_FIELDS, class_of_name, class_of_text, classify, luhn
-    from gatewright.encryption.codec import MAXIMUM_DEPTH, deserialise, is_plain, serialise, to_base64
+    from gatewright.encryption.classification import MAX_FIELDS, class_of_name, class_of_text, classify, luhn
+    from gatewright.encryption.codec import MAX_DEPTH, deserialize, is_plain, serialize, to_base64
     from gatewright.encryption.compliance import fips_enforced, fips_sentence
     from gatewright.encryption.envelope import (
         CHUNK_BYTES,
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
         known_subkey,
         new_subkey,
     )
-    from gatewright.encryption.field_scan import survey
+    from gatewright.encryption.field_scan import scan_fields
     from gatewright.encryption.fields import EncryptedField, FieldRule, FieldRules
-    from gatewright.encryption.key_files import NAMES, make_keys, make_private_directory, with_keys, write_private
-    from gatewright.encryption.key_store_separation import check_key_place, move_keys
+    from gatewright.encryption.key_files import KEY_NAMES, make_keys, make_private_directory, with_keys, write_private
+    from gatewright.encryption.key_store_separation import check_key_store, move_keys
     from gatewright.encryption.manager import ManufacturerEncryptionManager
     from gatewright.encryption.masking import mask, mask_value
     from gatewright.encryption.profiles import Profiles
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "gatewright.encryption.classification": (
-        "MOST_FIELDS",
+        "MAX_FIELDS",
         "class_of_name",
         "class_of_text",
         "classify",
         "luhn",
     ),
     "gatewright.encryption.codec": (
-        "MAXIMUM_DEPTH",
-        "deserialise",
+        "MAX_DEPTH",
+        "deserialize",
         "is_plain",
-        "serialise",
+        "serialize",
         "to_base64",
     ),
     "gatewright.encryption.compliance": (
@@ -65,21 +65,21 @@ _NAMES = {
         "known_subkey",
         "new_subkey",
     ),
-    "gatewright.encryption.field_scan": ("survey",),
+    "gatewright.encryption.field_scan": ("scan_fields",),
     "gatewright.encryption.fields": (
         "EncryptedField",
         "FieldRule",
         "FieldRules",
     ),
     "gatewright.encryption.key_files": (
-        "NAMES",
+        "KEY_NAMES",
         "make_keys",
         "make_private_directory",
         "with_keys",
         "write_private",
     ),
     "gatewright.encryption.key_store_separation": (
-        "check_key_place",
+        "check_key_store",
         "move_keys",
     ),
     "gatewright.encryption.manager": ("ManufacturerEncryptionManager",),
@@ -112,9 +112,9 @@ _NAMES = {
 
 __all__ = [
     "CHUNK_BYTES",
-    "MAXIMUM_DEPTH",
-    "MOST_FIELDS",
-    "NAMES",
+    "KEY_NAMES",
+    "MAX_DEPTH",
+    "MAX_FIELDS",
     "PREFIX_CHARACTERS",
     "Algorithm",
     "ComplianceFinding",
@@ -132,17 +132,16 @@ __all__ = [
     "ReencryptionReport",
     "RootKey",
     "RootRotationResult",
-    "Secret",
     "SecretBox",
     "ShredResult",
     "SourceRecord",
     "Subkey",
-    "check_key_place",
+    "check_key_store",
     "class_of_name",
     "class_of_text",
     "classify",
     "derive_key",
-    "deserialise",
+    "deserialize",
     "fips_enforced",
     "fips_sentence",
     "is_plain",
@@ -154,8 +153,8 @@ __all__ = [
     "mask_value",
     "move_keys",
     "new_subkey",
-    "serialise",
-    "survey",
+    "scan_fields",
+    "serialize",
     "to_base64",
     "with_keys",
     "write_private",

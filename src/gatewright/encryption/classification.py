@@ -1,24 +1,22 @@
 """Classification of fields by name and content: what is sensitive, and how much.
 
-Numbers with a checksum are checked (Luhn, ISO 7064 mod 97-10), so an order number is not taken for a card.
-Every pattern is linear, and a text is read up to ``LONGEST_TEXT`` characters.
-
-Only paths and classes are found and kept, never values.
+Checksums are verified (Luhn, ISO 7064 mod 97-10), so an order number is not mistaken for a card number. Every pattern
+runs in linear time, and text is scanned up to ``MAX_TEXT_LENGTH`` characters. Results contain paths and classes,
+never values.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 
-# A phrase matches where its words stand one after another in the name; the longest phrase wins.
+# A phrase matches consecutive words of a name. The longest phrase wins.
 _PHRASES = {
     "financial": """
         bank, bank account, account number, account holder, iban, bic, swift, swift code, routing number, sort code,
@@ -59,14 +57,14 @@ _CLASSES = {
     for kind, phrases in _PHRASES.items()
     for phrase in (part.strip() for part in phrases.split(","))
 }
-_LONGEST_PHRASE = max(map(len, _CLASSES))
+_MAX_PHRASE_WORDS = max(map(len, _CLASSES))
 
 
 @lru_cache(maxsize=8192)
 def class_of_name(name: str) -> str | None:
-    """The class of a field called ``name`` (snake_case, camelCase, words), None when the name says nothing."""
-    words = [word.lower() for word in _WORD.findall(name[:LONGEST_NAME])]
-    for length in range(min(_LONGEST_PHRASE, len(words)), 0, -1):
+    """The class of a field by its name (snake_case, camelCase or words). None if the name is not sensitive."""
+    words = [word.lower() for word in _WORD.findall(name[:MAX_NAME_LENGTH])]
+    for length in range(min(_MAX_PHRASE_WORDS, len(words)), 0, -1):
         for start in range(len(words) - length + 1):
             found = _CLASSES.get(tuple(words[start : start + length]))
             if found is not None:
@@ -74,10 +72,10 @@ def class_of_name(name: str) -> str | None:
     return None
 
 
-LONGEST_TEXT = 65_536
+MAX_TEXT_LENGTH = 65_536
 
 _SEVEN_DIGITS = b"0000000"
-"""The shortest number that is looked for is seven digits long."""
+"""The shortest sensitive number has seven digits."""
 _SEPARATORS = b" -./()\t"
 _DIGITS_AS_ZERO = bytes(0x30 if 0x30 <= code <= 0x39 else 0x20 for code in range(256))
 
@@ -104,11 +102,11 @@ _COUNTRIES_AND_LENGTHS = (
     " SA24 SC31 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
 )
 _IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _COUNTRIES_AND_LENGTHS.split()}
-_STRICTEST_FIRST = ("financial", "regulatory", "personal")
+_BY_PRIORITY = ("financial", "regulatory", "personal")
 
 
 class Match(NamedTuple):
-    """Where something sensitive is in a text, and of which class it is."""
+    """The position and class of sensitive content in a text."""
 
     start: int
     end: int
@@ -116,22 +114,22 @@ class Match(NamedTuple):
 
 
 def may_be_sensitive(text: str) -> bool:
-    """Whether a closer look is worth it: an ``@``, or seven digits with nothing but separators between them."""
+    """Whether the text contains ``@``, or seven digits with only separators between them."""
     if "@" in text:
         return True
-    raw = text[:LONGEST_TEXT].encode(errors="replace")
+    raw = text[:MAX_TEXT_LENGTH].encode(errors="replace")
     return _SEVEN_DIGITS in raw.translate(_DIGITS_AS_ZERO, _SEPARATORS)
 
 
 def class_of_text(text: str) -> str | None:
-    """The class of what is sensitive in a text (of several, the one that matters most), or None."""
-    kinds = {sighting.kind for sighting in sightings(text)}
-    return next((kind for kind in _STRICTEST_FIRST if kind in kinds), None)
+    """The class of the sensitive content in a text, or None. Of several classes, the most important one."""
+    kinds = {match.kind for match in find_matches(text)}
+    return next((kind for kind in _BY_PRIORITY if kind in kinds), None)
 
 
-def sightings(text: str) -> Iterator[Match]:
-    """Everything sensitive in a text, kind by kind."""
-    bounded = text[:LONGEST_TEXT]
+def find_matches(text: str) -> Iterator[Match]:
+    """All sensitive content in a text."""
+    bounded = text[:MAX_TEXT_LENGTH]
     for match in _IBAN.finditer(bounded):
         end = _iban_end(match.group())
         if end:
@@ -169,10 +167,10 @@ def _class_of_number(number: str) -> str | None:
 
 
 def _iban_end(candidate: str) -> int:
-    """Where the IBAN at the front of ``candidate`` ends; 0 when there is none (ISO 13616, ISO 7064 mod 97-10)."""
+    """The length of the IBAN at the start of ``candidate``, or 0 (ISO 13616, ISO 7064 mod 97-10)."""
     length = _IBAN_LENGTHS.get(candidate[:2], 0)
     compact, end = "", 0
-    for end, character in enumerate(candidate, 1):  # noqa: B007 - where it stops is what is wanted
+    for end, character in enumerate(candidate, 1):  # noqa: B007 - the final position is the result
         compact += "" if character == " " else character
         if len(compact) == length:
             break
@@ -182,30 +180,20 @@ def _iban_end(candidate: str) -> int:
     return end if int(number) % 97 == 1 else 0
 
 
-class DataClass(StrEnum):
-    """The classes of business data."""
+MAX_FIELDS = 256
+"""The maximum number of sensitive fields named for one record. Further fields are encrypted, too, but not named."""
 
-    FINANCIAL = "financial"
-    PERSONAL = "personal"
-    BUSINESS_CONFIDENTIAL = "business_confidential"
-    REGULATORY = "regulatory"
-    INTELLECTUAL_PROPERTY = "intellectual_property"
-
-
-MOST_FIELDS = 256
-"""Sensitive fields that are named for one record; the rest goes unnamed (and is encrypted all the same)."""
-
-_DEEPEST = 16
-_WIDEST_SHAPE = 64
+_MAX_DEPTH = 16
+_MAX_CACHED_WIDTH = 64
 CARD_DIGITS = 10**12
-"""Integers from here on may be card numbers."""
+"""Integers of this size or more may be card numbers."""
 
-Findings = dict[str, str]
-"""Path to class. The members of a list share the path ``name[]``."""
+ClassifiedFields = dict[str, str]
+"""Classes by path. The items of a list share the path ``name[]``."""
 
 
 class _Shape:
-    """What the names of a record's fields say: its sensitive fields, and those whose content decides."""
+    """The fields of a record that are sensitive by name, and those that depend on their content."""
 
     __slots__ = ("named", "open")
 
@@ -220,9 +208,9 @@ def _shape(names: tuple[str, ...]) -> _Shape:
     return _Shape(names)
 
 
-def classify(data: Any) -> Findings:
-    """The sensitive fields of ``data`` and their classes, in the order in which they stand."""
-    found: Findings = {}
+def classify(data: Any) -> ClassifiedFields:
+    """The sensitive fields of ``data`` with their classes, in order of appearance."""
+    found: ClassifiedFields = {}
     if type(data) is dict:
         _record(data, "", found, 0)
     else:
@@ -230,21 +218,21 @@ def classify(data: Any) -> Findings:
     return found
 
 
-def _record(data: dict[Any, Any], path: str, found: Findings, depth: int) -> None:
+def _record(data: dict[Any, Any], path: str, found: ClassifiedFields, depth: int) -> None:
     try:
-        shape = _shape(tuple(data)) if len(data) <= _WIDEST_SHAPE else _Shape(map(str, data))
-    except (TypeError, AttributeError):  # keys that are no text
+        shape = _shape(tuple(data)) if len(data) <= _MAX_CACHED_WIDTH else _Shape(map(str, data))
+    except (TypeError, AttributeError):  # keys that are not strings
         shape = _Shape(key for key in data if isinstance(key, str))
     for name, kind in shape.named.items():
-        if len(found) < MOST_FIELDS and data[name] is not None:
+        if len(found) < MAX_FIELDS and data[name] is not None:
             found[path + name] = kind
     texts = []
     for name in shape.open:
         value = data[name]
-        held = type(value)
-        if held is str:
+        value_type = type(value)
+        if value_type is str:
             texts.append(value)
-        elif held is dict or held is list or held is tuple or (held is int and value >= CARD_DIGITS):
+        elif value_type in (dict, list, tuple) or (value_type is int and value >= CARD_DIGITS):
             _value(value, path + name, found, depth + 1)
     if texts and may_be_sensitive("\n".join(texts)):
         for name in shape.open:
@@ -252,8 +240,8 @@ def _record(data: dict[Any, Any], path: str, found: Findings, depth: int) -> Non
                 _value(data[name], path + name, found, depth)
 
 
-def _value(value: Any, path: str, found: Findings, depth: int) -> None:
-    if depth > _DEEPEST or len(found) >= MOST_FIELDS:
+def _value(value: Any, path: str, found: ClassifiedFields, depth: int) -> None:
+    if depth > _MAX_DEPTH or len(found) >= MAX_FIELDS:
         return
     if type(value) is dict:
         _record(value, f"{path}." if path else "", found, depth)

@@ -1,8 +1,7 @@
 """Serialization of values with their types, and strict Base64.
 
-The wire form is MessagePack. Types that MessagePack lacks are extensions (codes 1 to 11, written down
-in ``docs/encryption-format.md``). Data of plain types, the usual case, is recognized at the price of a look at
-each value's type and encoded directly.
+The wire format is MessagePack, with extensions for further types (codes 1 to 11; see ``docs/encryption-format.md``).
+Data of plain types only, the common case, is encoded directly.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ import msgspec
 from gatewright.encryption.secretbox import decryption_failed
 from gatewright.errors import FieldError, ValidationError
 
-try:  # works with vector instructions, a few times as fast; what it gives and takes here is the same
+try:  # several times faster, with the same results
     import pybase64 as _fast
 except ImportError:
-    _fast = None  # type: ignore[assignment]  # only its speed is missed
+    _fast = None  # type: ignore[assignment]  # optional: only slower without it
 
 
 def _convert(text: Any, _altchars: None, _validate: bool) -> bytes:
@@ -34,12 +33,12 @@ _decode: Callable[[Any, None, bool], bytes] = _convert if _fast is None else _fa
 
 _LAST_OF_ONE = frozenset("AQgw")
 _LAST_OF_TWO = frozenset("AEIMQUYcgkosw048")
-"""What may stand before the padding, where one byte or two are left: characters whose further bits are zero."""
+"""The valid last characters before padding, after one or two bytes: their unused bits are zero."""
 
 
 def from_base64(text: str) -> bytes:
-    """Decode canonical base64; any other text, even one of the same bytes, raises DecryptionError."""
-    if not isinstance(text, str):  # the fast library would take bytes as well
+    """Decode canonical base64. Raises DecryptionError for any other text, even if it encodes the same bytes."""
+    if not isinstance(text, str):  # the fast library accepts bytes, too
         raise decryption_failed()
     try:
         data = _decode(text, None, True)
@@ -51,8 +50,8 @@ def from_base64(text: str) -> bytes:
     return data
 
 
-MAXIMUM_DEPTH = 64
-"""Containers within containers at most."""
+MAX_DEPTH = 64
+"""The maximum nesting depth of containers."""
 
 DATE, LOCAL_DATETIME, TIME, DECIMAL, UUID, BIG_INTEGER, TUPLE, SET, FROZENSET, DURATION, MAP = range(1, 12)
 """Extension codes."""
@@ -62,34 +61,34 @@ _PLAIN_OR_CONTAINER = _PLAIN | {dict, list}
 _INT64 = range(-(2**63), 2**64)
 
 encode_plain = msgspec.msgpack.Encoder().encode
-"""For data of which :func:`is_plain` is true; integers beyond 64 bits overflow."""
+"""Encodes data for which :func:`is_plain` is true. Raises OverflowError for integers of more than 64 bits."""
 
 
-def serialise(data: Any) -> bytes:
-    """``data`` as bytes, types kept.
+def serialize(data: Any) -> bytes:
+    """Serialize ``data`` without losing types.
 
-    Takes JSON-like values, and dates, times, datetimes, durations, decimals, UUIDs, bytes, integers of any
-    size, tuples and sets, nested up to 64 deep. Enum members go as their values, bytearrays as bytes.
+    Supported are JSON-like values, dates, times, datetimes, durations, decimals, UUIDs, bytes, integers of any size,
+    tuples and sets, up to 64 levels deep. Enum members are serialized as their values, and bytearrays as bytes.
 
     Raises:
-        ValidationError: a value of another type (``UNSUPPORTED_TYPE``), nested too deeply, or text that is no
-            Unicode (a lone surrogate).
+        ValidationError: a value has another type (``UNSUPPORTED_TYPE``), is nested too deeply, or is text with a lone
+            surrogate.
     """
-    return serialise_surveyed(data, is_plain(data))
+    return serialize_scanned(data, is_plain(data))
 
 
-def serialise_surveyed(data: Any, plain: bool) -> bytes:
-    """:func:`serialise` of data for which :func:`is_plain` gave ``plain``."""
+def serialize_scanned(data: Any, plain: bool) -> bytes:
+    """:func:`serialize` for data with a known result of :func:`is_plain`."""
     try:
         return encode_plain(data if plain else _tagged(data, 0))
     except OverflowError:
         return encode_plain(_tagged(data, 0))
     except UnicodeEncodeError:
-        raise _refused("holds text that is not Unicode (a lone surrogate)") from None
+        raise _unsupported("contains text that is not valid Unicode (a lone surrogate)") from None
 
 
-def deserialise(payload: bytes) -> Any:
-    """The data of :func:`serialise`; raises DecryptionError for bytes that it never made."""
+def deserialize(payload: bytes) -> Any:
+    """Restore the data of :func:`serialize`. Raises DecryptionError for any other bytes."""
     try:
         return decode_plain(payload)
     except (msgspec.MsgspecError, ValueError, OverflowError, ArithmeticError, RecursionError, TypeError):
@@ -97,7 +96,7 @@ def deserialise(payload: bytes) -> Any:
 
 
 def is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether MessagePack alone keeps every type in ``value``."""
+    """Whether MessagePack preserves every type in ``value`` without extensions."""
     kind = type(value)
     if kind is dict:
         members: Any = value.values()
@@ -110,15 +109,15 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     kinds = set(map(type, members))
     if kinds <= _PLAIN:
         return True
-    if not kinds <= _PLAIN_OR_CONTAINER or depth >= MAXIMUM_DEPTH:
+    if not kinds <= _PLAIN_OR_CONTAINER or depth >= MAX_DEPTH:
         return False
     return all(is_plain(member, depth + 1) for member in members if type(member) in (dict, list))
 
 
 def _tagged(value: Any, depth: int) -> Any:
-    """A copy of ``value`` in which every type that MessagePack lacks is an extension."""
-    if depth > MAXIMUM_DEPTH:
-        raise _refused(f"is nested more than {MAXIMUM_DEPTH} deep")
+    """A copy of ``value`` with extensions for types that MessagePack lacks."""
+    if depth > MAX_DEPTH:
+        raise _unsupported(f"is nested more than {MAX_DEPTH} levels deep")
     kind = type(value)
     if kind is dict:
         return _tagged_map(value, depth + 1)
@@ -147,7 +146,7 @@ def _tagged_map(value: dict[Any, Any], depth: int) -> Any:
 
 
 def _as_known_type(value: Any) -> Any:
-    """The value of an enum member, the plain value of a subclass of a plain type."""
+    """The value of an enum member, or of a subclass of a plain type."""
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, bytearray | memoryview):
@@ -160,10 +159,10 @@ def _as_known_type(value: Any) -> Any:
     for scalar in (str, int, float, bytes):
         if isinstance(value, scalar):
             return scalar(value)
-    raise _refused(f"holds a {type(value).__name__}, which has no serialized form")
+    raise _unsupported(f"contains a {type(value).__name__}, which cannot be serialized")
 
 
-def _refused(reason: str) -> ValidationError:
+def _unsupported(reason: str) -> ValidationError:
     error = FieldError(field="data", error_type="UNSUPPORTED_TYPE", message=f"The data {reason}.")
     return ValidationError(f"The data cannot be encrypted: it {reason}.", errors=[error], code="UNSUPPORTED_TYPE")
 
@@ -172,7 +171,7 @@ def _refused(reason: str) -> ValidationError:
 
 
 def _integer_bytes(value: int) -> bytes:
-    """Two's complement, big-endian, in as few bytes as hold it."""
+    """Two's complement, big-endian, in as few bytes as possible."""
     return value.to_bytes((value + (value < 0)).bit_length() // 8 + 1, "big", signed=True)
 
 
@@ -216,7 +215,7 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
 def _extension(code: int, payload: memoryview) -> Any:
     reader = _READERS.get(code)
     if reader is None:
-        raise ValueError(f"extension {code} is not of this format")
+        raise ValueError(f"unknown extension {code}")
     return reader(bytes(payload))
 
 

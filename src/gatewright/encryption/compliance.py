@@ -1,8 +1,8 @@
 """Compliance checks of encryption at rest, including FIPS mode.
 
-There is no public call that asks the library for the mode. But in FIPS mode it refuses what FIPS 140-3 does not
-approve, and says so by documented errors, which is what is checked: MD5 and ChaCha20-Poly1305. Whether the module in
-use is a validated one, and of which certificate, no program can tell.
+The library has no public call for its mode. In FIPS mode, however, it raises documented errors for algorithms that
+FIPS 140-3 does not approve, so the check tries MD5 and ChaCha20-Poly1305. Whether the module has a validation
+certificate cannot be determined by a program.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from gatewright.storage.keys import GenerationStatus, StoredKeyGeneration
 
 
 def fips_enforced() -> bool:
-    """Whether the library refuses MD5 and ChaCha20-Poly1305, as it does in FIPS mode and not otherwise."""
-    md5 = hashes.MD5()  # noqa: S303 - to see it refused
+    """Whether the library refuses MD5 and ChaCha20-Poly1305, as it does in FIPS mode only."""
+    md5 = hashes.MD5()  # noqa: S303 - only to see whether it is refused
     return _refused(lambda: hashes.Hash(md5)) and _refused(lambda: ChaCha20Poly1305(bytes(32)))
 
 
 def fips_sentence() -> str:
-    """What :func:`fips_enforced` found, for reports."""
+    """The result of :func:`fips_enforced` as text, for reports."""
     if fips_enforced():
-        return "FIPS mode is on: MD5 and ChaCha20-Poly1305, which are not approved, are refused"
-    return "FIPS mode is off: algorithms that are not approved are not refused"
+        return "FIPS mode is on: unapproved algorithms (MD5, ChaCha20-Poly1305) are refused"
+    return "FIPS mode is off: unapproved algorithms are not refused"
 
 
 def _refused(use: Callable[[], object]) -> bool:
@@ -55,11 +55,11 @@ _KNOWN_ANSWERS = {
 
 
 class ComplianceChecker:
-    """Runs the checks of one manager.
+    """The compliance checks of one manager.
 
     Args:
-        vault: the keys of the manager.
-        secret_files: files and directories whose permissions are checked.
+        vault: the manager's keys.
+        secret_files: files and directories that only their owner may access.
         require_fips: whether a library without FIPS mode is a failure.
     """
 
@@ -70,8 +70,8 @@ class ComplianceChecker:
         self._findings: list[ComplianceFinding] = []
 
     async def run(self) -> ComplianceReport:
-        """Make every check."""
-        generations = await (await self._vault.sealer()).ring.generations()
+        """Run every check."""
+        generations = await self._vault.generations()
         newest = generations[-1]
         self._algorithm()
         self._commitment()
@@ -91,24 +91,25 @@ class ComplianceChecker:
         )
 
     def _algorithm(self) -> None:
-        """The cipher gives the answer that its standard says, and refuses a changed tag."""
+        """The cipher returns the published test vector."""
         algorithm = self._vault.algorithm
         ciphers: dict[Algorithm, type[AESGCM] | type[ChaCha20Poly1305]] = {
             Algorithm.AES_256_GCM: AESGCM,
             Algorithm.CHACHA20_POLY1305: ChaCha20Poly1305,
         }
         answer = ciphers[algorithm](_ZEROS).encrypt(bytes(12), bytes(16), None).hex()
-        right = answer == _KNOWN_ANSWERS[algorithm]
+        correct = answer == _KNOWN_ANSWERS[algorithm]
+        verdict = "matches" if correct else "does not match"
         self._add(
             "algorithm",
-            right,
-            f"{algorithm.value} with 256-bit keys {'gives' if right else 'does not give'} its published answer.",
+            correct,
+            f"{algorithm.value} with 256-bit keys {verdict} its published test vector.",
             "Reinstall the cryptography package. Do not encrypt until this check passes.",
             severity="critical",
         )
 
     def _commitment(self) -> None:
-        """A payload of one key is refused under another before its ciphertext is read."""
+        """A payload is refused under another key before its ciphertext is read."""
         prefix = new_subkey(os.urandom(32), self._vault.algorithm, 0, remaining=0).prefix
         try:
             known_subkey(os.urandom(32), self._vault.algorithm, prefix)
@@ -119,26 +120,26 @@ class ComplianceChecker:
             "key_commitment",
             refused,
             "A payload can be decrypted only with the key that sealed it.",
-            "Report this as a defect of Gatewright.",
+            "Report this as a bug in Gatewright.",
             severity="critical",
         )
 
     def _root(self) -> None:
-        made = self._vault.key_made_for_process
+        ephemeral = self._vault.key_is_ephemeral
         self._add(
             "root_key",
-            not made,
-            "The root key was made for this process: nothing can be opened after a restart."
-            if made
-            else "A root key of 256 bits was given.",
+            not ephemeral,
+            "The root key was generated for this process. Data cannot be decrypted after a restart."
+            if ephemeral
+            else "A 256-bit root key is configured.",
             "Set GATEWRIGHT_ENCRYPTION_KEY (create one with `gatewright init`).",
             severity="high",
         )
         self._add(
             "key_rotation",
             self._vault.rotation_enabled,
-            f"Data keys {'rotate' if self._vault.rotation_enabled else 'do not rotate'} by themselves.",
-            "Build the manager with key_rotation_enabled=True.",
+            f"Data keys {'rotate' if self._vault.rotation_enabled else 'do not rotate'} automatically.",
+            "Create the manager with key_rotation_enabled=True.",
         )
 
     def _age(self, newest: StoredKeyGeneration) -> None:
@@ -146,7 +147,7 @@ class ComplianceChecker:
         self._add(
             "key_age",
             age < limit,
-            f"The newest data keys ({newest.key_id}) are {age.days} days old, of at most {limit.days}.",
+            f"The newest data keys ({newest.key_id}) are {age.days} days old. The limit is {limit.days} days.",
             "Run `gatewright keys rotate encryption`.",
         )
 
@@ -155,39 +156,39 @@ class ComplianceChecker:
             if generation.status == GenerationStatus.REVOKED:
                 self._info(
                     "revoked_keys",
-                    f"The generation {generation.key_id} is revoked, but its keys are kept for re-encryption.",
-                    "Once no record uses them, destroy them: `gatewright keys revoke --destroy`.",
+                    f"Generation {generation.key_id} is revoked, but its keys are kept for re-encryption.",
+                    "When no record uses them any more, destroy them: `gatewright keys revoke --destroy`.",
                 )
 
     async def _data_keys(self) -> None:
-        """Where keys are kept: what wraps them, and how much they were used."""
+        """How data keys are stored, wrapped and used."""
         store = self._vault.key_store
         if store is None:
             self._info(
                 "key_store",
-                "Data keys are derived from the root key: they cannot be destroyed individually, and uses are"
+                "Data keys are derived from the root key: they cannot be destroyed individually, and their messages are"
                 " counted in this process only.",
-                "Give the manager a durable key store.",
+                "Use a durable key store.",
             )
             return
         root_ids = self._vault.root_ids
-        foreign = total = most = 0
+        other_root = total = most = 0
         after: tuple[str, int] | None = None
         while page := await store.list_data_keys(after=after):
             after = (page[-1].manufacturer_id, page[-1].version)
             total += len(page)
-            foreign += sum(key.root_id != root_ids[0] for key in page)
+            other_root += sum(key.root_id != root_ids[0] for key in page)
             most = max(most, *(key.uses for key in page))
         self._add(
             "key_wrapping",
-            not foreign,
-            f"{total - foreign} of {total} data keys are wrapped by the current root key.",
-            "Finish the rotation of the root key: `gatewright keys rotate-root`.",
+            not other_root,
+            f"{total - other_root} of {total} data keys are wrapped by the current root key.",
+            "Finish the root key rotation: `gatewright keys rotate-root`.",
         )
         self._add(
             "nonce_count",
             most < self._vault.max_messages,
-            f"The most messages reserved under one data key are {most}, of at most {self._vault.max_messages}.",
+            f"The most used data key has {most} messages reserved. The limit is {self._vault.max_messages}.",
             "Rotate the data keys: `gatewright keys rotate`.",
             severity="high",
         )
@@ -212,15 +213,15 @@ class ComplianceChecker:
         if self._vault.legacy_keys:
             self._info(
                 "legacy_payloads",
-                f"{self._vault.legacy_keys} key(s) of version 1.0 are accepted; payloads are not bound to an owner.",
-                "Re-encrypt remaining payloads, then remove GATEWRIGHT_LEGACY_FERNET_KEYS.",
+                f"{self._vault.legacy_keys} version 1.0 key(s) are accepted. Their payloads are not bound to an owner.",
+                "Re-encrypt the remaining payloads, then remove GATEWRIGHT_LEGACY_FERNET_KEYS.",
             )
 
     def _library(self) -> None:
         version = openssl.openssl_version_text()
         detail = f"cryptography {cryptography_version} uses {version}; {fips_sentence()}."
         if self._require_fips:
-            remedy = "Build cryptography against an OpenSSL with a validated FIPS provider, and switch it on."
+            remedy = "Build cryptography against an OpenSSL with a validated FIPS provider, and enable it."
             self._add("fips_mode", fips_enforced(), detail, remedy, severity="high")
         else:
             self._info("fips_mode", detail, None)

@@ -1,46 +1,32 @@
-"""Encryption context: what an envelope is bound to, as metadata and AAD."""
+"""Encryption context: the metadata of an envelope, authenticated as AAD."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from gatewright.encryption.secretbox import decryption_failed
-from gatewright.errors import FieldError, InsufficientPermissionsError, ValidationError
+from gatewright.errors import InsufficientPermissionsError
+from gatewright.references import TenantRef, manufacturer_id_of
 
 
-def owner_of(manufacturer: Any) -> str | None:
-    """The manufacturer id of an id, a mapping or an object with ``manufacturer_id``; None for None.
+def owner_of(manufacturer: TenantRef | None) -> str | None:
+    """The manufacturer id in a reference, or None for None.
 
     Raises:
-        ValidationError: it is empty, too long, or holds no id.
+        ValidationError: the id is missing, or not 1 to 200 characters (``INVALID_MANUFACTURER_ID``).
     """
-    if manufacturer is None:
-        return None
-    found = manufacturer
-    if isinstance(manufacturer, Mapping):
-        found = manufacturer.get("manufacturer_id")
-    elif not isinstance(manufacturer, str):
-        found = getattr(manufacturer, "manufacturer_id", None)
-    if not isinstance(found, str) or not 0 < len(found) <= LONGEST_OWNER:
-        error = FieldError(
-            field="manufacturer_id",
-            error_type="INVALID_MANUFACTURER_ID",
-            message=f"manufacturer_id must be 1 to {LONGEST_OWNER} characters.",
-        )
-        raise ValidationError(error.message, errors=[error])
-    return found
+    return None if manufacturer is None else manufacturer_id_of(manufacturer, max_length=MAX_OWNER_LENGTH)
 
 
-def foreign(owner: str | None, wanted: str) -> InsufficientPermissionsError:
-    """The error for a genuine envelope that belongs to someone else; it does not say to whom."""
-    whose = "another manufacturer" if owner else "no manufacturer"
+def wrong_owner(owner: str | None, caller_id: str) -> InsufficientPermissionsError:
+    """The error for an authentic envelope of another owner. It does not reveal the owner."""
+    actual = "another manufacturer" if owner else "no manufacturer"
     return InsufficientPermissionsError(
-        f"The data belongs to {whose}; the permission decrypt_manufacturer_data covers only your own data.",
+        f"The data belongs to {actual}. The permission decrypt_manufacturer_data covers only your own data.",
         context={
-            "manufacturer_id": wanted,
+            "manufacturer_id": caller_id,
             "permission": "decrypt_manufacturer_data",
             "tier": None,
             "operation_context": "decrypt",
@@ -51,22 +37,20 @@ def foreign(owner: str | None, wanted: str) -> InsufficientPermissionsError:
 VERSION = "2.0"
 LEGACY_VERSION = "1.0"
 
-LONGEST_CLASSIFICATION = 100
-LONGEST_FIELD = 500
-LONGEST_OWNER = 200
+MAX_CLASSIFICATION_LENGTH = 100
+MAX_FIELD_LENGTH = 500
+MAX_OWNER_LENGTH = 200
 """Characters."""
 
 canonical_json = msgspec.json.Encoder(order="sorted").encode
-""":func:`canonical` without its errors."""
+""":func:`canonical` without error handling."""
 
 
 def canonical(metadata: Any) -> bytes:
-    """The metadata as the bytes that are authenticated: JSON, UTF-8, names sorted, no white space (RFC 8785).
-
-    Whatever is added, left out or changed, a type included, gives other bytes.
+    """The authenticated bytes of the metadata: JSON in UTF-8 with sorted keys and no whitespace (RFC 8785).
 
     Raises:
-        DecryptionError: it holds what JSON cannot.
+        DecryptionError: the metadata cannot be encoded as JSON.
     """
     try:
         return canonical_json(metadata)
@@ -74,7 +58,7 @@ def canonical(metadata: Any) -> bytes:
         raise decryption_failed() from None
 
 
-def build(
+def build_metadata(
     *,
     algorithm: str,
     key_id: str,
@@ -86,7 +70,7 @@ def build(
     classification: str | None,
     field: str | None,
 ) -> dict[str, Any]:
-    """The metadata of a new envelope; what is not known is left out rather than empty."""
+    """The metadata of a new envelope. Missing values are omitted."""
     metadata: dict[str, Any] = {
         "algorithm": algorithm,
         "encrypted_at": encrypted_at,

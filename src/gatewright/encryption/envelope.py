@@ -1,18 +1,16 @@
 """Envelopes of records (format 2) and of streams, and legacy payloads of version 1.0.
 
-Nothing authenticates the metadata of such an envelope, so anyone who can write the records can write any label into
-it. Only what the token itself holds counts.
+A record's payload is ``header (51) ‖ body`` with the header ``format ‖ algorithm ‖ flags ‖ salt (16) ‖
+commitment (32)``. Key and commitment come from one HKDF-Expand over data key, algorithm, flags and salt, so a payload
+can be opened under one data key only. Each process uses its own salt per data key, and seals at most
+``MESSAGES_PER_SUBKEY`` messages under it with random nonces. Payloads of more than one chunk have their own salt, and
+follow STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, 2015).
 
-``header (51) ‖ body``, where the header is ``format ‖ algorithm ‖ flags ‖ salt (16) ‖ commitment (32)``. Key and
-commitment come out of one HKDF-Expand over data key, algorithm, flags and salt, so a payload that opens under
-one data key opens under no other. A process draws a salt of its own for each data key and seals at most
-``MESSAGES_PER_SUBKEY`` messages under it, with random nonces; payloads above one chunk have a salt, and so a
-key, to themselves and follow STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, 2015). The whole format is
-written down in ``docs/encryption-format.md``.
+A stream is ``"GWS2" ‖ length of the metadata (4 bytes, big-endian) ‖ metadata (canonical JSON) ‖ header (51) ‖
+chunks``. Each chunk is 128 KiB of ciphertext with its tag, and the last one is shorter. The construction is STREAM.
 
-``"GWS2" ‖ length of the metadata (4 bytes, big-endian) ‖ metadata (canonical JSON) ‖ header (51) ‖ chunks``, each
-chunk 128 KiB of ciphertext with its tag, the last one shorter; the construction is STREAM, as for large
-payloads of envelopes.
+The metadata of a version 1.0 envelope is not authenticated. Only the content of its Fernet token counts. See
+``docs/encryption-format.md`` for the whole format.
 """
 
 from __future__ import annotations
@@ -41,10 +39,10 @@ class LegacyReader:
     """Opens payloads of version 1.0.
 
     Args:
-        keys: Fernet keys (44 characters of URL-safe base64), the most likely first.
+        keys: Fernet keys (44 characters of URL-safe base64), the most likely one first.
 
     Raises:
-        ConfigurationError: one of them is no Fernet key.
+        ConfigurationError: a key is not a Fernet key.
     """
 
     def __init__(self, keys: Sequence[str | bytes]) -> None:
@@ -58,7 +56,7 @@ class LegacyReader:
         self._fernet = MultiFernet(fernets) if fernets else None
 
     def open(self, payload: str) -> Any:
-        """The JSON value of a payload; raises DecryptionError when no key opens it."""
+        """Decrypt a payload to its JSON value. Raises DecryptionError if no key matches."""
         if self._fernet is None:
             raise decryption_failed()
         try:
@@ -74,14 +72,14 @@ CHUNKED, COMPRESSED = 1, 2
 SALT_BYTES, NONCE_BYTES, TAG_BYTES = 16, 12, 16
 HEADER_BYTES = 3 + SALT_BYTES + KEY_BYTES
 PREFIX_CHARACTERS = HEADER_BYTES // 3 * 4
-"""The header is a multiple of three bytes, so its base64 is by itself at the front."""
+"""The header is a multiple of three bytes, so its base64 is a prefix of the payload."""
 
 CHUNK_BYTES = 128 * 1024
-"""Plaintext in a chunk. With its tag it is a multiple of three, so chunks of base64 join."""
+"""Plaintext bytes in a chunk. With its tag a chunk is a multiple of three, so base64 chunks can be concatenated."""
 _CHUNK_CHARACTERS = (CHUNK_BYTES + TAG_BYTES) // 3 * 4
 
 MESSAGES_PER_SUBKEY = 2**20
-"""With random 96-bit nonces, the chance of one repeating under a subkey stays below 2^-57."""
+"""With random 96-bit nonces, the probability of a repeated nonce under a subkey stays below 2^-57."""
 
 _LABEL = "gatewright envelope 2"
 
@@ -105,24 +103,24 @@ _FLAGS = frozenset(range(4))
 
 
 class Stamp:
-    """Metadata of the last message under a subkey, and what it was made of."""
+    """The metadata of the last message under a subkey, with its inputs."""
 
-    __slots__ = ("aad", "labels", "metadata", "second", "seen")
+    __slots__ = ("aad", "labels", "metadata", "scan", "second")
 
     def __init__(
-        self, second: int, seen: object, labels: tuple[str | None, str | None], metadata: dict[str, Any], aad: bytes
+        self, second: int, scan: object, labels: tuple[str | None, str | None], metadata: dict[str, Any], aad: bytes
     ) -> None:
         self.second = second
-        self.seen = seen
+        self.scan = scan
         self.labels = labels
         self.metadata = metadata
         self.aad = aad
 
 
 class Subkey:
-    """What seals and opens the payloads of one header.
+    """Seals and opens the payloads of one header.
 
-    ``remaining`` is how many more it may seal (0 for one that only opens).
+    ``remaining`` is the number of messages that it may still seal: 0 if it only opens.
     """
 
     __slots__ = ("decrypt", "encrypt", "flags", "header", "prefix", "remaining", "stamp")
@@ -137,15 +135,15 @@ class Subkey:
         self.decrypt = aead.decrypt
 
     def seal(self, plaintext: bytes, aad: bytes) -> str:
-        """One message as a payload; ``aad`` is the canonical metadata."""
+        """Seal one message. ``aad`` is the canonical metadata."""
         nonce = os.urandom(NONCE_BYTES)
         return self.prefix + to_base64(nonce + self.encrypt(nonce, plaintext, aad))
 
     def open(self, payload: str, aad: bytes) -> bytes:
-        """The plaintext of a payload of this header.
+        """Open a payload of this header.
 
         Raises:
-            DecryptionError: a changed bit, other metadata, or base64 that is not canonical.
+            DecryptionError: the payload or metadata was changed, or the base64 is not canonical.
         """
         if self.flags & CHUNKED:
             return b"".join(self._open_chunks(payload, aad))
@@ -156,7 +154,7 @@ class Subkey:
             raise decryption_failed() from None
 
     def seal_chunks(self, plaintext: bytes, aad: bytes) -> str:
-        """A large message as a payload, one chunk at a time."""
+        """Seal a large message chunk by chunk."""
         parts = [self.prefix]
         view, end = memoryview(plaintext), max(1, len(plaintext))
         for index, start in enumerate(range(0, end, CHUNK_BYTES)):
@@ -165,11 +163,11 @@ class Subkey:
         return "".join(parts)
 
     def seal_chunk(self, index: int, last: bool, plaintext: bytes | memoryview, aad: bytes) -> bytes:
-        """Chunk number ``index`` (from 0), with its tag."""
+        """Seal the chunk with number ``index`` (from 0)."""
         return self.encrypt(chunk_nonce(index, last), bytes(plaintext), aad)
 
     def open_chunk(self, index: int, last: bool, ciphertext: bytes, aad: bytes) -> bytes:
-        """The plaintext of a chunk; raises DecryptionError when it is not that one."""
+        """Open a chunk. Raises DecryptionError if it is another chunk, or was changed."""
         try:
             return self.decrypt(chunk_nonce(index, last), ciphertext, aad)
         except (InvalidTag, ValueError):
@@ -186,19 +184,19 @@ class Subkey:
         return "Subkey()"
 
     def __reduce__(self) -> str:
-        raise TypeError("keys are not pickled: that would write them in plain text")
+        raise TypeError("Keys cannot be pickled: the pickle would contain them in plaintext.")
 
 
 def new_subkey(secret: bytes, algorithm: Algorithm, flags: int, *, remaining: int) -> Subkey:
-    """A subkey of a data key with a salt of its own, to seal with."""
+    """Create a subkey with a new salt, to seal with."""
     return _subkey(secret, _CODES[algorithm], flags, os.urandom(SALT_BYTES), remaining)
 
 
 def known_subkey(secret: bytes, algorithm: str, prefix: str) -> Subkey:
-    """The subkey of a payload that begins with ``prefix``.
+    """The subkey of the payloads with this prefix.
 
     Raises:
-        DecryptionError: the prefix is not of this format or algorithm, or was made under another data key.
+        DecryptionError: the prefix has another format or algorithm, or belongs to another data key.
     """
     header = from_base64(prefix)
     if len(header) != HEADER_BYTES or header[0] != FORMAT or header[2] not in _FLAGS:
@@ -218,57 +216,57 @@ def _subkey(secret: bytes, code: int, flags: int, salt: bytes, remaining: int) -
 
 
 def chunk_nonce(index: int, last: bool) -> bytes:
-    """Seven zero bytes, the number of the chunk, and whether it is the last."""
+    """Seven zero bytes, the chunk number, and a flag for the last chunk."""
     return bytes(7) + index.to_bytes(4, "big") + bytes((last,))
 
 
 MAGIC = b"GWS2"
-LARGEST_METADATA = 65_536
+MAX_METADATA_BYTES = 65_536
 
 _SEALED_CHUNK = CHUNK_BYTES + TAG_BYTES
 
 
 def stream_head(metadata: dict[str, Any], subkey: Subkey) -> tuple[bytes, bytes]:
-    """What a stream begins with, and the bytes that every chunk is bound to."""
+    """The beginning of a stream, and the AAD of its chunks."""
     aad = canonical(metadata)
     return b"".join((MAGIC, len(aad).to_bytes(4, "big"), aad, subkey.header)), aad
 
 
 async def seal_chunks(source: AsyncIterable[bytes], subkey: Subkey, aad: bytes) -> AsyncIterator[bytes]:
-    """The sealed chunks of what ``source`` gives, whatever the size of its pieces."""
+    """Seal a source, in blocks of any size, as chunks."""
     index = 0
-    async for chunk, last in _cut(source, CHUNK_BYTES):
+    async for chunk, last in _chunks(source, CHUNK_BYTES):
         yield subkey.seal_chunk(index, last, chunk, aad)
         index += 1
 
 
 async def open_chunks(source: AsyncIterable[bytes], subkey: Subkey, aad: bytes) -> AsyncIterator[bytes]:
-    """The plaintext of sealed chunks, each verified before it is given out; the end as well, when it comes."""
+    """Open sealed chunks. Each chunk is verified before it is yielded, and so is the end of the stream."""
     index = 0
-    async for chunk, last in _cut(source, _SEALED_CHUNK):
+    async for chunk, last in _chunks(source, _SEALED_CHUNK):
         yield subkey.open_chunk(index, last, chunk, aad)
         index += 1
 
 
 async def read_head(source: AsyncIterator[bytes]) -> tuple[dict[str, Any], bytes, bytes]:
-    """The metadata and header of a stream, and what was read beyond them.
+    """Read the metadata and header of a stream. Also returns any bytes read after them.
 
     Raises:
-        DecryptionError: it does not begin as a stream does.
+        DecryptionError: the source does not begin with a valid stream head.
     """
     read = b""
-    wanted = 8
-    while len(read) < wanted:
+    end = 8
+    while len(read) < end:
         try:
             read += await anext(source)
         except StopAsyncIteration:
             raise decryption_failed() from None
         if len(read) >= 8:
             length = int.from_bytes(read[4:8], "big")
-            if read[:4] != MAGIC or length > LARGEST_METADATA:
+            if read[:4] != MAGIC or length > MAX_METADATA_BYTES:
                 raise decryption_failed()
-            wanted = 8 + length + HEADER_BYTES
-    text, header, rest = read[8 : wanted - HEADER_BYTES], read[wanted - HEADER_BYTES : wanted], read[wanted:]
+            end = 8 + length + HEADER_BYTES
+    text, header, rest = read[8 : end - HEADER_BYTES], read[end - HEADER_BYTES : end], read[end:]
     try:
         metadata = msgspec.json.decode(text)
     except msgspec.MsgspecError:
@@ -278,13 +276,12 @@ async def read_head(source: AsyncIterator[bytes]) -> tuple[dict[str, Any], bytes
     return metadata, header, rest
 
 
-async def _cut(source: AsyncIterable[bytes], size: int) -> AsyncIterator[tuple[bytes, bool]]:
-    """Pieces of ``size`` bytes, and whether each is the last (which may be shorter, and empty when it is the only
-    one)."""
-    held = bytearray()
-    async for piece in source:
-        held += piece
-        while len(held) > size:
-            yield bytes(held[:size]), False
-            del held[:size]
-    yield bytes(held), True
+async def _chunks(source: AsyncIterable[bytes], size: int) -> AsyncIterator[tuple[bytes, bool]]:
+    """Chunks of ``size`` bytes, each with a flag for the last one, which may be shorter or empty."""
+    buffer = bytearray()
+    async for block in source:
+        buffer += block
+        while len(buffer) > size:
+            yield bytes(buffer[:size]), False
+            del buffer[:size]
+    yield bytes(buffer), True

@@ -1,8 +1,8 @@
-"""Field scan: one pass over a record before it is sealed, for types and sensitive content.
+"""Field scan: one pass over a record before encryption, for types and sensitive content.
 
-Records of one kind come again and again, so what follows from names and types alone is worked out once and
-remembered as a shape. A record of known shapes costs a comparison of types and one scan of its text; whatever
-is unusual goes the thorough way, with the same result.
+Records of one kind recur, so everything that follows from field names and types is computed once and cached as a
+shape. A record of known shape costs a comparison of types and one scan of its text. Unusual records get a full scan,
+with the same result.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
+from gatewright.caching import BoundedCache
 from gatewright.encryption.classification import CARD_DIGITS, class_of_name, classify, may_be_sensitive
 from gatewright.encryption.codec import is_plain
 
-_REMEMBERED = 2048
-_WIDEST = 64
-_LONGEST_LIST = 64
-_DEEPEST = 8
-_LONGEST_TEXT = 16_384
-"""Characters that are scanned at once; more goes the thorough way."""
+_MAX_SHAPES = 2048
+_MAX_WIDTH = 64
+_MAX_LIST_LENGTH = 64
+_MAX_DEPTH = 8
+_MAX_TEXT_LENGTH = 16_384
+"""The maximum number of characters in a fast scan. Longer text gets a full scan."""
 
 _SCALARS = frozenset({str, int, float, bool, type(None), bytes})
 _SCALARS_OR_CONTAINERS = _SCALARS | {dict, list}
-_NOT_TELLING = bytes(code for code in range(256) if not 0x30 <= code <= 0x39 and code != 0x40)
-"""Everything but digits and ``@``."""
+_INSIGNIFICANT = bytes(code for code in range(256) if not 0x30 <= code <= 0x39 and code != 0x40)
+"""All bytes except digits and ``@``."""
 
 _Record = dict[str, Any]
 _Getter = Callable[[_Record], tuple[Any, ...]] | None
 
 
 def _getter(names: list[str]) -> _Getter:
-    """Reads those fields of a record as a tuple; None where there are none."""
+    """A function that reads these fields of a record as a tuple. None without fields."""
     if len(names) > 1:
         return itemgetter(*names)
     only = names[0] if names else None
@@ -39,7 +40,7 @@ def _getter(names: list[str]) -> _Getter:
 
 
 class FieldScan:
-    """What was found: sensitive paths with their classes, and whether the data is of plain types alone."""
+    """The result: sensitive paths with their classes, and whether all types are plain."""
 
     __slots__ = ("classes", "fields", "plain")
 
@@ -50,9 +51,9 @@ class FieldScan:
 
 
 class _Shape:
-    """The names and types of one record, and what is to be checked in others like it."""
+    """The field names and types of a record, and the fields to check in records like it."""
 
-    __slots__ = ("integers", "kinds", "nested", "survey", "texts")
+    __slots__ = ("integers", "kinds", "nested", "scan", "texts")
 
     def __init__(self, record: _Record, kinds: list[type]) -> None:
         self.kinds = kinds
@@ -62,124 +63,121 @@ class _Shape:
         self.nested = tuple(
             (name, name in open_fields) for name, value in record.items() if type(value) in (dict, list)
         )
-        self.survey: FieldScan | None = None
+        self.scan: FieldScan | None = None
 
 
-class _Unusual(Exception):
-    """The short way does not lead through this record."""
+class _NeedsFullScan(Exception):
+    """The record does not qualify for a fast scan."""
 
 
 _END_OF_LIST = _Shape({}, [])
 _TEXT, _RECORDS, _NUMBERS = frozenset({str}), frozenset({dict}), frozenset({int, float, bool})
 
 
-_shapes: dict[tuple[str, ...], _Shape] = {}
-_surveys: dict[tuple[_Shape, ...], FieldScan] = {}
-"""By the shapes that were met on the way through a record, which say where each of them stood."""
+_shapes: BoundedCache[tuple[str, ...], _Shape] = BoundedCache(_MAX_SHAPES)
+_scans: BoundedCache[tuple[_Shape, ...], FieldScan] = BoundedCache(_MAX_SHAPES)
+"""Results by the sequence of shapes in a record."""
 
 
-def survey(data: Any) -> FieldScan:
-    """Look at ``data``. The result is shared between calls and must not be changed."""
+def scan_fields(data: Any) -> FieldScan:
+    """Scan ``data``. The result is shared between calls and must not be modified."""
     if type(data) is not dict:
-        return _thorough(data)
+        return _full_scan(data)
     shape = _shapes.get(tuple(data))
     try:
         if shape is None or shape.kinds != list(map(type, data.values())):
-            shape = _learned(data)
+            shape = _learn_shape(data)
         if shape.integers is not None and max(shape.integers(data)) >= CARD_DIGITS:
-            return _thorough(data)
-        if not shape.nested and shape.survey is not None:
+            return _full_scan(data)
+        if not shape.nested and shape.scan is not None:
             if shape.texts is None:
-                return shape.survey
+                return shape.scan
             text = "\n".join(shape.texts(data))
-            return _thorough(data) if _telling(text) else shape.survey
+            return _full_scan(data) if _needs_full_scan(text) else shape.scan
         texts: list[str] = []
         if shape.texts is not None:
             texts += shape.texts(data)
         visited = [shape]
-        for name, look in shape.nested:
-            _container(data[name], texts if look else [], visited, 1)
-    except (_Unusual, UnicodeEncodeError):
-        return _thorough(data)
-    if texts and _telling("\n".join(texts)):
-        return _thorough(data)
-    found = shape.survey if len(visited) == 1 else _surveys.get(tuple(visited))
-    return found if found is not None else _remembered(data, visited)
+        for name, is_open in shape.nested:
+            _container(data[name], texts if is_open else [], visited, 1)
+    except (_NeedsFullScan, UnicodeEncodeError):
+        return _full_scan(data)
+    if texts and _needs_full_scan("\n".join(texts)):
+        return _full_scan(data)
+    found = shape.scan if len(visited) == 1 else _scans.get(tuple(visited))
+    return found if found is not None else _cache_scan(data, visited)
 
 
 def _record(data: _Record, texts: list[str], visited: list[_Shape], depth: int) -> None:
-    """Note the shape of a nested record and collect its open texts."""
+    """Collect the shape and the unclassified texts of a nested record."""
     shape = _shapes.get(tuple(data))
     if shape is None or shape.kinds != list(map(type, data.values())):
-        shape = _learned(data)
+        shape = _learn_shape(data)
     visited.append(shape)
     if shape.texts is not None:
         texts += shape.texts(data)
     if shape.integers is not None and max(shape.integers(data)) >= CARD_DIGITS:
-        raise _Unusual
-    for name, look in shape.nested:
-        _container(data[name], texts if look else [], visited, depth + 1)
+        raise _NeedsFullScan
+    for name, is_open in shape.nested:
+        _container(data[name], texts if is_open else [], visited, depth + 1)
 
 
 def _container(value: Any, texts: list[str], visited: list[_Shape], depth: int) -> None:
     if type(value) is dict:
-        if depth > _DEEPEST:
-            raise _Unusual
+        if depth > _MAX_DEPTH:
+            raise _NeedsFullScan
         _record(value, texts, visited, depth)
         return
-    if len(value) > _LONGEST_LIST:
-        raise _Unusual
+    if len(value) > _MAX_LIST_LENGTH:
+        raise _NeedsFullScan
     kinds = set(map(type, value))
     if kinds <= _TEXT:
         texts += value
-    elif kinds == _RECORDS and depth <= _DEEPEST:
+    elif kinds == _RECORDS and depth <= _MAX_DEPTH:
         for member in value:
             _record(member, texts, visited, depth + 1)
     elif not kinds <= _NUMBERS or max(value) >= CARD_DIGITS:
-        raise _Unusual
+        raise _NeedsFullScan
     visited.append(_END_OF_LIST)
 
 
-def _telling(text: str) -> bool:
-    """Whether the text holds what needs a closer look: ``@``, or seven digits close together."""
-    if len(text) > _LONGEST_TEXT:
+def _needs_full_scan(text: str) -> bool:
+    """Whether the text may be sensitive: it contains ``@``, or seven digits close together."""
+    if len(text) > _MAX_TEXT_LENGTH:
         return True
-    # One search for each is faster than a look at every character: most texts have none of them.
+    # One search per character is faster than a loop over the text: most texts contain none of them.
     if not (
         ("@" in text or "0" in text or "1" in text or "2" in text or "3" in text or "4" in text or "5" in text)
         or ("6" in text or "7" in text or "8" in text or "9" in text)
     ):
         return False
-    left = text.encode(errors="replace").translate(None, _NOT_TELLING)
-    return bool(left) and (len(left) > 6 or b"@" in left) and may_be_sensitive(text)
+    significant = text.encode(errors="replace").translate(None, _INSIGNIFICANT)
+    return bool(significant) and (len(significant) > 6 or b"@" in significant) and may_be_sensitive(text)
 
 
-def _thorough(data: Any) -> FieldScan:
+def _full_scan(data: Any) -> FieldScan:
     findings = classify(data)
     return FieldScan(list(findings), list(findings.values()), is_plain(data))
 
 
-def _remembered(data: _Record, visited: list[_Shape]) -> FieldScan:
-    """The survey of all records of these shapes, since none of their texts says anything."""
-    found = _thorough(data)
+def _cache_scan(data: _Record, visited: list[_Shape]) -> FieldScan:
+    """Cache the scan for all records of these shapes, whose texts are not sensitive."""
+    found = _full_scan(data)
     if len(visited) == 1:
-        visited[0].survey = found
+        visited[0].scan = found
         return found
-    if len(_surveys) >= _REMEMBERED:
-        _surveys.pop(next(iter(_surveys)))
-    _surveys[tuple(visited)] = found
+    _scans.put(tuple(visited), found)
     return found
 
 
-def _learned(data: dict[Any, Any]) -> _Shape:
-    """Remember the shape of a record, replacing another one of the same names."""
+def _learn_shape(data: dict[Any, Any]) -> _Shape:
+    """Cache the shape of a record. Replaces a shape with the same names."""
     kinds = list(map(type, data.values()))
     names = tuple(data)
-    if len(names) > _WIDEST or not _SCALARS_OR_CONTAINERS.issuperset(kinds):
-        raise _Unusual
+    if len(names) > _MAX_WIDTH or not _SCALARS_OR_CONTAINERS.issuperset(kinds):
+        raise _NeedsFullScan
     if not all(type(name) is str for name in names):
-        raise _Unusual
-    if len(_shapes) >= _REMEMBERED:
-        _shapes.pop(next(iter(_shapes)))
-    shape = _shapes[names] = _Shape(data, kinds)
+        raise _NeedsFullScan
+    shape = _Shape(data, kinds)
+    _shapes.put(names, shape)
     return shape

@@ -11,33 +11,38 @@ from gatewright.encryption.masking import mask, mask_value
 from gatewright.encryption.records import Envelope
 from gatewright.errors import ConfigurationError
 from gatewright.records import Record
+from gatewright.references import TenantRef
 
 T = TypeVar("T")
 
 INDEX_SUFFIX = "_index"
-"""What the name of a blind index is made of: ``tax_id`` is found by ``tax_id_index``."""
+"""The suffix of blind indexes: the index of ``tax_id`` is ``tax_id_index``."""
 
 
 class DataEncryption(Protocol):
-    """What fields ask of the manager."""
+    """The calls of the encryption manager that fields need."""
 
     async def encrypt_manufacturer_data(
-        self, data: Any, *, manufacturer_id: Any = None, classification: str | None = None, field: str | None = None
+        self,
+        data: Any,
+        *,
+        manufacturer_id: TenantRef | None = None,
+        classification: str | None = None,
+        field: str | None = None,
     ) -> Envelope: ...
 
     async def decrypt_manufacturer_data(
-        self, encrypted: Envelope, *, manufacturer_id: Any = None, field: str | None = None
+        self, encrypted: Envelope, *, manufacturer_id: TenantRef | None = None, field: str | None = None
     ) -> Any: ...
 
-    async def blind_index(self, manufacturer_id: Any, field: str, value: Any) -> str: ...
+    async def blind_index(self, manufacturer_id: TenantRef | None, field: str, value: Any) -> str: ...
 
 
 class FieldRule(Record, frozen=True, kw_only=True):
-    """What happens to a field.
+    """How a field is protected.
 
-    ``sensitive`` fields are encrypted. ``searchable`` ones get a blind index beside them, so that equal values
-    can be found (and only those). ``masked`` ones are shown with their end only. ``classification`` goes into
-    the envelope's metadata.
+    ``sensitive`` fields are encrypted. ``searchable`` fields get a blind index, for equality searches. ``masked``
+    fields show only their last characters. ``classification`` is stored in the envelope's metadata.
     """
 
     sensitive: bool = True
@@ -50,11 +55,11 @@ class FieldRules:
     """The rules of one kind of record.
 
     Args:
-        record: the name of the kind; envelopes are bound to ``record.field``.
+        record: the name of the kind. Envelopes are bound to ``record.field``.
         rules: by field name. Fields without a rule stay in plaintext.
 
     Raises:
-        ConfigurationError: a blind index would have the name of another field.
+        ConfigurationError: the name of a blind index is already the name of a field.
     """
 
     def __init__(self, record: str, rules: Mapping[str, FieldRule]) -> None:
@@ -62,12 +67,14 @@ class FieldRules:
         self.rules = dict(rules)
         for name, rule in self.rules.items():
             if rule.searchable and name + INDEX_SUFFIX in self.rules:
-                raise ConfigurationError(f"{record}.{name}{INDEX_SUFFIX}: is the name of the index of {name}.")
+                raise ConfigurationError(
+                    f"{record}.{name}{INDEX_SUFFIX} is both a field and the index of {name}. Rename the field."
+                )
 
     async def seal(
-        self, manager: DataEncryption, data: Mapping[str, Any], *, manufacturer_id: Any = None
+        self, manager: DataEncryption, data: Mapping[str, Any], *, manufacturer_id: TenantRef | None = None
     ) -> dict[str, Any]:
-        """A copy of ``data`` in which sensitive fields are envelopes and searchable ones have their index."""
+        """A copy of ``data`` with envelopes for sensitive fields, and indexes for searchable ones."""
         sealed: dict[str, Any] = {}
         for name, value in data.items():
             rule = self.rules.get(name)
@@ -87,13 +94,13 @@ class FieldRules:
         return sealed
 
     async def open(
-        self, manager: DataEncryption, sealed: Mapping[str, Any], *, manufacturer_id: Any = None
+        self, manager: DataEncryption, sealed: Mapping[str, Any], *, manufacturer_id: TenantRef | None = None
     ) -> dict[str, Any]:
-        """The data of :meth:`seal`.
+        """Restore the data of :meth:`seal`.
 
         Raises:
-            DecryptionError: an envelope does not open, or is in another field than its own.
-            InsufficientPermissionsError: it belongs to another manufacturer.
+            DecryptionError: an envelope cannot be decrypted, or is bound to another field.
+            InsufficientPermissionsError: an envelope belongs to another manufacturer.
         """
         opened: dict[str, Any] = {}
         indexes = {name + INDEX_SUFFIX for name, rule in self.rules.items() if rule.searchable}
@@ -108,27 +115,29 @@ class FieldRules:
                 )
         return opened
 
-    async def index(self, manager: DataEncryption, name: str, value: Any, *, manufacturer_id: Any = None) -> str:
-        """What to look for in ``<name>_index`` to find records whose field is ``value``."""
+    async def index(
+        self, manager: DataEncryption, name: str, value: Any, *, manufacturer_id: TenantRef | None = None
+    ) -> str:
+        """The value of ``<name>_index`` in records with this value in the field."""
         return await manager.blind_index(manufacturer_id, self._path(name), value)
 
     def mask(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of ``data`` to be shown: by the rules where there is one, by name and content elsewhere."""
-        shown: dict[str, Any] = {}
+        """A masked copy of ``data``. Fields without a rule are masked by name and content."""
+        masked: dict[str, Any] = {}
         for name, value in data.items():
             rule = self.rules.get(name)
             if rule is None:
-                shown[name] = mask({name: value})[name]
+                masked[name] = mask({name: value})[name]
             else:
-                shown[name] = mask_value(value) if rule.masked else value
-        return shown
+                masked[name] = mask_value(value) if rule.masked else value
+        return masked
 
     def _path(self, name: str) -> str:
         return f"{self.record}.{name}"
 
 
 class EncryptedField(msgspec.Struct, Generic[T], frozen=True):
-    """A field of a msgspec or pydantic model that holds an envelope, never the value.
+    """A field of a msgspec or pydantic model that contains an envelope instead of the value.
 
     ::
 
@@ -139,7 +148,7 @@ class EncryptedField(msgspec.Struct, Generic[T], frozen=True):
         profile = Profile("Nordwind", await EncryptedField.seal(manager, "12-3456789", field="profile.tax_id"))
         await profile.tax_id.open(manager)
 
-    In JSON it is the envelope as it is.
+    In JSON, the field is the envelope.
     """
 
     encrypted_payload: str
@@ -151,18 +160,20 @@ class EncryptedField(msgspec.Struct, Generic[T], frozen=True):
         manager: DataEncryption,
         value: T,
         *,
-        manufacturer_id: Any = None,
+        manufacturer_id: TenantRef | None = None,
         classification: str | None = None,
         field: str | None = None,
     ) -> EncryptedField[T]:
-        """The encrypted form of ``value``; parameters as for ``encrypt_manufacturer_data``."""
+        """Encrypt ``value``. The parameters are those of ``encrypt_manufacturer_data``."""
         envelope = await manager.encrypt_manufacturer_data(
             value, manufacturer_id=manufacturer_id, classification=classification, field=field
         )
         return cls(**envelope)
 
-    async def open(self, manager: DataEncryption, *, manufacturer_id: Any = None, field: str | None = None) -> T:
-        """The value; raises as ``decrypt_manufacturer_data`` does."""
+    async def open(
+        self, manager: DataEncryption, *, manufacturer_id: TenantRef | None = None, field: str | None = None
+    ) -> T:
+        """Decrypt the value. Raises the errors of ``decrypt_manufacturer_data``."""
         value: T = await manager.decrypt_manufacturer_data(
             self.envelope(), manufacturer_id=manufacturer_id, field=field
         )
@@ -177,8 +188,8 @@ class EncryptedField(msgspec.Struct, Generic[T], frozen=True):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Lets pydantic take an EncryptedField or an envelope, and write the envelope."""
-        from pydantic_core import core_schema  # only a pydantic model asks for it
+        """Let pydantic accept an EncryptedField or an envelope, and serialize the envelope."""
+        from pydantic_core import core_schema  # installed with pydantic, which calls this
 
         def read(value: Any) -> EncryptedField[Any]:
             if isinstance(value, EncryptedField):
@@ -186,7 +197,7 @@ class EncryptedField(msgspec.Struct, Generic[T], frozen=True):
             try:
                 return msgspec.convert(value, EncryptedField[Any])
             except msgspec.ValidationError as error:
-                raise ValueError(f"no envelope: {error}") from None
+                raise ValueError(f"Not an envelope: {error}") from None
 
         return core_schema.no_info_plain_validator_function(
             read, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.envelope())

@@ -1,4 +1,4 @@
-"""Separation of the key store from the records: its check, and moving keys there."""
+"""Separation of the key store from the records: startup check and moving of keys."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from gatewright.errors import KeyUnavailableError
 from gatewright.storage.keys import GenerationStatus, KeyStore, MovableKeys, StoredKeys
 from gatewright.storage.tenants import TenantStore
 
-_LOOKED_AT = 200
-"""Manufacturers whose profiles tell under which keys the records are."""
+_SAMPLE_SIZE = 200
+"""The number of manufacturers whose profiles are checked."""
 
 
-async def check_key_place(keys: KeyStore, records: TenantStore) -> None:
-    """Refuse a key store that has none of the keys under which the records are.
+async def check_key_store(keys: KeyStore, records: TenantStore) -> None:
+    """Raise KeyUnavailableError if the key store does not contain the keys of the records.
 
-    Without this, a forgotten setting or a lost file would go unnoticed: new keys would be made, and whatever was
-    written before would not open.
+    Without this check, a missing setting or a lost file would go unnoticed: new keys would be created, and existing
+    records could not be decrypted.
 
     Raises:
         KeyUnavailableError: it is not the key store of these records (``KEYS_ELSEWHERE``).
     """
     used = set()
-    for manufacturer in await records.list_manufacturers(limit=_LOOKED_AT):
+    for manufacturer in await records.list_manufacturers(limit=_SAMPLE_SIZE):
         if manufacturer.profile is not None:
-            used.add(_key_of(manufacturer.profile))
+            used.add(_key_id_of(manufacturer.profile))
     used.discard(None)
     if used and not used & {generation.key_id for generation in await keys.list_key_generations()}:
         raise KeyUnavailableError(
-            f"The records were sealed with keys that are not in this key store ({min(map(str, used))}).",
+            f"The records are encrypted with keys that are not in this key store ({min(map(str, used))}).",
             code="KEYS_ELSEWHERE",
             recommended_action="Set GATEWRIGHT_KEY_DATABASE to the store with the keys. If they are still with the "
             "records, stop the service and run `gatewright keys move`. If they are lost, restore the key store.",
         )
 
 
-def _key_of(profile: str) -> str | None:
-    """The generation that an envelope names, of the present version."""
+def _key_id_of(profile: str) -> str | None:
+    """The key id of an envelope of the current version."""
     try:
         metadata: Any = msgspec.json.decode(profile).get("encryption_metadata")
         return str(metadata["key_id"]) if metadata["version"] == VERSION else None
@@ -48,16 +48,16 @@ def _key_of(profile: str) -> str | None:
 
 
 async def move_keys(source: MovableKeys, target: MovableKeys) -> StoredKeys:
-    """Take all keys from one key store to another, and erase them where they were.
+    """Move all keys from one key store to another.
 
-    Nothing may use either of them meanwhile. May be repeated after a fault, also when the other store was used since:
-    keys are erased only when that has them all.
+    Neither store may be in use. After a failure, call it again, even if the target has been used since: keys are
+    erased from the source only once the target contains all of them.
 
     Returns:
-        What was moved; empty when there was nothing to move.
+        The keys that were moved. Empty if there were none.
 
     Raises:
-        KeyUnavailableError: the target holds keys of its own (``KEY_STORE_IN_USE``).
+        KeyUnavailableError: the target already contains other keys (``KEY_STORE_IN_USE``).
     """
     keys = await source.read_keys()
     if keys == StoredKeys():
@@ -73,12 +73,12 @@ async def move_keys(source: MovableKeys, target: MovableKeys) -> StoredKeys:
     return keys
 
 
-def _covers(kept: StoredKeys, moved: StoredKeys) -> bool:
-    """Whether one store has all that is in the other, but for what it destroyed since."""
-    generations = {(generation.version, generation.key_id) for generation in kept.generations}
-    destroyed = {g.version for g in kept.generations if g.status == GenerationStatus.DESTROYED}
-    shredded = {one.manufacturer_id for one in kept.shredded}
-    keys = {(key.manufacturer_id, key.version) for key in kept.data_keys}
+def _covers(target: StoredKeys, moved: StoredKeys) -> bool:
+    """Whether ``target`` contains everything in ``moved``, except for what was destroyed since."""
+    generations = {(generation.version, generation.key_id) for generation in target.generations}
+    destroyed = {g.version for g in target.generations if g.status == GenerationStatus.DESTROYED}
+    shredded = {one.manufacturer_id for one in target.shredded}
+    keys = {(key.manufacturer_id, key.version) for key in target.data_keys}
     return (
         all((generation.version, generation.key_id) in generations for generation in moved.generations)
         and all(one.manufacturer_id in shredded for one in moved.shredded)

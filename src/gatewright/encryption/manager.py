@@ -11,15 +11,15 @@ from typing import Any, Self
 from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.encryption import masking
-from gatewright.encryption.codec import serialise
+from gatewright.encryption.codec import serialize
 from gatewright.encryption.compliance import ComplianceChecker
 from gatewright.encryption.context import (
-    LONGEST_CLASSIFICATION,
-    LONGEST_FIELD,
-    LONGEST_OWNER,
+    MAX_CLASSIFICATION_LENGTH,
+    MAX_FIELD_LENGTH,
+    MAX_OWNER_LENGTH,
     canonical,
-    foreign,
     owner_of,
+    wrong_owner,
 )
 from gatewright.encryption.envelope import Algorithm, open_chunks, read_head, seal_chunks, stream_head
 from gatewright.encryption.key_lifecycle import SETTLE_SECONDS, KeyLifecycle
@@ -37,42 +37,45 @@ from gatewright.encryption.records import (
 from gatewright.encryption.reencryption import RecordSource
 from gatewright.encryption.sealing import NOT_READY
 from gatewright.encryption.secretbox import decryption_failed, derive_key
-from gatewright.encryption.vault import MESSAGES_PER_KEY, Key, KeyVault, VaultOptions
+from gatewright.encryption.vault import MESSAGES_PER_KEY, KeyVault, RootKeyInput, VaultOptions
 from gatewright.errors import DecryptionError, FieldError, ValidationError
 from gatewright.events import EventSink, Severity
+from gatewright.references import TenantRef
 from gatewright.storage.keys import KeyStore
 
 
 class ManufacturerEncryptionManager:
-    """Encrypts, decrypts, masks, rotates and destroys, with keys of each manufacturer's own.
+    """Encrypts and decrypts data with separate keys for each manufacturer, and manages these keys.
 
     Args:
-        encryption_key: the root: 32 bytes (raw, hex or base64), or a passphrase, which scrypt stretches; None
-            makes one for the process. Or a :class:`~gatewright.encryption.root.KeyWrapper`, with a store.
-        key_rotation_enabled: whether data keys rotate by themselves: by age, and before a key has sealed too many
-            messages. Rotation manually always works.
-        algorithm: of new envelopes: ``AES-256-GCM`` or ``ChaCha20-Poly1305``.
-        store: where wrapped data keys live. Without a durable one, data keys are derived from the root.
-        previous_keys: roots that may still open, newest first.
-        legacy_fernet_keys: keys of payloads of version 1.0; the root is not one of them unless listed here too.
-        compress: compress new envelopes; off, because lengths tell where an attacker writes part of the data.
-        rotation_days: age at which data keys rotate, above 0.
-        max_messages_per_key: messages under one data key, at most 2^32.
-        cache_size: data keys in memory at most.
+        encryption_key: the root key: 32 bytes (raw, hex or base64), a passphrase, which is stretched with scrypt, or
+            a :class:`~gatewright.encryption.root.KeyWrapper` together with a durable store. None generates a key for
+            this process.
+        key_rotation_enabled: rotate data keys automatically, by age and by number of messages. Manual rotation always
+            works.
+        algorithm: the cipher of new envelopes: ``AES-256-GCM`` or ``ChaCha20-Poly1305``.
+        store: stores wrapped data keys. Without a durable store, data keys are derived from the root key.
+        previous_keys: root keys that may still decrypt, newest first.
+        legacy_fernet_keys: keys of version 1.0 payloads. The root key is not one of them unless listed here.
+        compress: compress new envelopes. Leave it off if attackers can write part of the data, since the length then
+            leaks the rest.
+        rotation_days: the age at which data keys rotate, above 0.
+        max_messages_per_key: the maximum number of messages under one data key, at most 2^32.
+        cache_size: the maximum number of data keys in memory.
         secret_files: files and directories whose permissions the compliance report checks.
-        require_fips: whether it counts a library without FIPS mode as a failure.
+        require_fips: report a failure if the cryptographic library is not in FIPS mode.
         sink: receives events.
         clock: the source of time.
     """
 
     def __init__(
         self,
-        encryption_key: Key | None = None,
+        encryption_key: RootKeyInput | None = None,
         key_rotation_enabled: bool = True,
         *,
         algorithm: str = Algorithm.AES_256_GCM.value,
         store: KeyStore | None = None,
-        previous_keys: Sequence[Key] = (),
+        previous_keys: Sequence[RootKeyInput] = (),
         legacy_fernet_keys: Sequence[str | bytes] | str | bytes = (),
         compress: bool = False,
         rotation_days: float = 90.0,
@@ -108,7 +111,7 @@ class ManufacturerEncryptionManager:
         return f"ManufacturerEncryptionManager(algorithm={self.vault.algorithm.value!r})"
 
     async def initialize(self) -> None:
-        """Load the root key and open the key ring. Calling twice is harmless.
+        """Load the root key and open the key ring. Idempotent.
 
         Raises:
             KeyUnavailableError: the root key is too short, does not belong to the key store, or was rotated away.
@@ -132,25 +135,25 @@ class ManufacturerEncryptionManager:
         self,
         data: Any,
         *,
-        manufacturer_id: Any = None,
+        manufacturer_id: TenantRef | None = None,
         classification: str | None = None,
         field: str | None = None,
     ) -> Envelope:
         """Encrypt any JSON-like data; dates, decimals, bytes and integers of any size keep their types.
 
         Args:
-            data: what to encrypt.
-            manufacturer_id: whose data it is (an id, or any object with ``manufacturer_id``); when missing, what
-                ``data["manufacturer_id"]`` says, and no one's without that.
-            classification: a word for the data as a whole, kept in the metadata; up to 100 characters.
-            field: the path of the field that the envelope belongs to; decryption may insist on it.
+            data: the data to encrypt.
+            manufacturer_id: the owner: an id, or any object with ``manufacturer_id``. Defaults to
+                ``data["manufacturer_id"]``. Without either, the envelope belongs to no manufacturer.
+            classification: a label for the data, stored in the metadata. At most 100 characters.
+            field: the path of the field that the envelope is bound to. Decryption can require it.
 
         Returns:
             ``{"encrypted_payload": ..., "encryption_metadata": {...}}``, JSON-safe.
 
         Raises:
-            ValidationError: the data holds a type that has no serialized form.
-            KeyUnavailableError: the manufacturer's keys were shredded, or the key store's root is not at hand.
+            ValidationError: the data contains a type that cannot be serialized.
+            KeyUnavailableError: the manufacturer's keys were shredded, or the root key of the store is missing.
         """
         sealer = self.vault.opened
         if sealer is not None and type(manufacturer_id) is str and manufacturer_id and not (classification or field):
@@ -159,7 +162,7 @@ class ManufacturerEncryptionManager:
                 return envelope
         if manufacturer_id is None and type(data) is dict:
             manufacturer_id = data.get("manufacturer_id")
-            if type(manufacturer_id) is not str or not 0 < len(manufacturer_id) <= LONGEST_OWNER:
+            if type(manufacturer_id) is not str or not 0 < len(manufacturer_id) <= MAX_OWNER_LENGTH:
                 manufacturer_id = None
         owner = owner_of(manufacturer_id)
         if classification is not None or field is not None:
@@ -173,35 +176,35 @@ class ManufacturerEncryptionManager:
         self,
         encrypted: Envelope,
         *,
-        manufacturer_id: Any = None,
-        authorized_context: Any = None,
+        manufacturer_id: TenantRef | None = None,
+        authorized_context: TenantRef | None = None,
         field: str | None = None,
         minimum_key_version: int = 0,
     ) -> Any:
-        """The data of an envelope.
+        """Decrypt an envelope.
 
         Args:
-            encrypted: what :meth:`encrypt_manufacturer_data` gave, or an envelope of version 1.0.
-            manufacturer_id: who asks: an id, or any object with ``manufacturer_id``.
-            authorized_context: the same, under the name that older callers use.
-            field: the field that the envelope must belong to; version 1.0 envelopes belong to none.
-            minimum_key_version: the oldest key version that is taken (version 1.0 counts as 0).
+            encrypted: an envelope from :meth:`encrypt_manufacturer_data`, or of version 1.0.
+            manufacturer_id: the caller: an id, or any object with ``manufacturer_id``.
+            authorized_context: an older name of ``manufacturer_id``.
+            field: the field that the envelope must be bound to. Version 1.0 envelopes are bound to none.
+            minimum_key_version: the oldest accepted key version. Version 1.0 counts as 0.
 
         Raises:
-            InsufficientPermissionsError: the envelope is genuine, and another manufacturer's.
-            DecryptionError: for every other reason, and it says no more than that.
+            InsufficientPermissionsError: the envelope is authentic, but belongs to another manufacturer.
+            DecryptionError: the envelope cannot be decrypted. The error does not reveal why.
         """
         sealer = self.vault.opened
         if sealer is not None and authorized_context is None and field is None and not minimum_key_version:
-            data = sealer.open_now(encrypted, manufacturer_id)
+            data = sealer.try_open(encrypted, manufacturer_id)
             if data is not NOT_READY:
                 return data
         opened = await self.vault.decrypt(encrypted)
         if opened.owner is not None or not opened.legacy:
-            self._refuse_foreign(manufacturer_id, opened.owner)
-            self._refuse_foreign(authorized_context, opened.owner)
+            self._check_owner(manufacturer_id, opened.owner)
+            self._check_owner(authorized_context, opened.owner)
         if field is not None and (opened.legacy or opened.metadata.get("field") != field):
-            raise decryption_failed()  # version 1.0 has no fields: what its metadata says of one, anyone can write
+            raise decryption_failed()  # the metadata of version 1.0 is not authenticated
         if minimum_key_version and (opened.legacy or opened.metadata["key_version"] < minimum_key_version):
             raise decryption_failed()
         return opened.data
@@ -210,18 +213,19 @@ class ManufacturerEncryptionManager:
         self,
         source: AsyncIterable[bytes],
         *,
-        manufacturer_id: Any = None,
+        manufacturer_id: TenantRef | None = None,
         classification: str | None = None,
         field: str | None = None,
     ) -> AsyncIterator[bytes]:
-        """Encrypt bytes of any length, piece by piece, with the memory of one chunk (128 KiB).
+        """Encrypt a stream of any length in chunks of 128 KiB.
 
         Args:
-            source: the bytes, in pieces of any size.
-            manufacturer_id: whose they are; ``classification`` and ``field`` as for records.
+            source: the plaintext, in blocks of any size.
+            manufacturer_id: the owner. ``classification`` and ``field`` are those of
+                :meth:`encrypt_manufacturer_data`.
 
         Yields:
-            What to write, in order.
+            The encrypted stream, in order.
         """
         _check_labels(classification, field)
         sealer = await self.vault.sealer()
@@ -232,32 +236,34 @@ class ManufacturerEncryptionManager:
             yield chunk
 
     async def decrypt_stream(
-        self, source: AsyncIterable[bytes], *, manufacturer_id: Any = None, field: str | None = None
+        self, source: AsyncIterable[bytes], *, manufacturer_id: TenantRef | None = None, field: str | None = None
     ) -> AsyncIterator[bytes]:
-        """The bytes of :meth:`encrypt_stream`. Each piece is genuine when it is yielded; that nothing is missing
-        is known only when the iteration ends without an error.
+        """Decrypt the output of :meth:`encrypt_stream`.
+
+        Each block is authenticated before it is yielded. The stream is complete only if the iteration ends without
+        an error.
 
         Raises:
-            InsufficientPermissionsError: the stream begins with another manufacturer's metadata.
-            DecryptionError: a changed, moved, missing or added byte.
+            InsufficientPermissionsError: the stream belongs to another manufacturer.
+            DecryptionError: a byte was changed, moved, removed or added.
         """
-        pieces = aiter(source)
-        metadata, header, rest = await read_head(pieces)
+        blocks = aiter(source)
+        metadata, header, rest = await read_head(blocks)
         sealer = await self.vault.sealer()
         subkey = await sealer.stream_opener(metadata, header)
-        opened = open_chunks(_with(rest, pieces), subkey, canonical(metadata))
+        opened = open_chunks(_prepend(rest, blocks), subkey, canonical(metadata))
         async for chunk in opened:
-            self._refuse_foreign(manufacturer_id, metadata.get("manufacturer_id"))
+            self._check_owner(manufacturer_id, metadata.get("manufacturer_id"))
             if field is not None and metadata.get("field") != field:
                 raise decryption_failed()
             yield chunk
 
-    async def blind_index(self, manufacturer_id: Any, field: str, value: Any) -> str:
-        """A keyed hash by which encrypted values can be found: equal values of a field have equal hashes.
+    async def blind_index(self, manufacturer_id: TenantRef | None, field: str, value: Any) -> str:
+        """A keyed hash for equality searches on encrypted values: equal values of a field have equal hashes.
 
-        Without the key it does not reveal the value, but it does reveal which records of a manufacturer have
-        the same one. It stays as it is when data keys rotate, and is of no use after ``shred``. Text is
-        normalized (NFC); fold its case before where case does not matter.
+        The index does not reveal the value without the key, but it reveals which records of a manufacturer share a
+        value. It survives key rotation, and is useless after :meth:`shred`. Text is normalized (NFC). Fold its case
+        first for case-insensitive searches.
 
         Returns:
             64 hexadecimal digits.
@@ -266,19 +272,19 @@ class ManufacturerEncryptionManager:
         sealer = await self.vault.sealer()
         key = derive_key(await sealer.ring.index_key(owner or ""), "gatewright blind index", field)
         plain = unicodedata.normalize("NFC", value) if isinstance(value, str) else value
-        return hmac.digest(key, serialise(plain), "sha256").hex()
+        return hmac.digest(key, serialize(plain), "sha256").hex()
 
     def mask(self, data: Any) -> Any:
-        """A copy of ``data`` with everything sensitive masked, for logs and pages; see
+        """A copy of ``data`` with sensitive values masked, for logs and pages. See
         :func:`~gatewright.encryption.masking.mask`."""
         return masking.mask(data)
 
     async def export_manufacturer_data(
-        self, manufacturer: Any, sources: Sequence[RecordSource], *, batch_size: int = 200
+        self, manufacturer: TenantRef, sources: Sequence[RecordSource], *, batch_size: int = 200
     ) -> AsyncIterator[ExportedRecord]:
-        """All data of a manufacturer in plaintext, record by record: the answer to a data subject's request.
+        """Export all data of a manufacturer in plaintext, record by record, as for a data subject request.
 
-        Records that do not open are named with ``readable=False``, so that an export never hides a gap.
+        Records that cannot be decrypted are included with ``readable=False``.
         """
         owner = owner_of(manufacturer)
         count = 0
@@ -290,11 +296,11 @@ class ManufacturerEncryptionManager:
                     metadata = record.envelope.get("encryption_metadata") or {}
                     if metadata.get("manufacturer_id") == owner:
                         count += 1
-                        yield await self._exported(source.name, record.record_id, record.envelope, metadata)
+                        yield await self._export_record(source.name, record.record_id, record.envelope, metadata)
         self.vault.emit(event_kinds.ENCRYPTION_DATA_EXPORTED, Severity.NOTICE, manufacturer_id=owner, records=count)
 
     async def validate_encryption_compliance(self) -> ComplianceReport:
-        """Check algorithms, keys, counts, files and the cryptographic library; each finding has its remedy."""
+        """Check algorithms, keys, message counts, files and the cryptographic library. Failed checks have a remedy."""
         report = await ComplianceChecker(
             self.vault, secret_files=self._secret_files, require_fips=self._require_fips
         ).run()
@@ -315,66 +321,67 @@ class ManufacturerEncryptionManager:
         return await self.keys.list_keys()
 
     async def rotate_encryption_key(self, *, reason: str = "requested") -> KeyRotationResult:
-        """Use data keys of a new, higher version from now on; what was sealed before still opens.
+        """Start a new generation of data keys. Existing envelopes can still be decrypted.
 
         Args:
-            reason: why, for the event.
+            reason: the reason, for the event.
         """
-        return await self.keys.rotate_encryption_key(reason=reason)
+        return await self.keys.rotate(reason=reason)
 
     async def rotate_if_due(self) -> KeyRotationResult | None:
-        """Rotate if rotation is enabled and the newest keys are older than ``rotation_days``; call it now and then."""
+        """Rotate if rotation is enabled and the newest keys are older than ``rotation_days``. Call it periodically."""
         return await self.keys.rotate_if_due()
 
-    async def rotate_root_key(self, new: Key) -> RootRotationResult:
-        """Replace the root key. Data keys are wrapped again, envelopes stay as they are.
+    async def rotate_root_key(self, new: RootKeyInput) -> RootRotationResult:
+        """Replace the root key. Data keys are rewrapped, and envelopes do not change.
 
-        May be called again after a fault: what was done already is skipped, and nothing is lost on the way.
-        Without a key store there is nothing to wrap: new data keys come from the new root, and those of the old
-        one open in this process, and later where it is given among ``previous_keys``.
+        Call it again after a failure: finished work is skipped. Without a key store, new data keys are derived from
+        the new root key, and later processes need the old one in ``previous_keys`` to decrypt existing envelopes.
 
         Raises:
-            KeyUnavailableError: the new key is too short, or a data key is under a root that is not at hand.
+            KeyUnavailableError: the new key is too short, or the root key of a stored data key is missing.
         """
-        return await self.keys.rotate_root_key(new)
+        return await self.keys.rotate_root(new)
 
     async def revoke_key(self, key_id: str, *, reason: str, destroy: bool = False) -> int:
-        """Let a compromised generation open nothing any more, but for re-encryption.
+        """Revoke a compromised generation of data keys. It can then be used for re-encryption only.
 
         Args:
-            key_id: as in an envelope's metadata. The active generation is rotated away first.
-            reason: why, for the event and the list of keys.
-            destroy: delete its data keys as well; what is still sealed under them is lost permanently.
+            key_id: the id in an envelope's metadata. If the generation is active, a new one is started first.
+            reason: the reason, for the event and the list of keys.
+            destroy: also delete the data keys. Data that is still encrypted under them is lost permanently.
 
         Returns:
-            How many data keys the generation has (had).
+            The number of data keys in the generation.
 
         Raises:
-            KeyUnavailableError: no generation has that id.
+            KeyUnavailableError: the generation does not exist.
         """
-        return await self.keys.revoke_key(key_id, reason=reason, destroy=destroy)
+        return await self.keys.revoke(key_id, reason=reason, destroy=destroy)
 
-    async def shred(self, manufacturer: Any, *, reason: str = "requested") -> ShredResult:
-        """Destroy a manufacturer's keys, so that its data can be read nowhere: crypto-shredding.
+    async def shred(self, manufacturer: TenantRef, *, reason: str = "requested") -> ShredResult:
+        """Destroy a manufacturer's keys permanently, so that its data cannot be decrypted (crypto-shredding).
 
-        For good: nothing is encrypted for that manufacturer afterwards either. In a backup the data stays
-        readable as far as the key store is in it (``docs/key-management.md``).
+        No data can be encrypted for that manufacturer afterwards. Backups that include the key store stay readable;
+        see ``docs/key-management.md``.
         """
         return await self.keys.shred(manufacturer, reason=reason)
 
-    async def is_shredded(self, manufacturer: Any) -> bool:
+    async def is_shredded(self, manufacturer: TenantRef) -> bool:
         """Whether a manufacturer's keys were destroyed permanently."""
-        return await self.keys.is_shredded(manufacturer)
+        owner = owner_of(manufacturer)
+        return owner is not None and await self.vault.is_shredded(owner)
 
     async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope:
-        """The same data under the newest key; what the envelope says of owner, classification and field stays.
+        """Encrypt the same data under the newest key. Owner, classification and field are preserved.
 
-        Version 1.0 authenticates no labels, so they are dropped: seal the value again to bind it to a field.
+        The labels of version 1.0 envelopes are not authenticated, so they are dropped. Encrypt the value again to bind
+        it to a field.
 
         Raises:
-            DecryptionError: it does not open.
+            DecryptionError: the envelope cannot be decrypted.
         """
-        return await self.keys.reencrypt_manufacturer_data(encrypted)
+        return await self.vault.reencrypt(encrypted)
 
     async def reencrypt_all(
         self,
@@ -384,15 +391,15 @@ class ManufacturerEncryptionManager:
         records_per_second: float | None = None,
         progress: Callable[[ReencryptionReport], None] | None = None,
     ) -> list[ReencryptionReport]:
-        """Bring all records of the sources under the newest keys, while reads and writes continue.
+        """Re-encrypt all records of the sources under the newest keys, while reads and writes continue.
 
-        Run it as a task. It may be ended at any moment and called again: with a key store it continues where it
-        was. Writes are compare-and-set, so what someone else wrote meanwhile is never lost.
+        Run it as a task. It can be cancelled at any time: with a key store, the next call resumes where it stopped.
+        Writes are compare-and-set, so concurrent changes are never lost.
 
         Args:
-            sources: where records are.
-            batch_size: records in a page, 1 to 10,000.
-            records_per_second: the most that are read in a second; None for no limit.
+            sources: the sources of records.
+            batch_size: records per page, 1 to 10,000.
+            records_per_second: the maximum read rate. None means no limit.
             progress: called after each page.
         """
         return await self.keys.reencrypt_all(
@@ -410,25 +417,24 @@ class ManufacturerEncryptionManager:
         destroy: bool = False,
         progress: Callable[[ReencryptionReport], None] | None = None,
     ) -> EmergencyReport:
-        """A key is compromised: rotate, re-encrypt everything at full speed, then revoke it, and look once more.
+        """Respond to a compromised key: rotate, re-encrypt everything at full speed, then revoke the key.
 
-        May be called again after a fault, with the ``key_id`` of the first call: what is done is passed over.
+        Call it again after a failure, with the ``key_id`` of the first call. Finished work is skipped.
 
         Args:
-            sources: all sources of records; one that is missing keeps its records under the revoked key.
-            reason: what happened.
-            key_id: the compromised generation; the active one when missing.
-            batch_size: records in a page, 1 to 10,000.
-            settle: seconds to wait until every process has learned of the new generation, so that none writes
-                under the old one behind our back; of no use, and not waited for, without a key store.
-            destroy: delete the data keys of the generation as well, once nothing is left under it.
+            sources: all sources of records. Records of a missing source stay under the revoked key.
+            reason: the reason, for events and the list of keys.
+            key_id: the compromised generation. Defaults to the active one.
+            batch_size: records per page, 1 to 10,000.
+            settle: seconds to wait until every process uses the new generation. Ignored without a key store.
+            destroy: also delete the data keys of the generation, once no record is under it.
             progress: called after each page.
 
         Returns:
-            The report. The generation is revoked only if no record was left under it.
+            The report. The generation is revoked only if no record is left under it.
 
         Raises:
-            KeyUnavailableError: no generation has that id (``UNKNOWN_KEY``).
+            KeyUnavailableError: the generation does not exist (``UNKNOWN_KEY``).
         """
         return await self.keys.emergency_rotation(
             sources,
@@ -440,14 +446,14 @@ class ManufacturerEncryptionManager:
             progress=progress,
         )
 
-    def _refuse_foreign(self, asking: Any, owner: str | None) -> None:
-        """Raise when a genuine envelope belongs to someone else than who asks."""
-        wanted = owner_of(asking)
-        if wanted is not None and wanted != owner:
-            self.vault.emit(event_kinds.ENCRYPTION_DATA_REFUSED, Severity.WARNING, manufacturer_id=wanted)
-            raise foreign(owner, wanted)
+    def _check_owner(self, caller: TenantRef | None, owner: str | None) -> None:
+        """Raise InsufficientPermissionsError if the data does not belong to the caller."""
+        caller_id = owner_of(caller)
+        if caller_id is not None and caller_id != owner:
+            self.vault.emit(event_kinds.ENCRYPTION_DATA_REFUSED, Severity.WARNING, manufacturer_id=caller_id)
+            raise wrong_owner(owner, caller_id)
 
-    async def _exported(
+    async def _export_record(
         self, source: str, record_id: str, envelope: Envelope, metadata: dict[str, Any]
     ) -> ExportedRecord:
         try:
@@ -465,18 +471,18 @@ class ManufacturerEncryptionManager:
         )
 
 
-async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    async for piece in rest:
-        yield piece
+    async for block in rest:
+        yield block
 
 
 def _check_labels(classification: str | None, field: str | None) -> None:
-    for name, value, longest in (
-        ("classification", classification, LONGEST_CLASSIFICATION),
-        ("field", field, LONGEST_FIELD),
+    for name, value, limit in (
+        ("classification", classification, MAX_CLASSIFICATION_LENGTH),
+        ("field", field, MAX_FIELD_LENGTH),
     ):
-        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= longest):
-            message = f"{name} must be a text of 1 to {longest} characters."
+        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= limit):
+            message = f"{name} must be text of 1 to {limit} characters."
             error = FieldError(field=name, error_type="INVALID_LABEL", message=message)
             raise ValidationError(message, errors=[error])

@@ -1,4 +1,4 @@
-"""Profiles: encrypted business data of manufacturers."""
+"""Profiles: the encrypted business data of manufacturers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ATTEMPTS = 5
 
 
 class Profiles:
-    """Seals, opens and replaces profiles; also the source that re-encryption walks over.
+    """Encrypts, decrypts and replaces profiles. Also a record source for re-encryption.
 
     Args:
-        encryption: seals under each manufacturer's own key.
-        store: keeps the envelopes, as JSON text.
+        encryption: encrypts under each manufacturer's key.
+        store: stores the envelopes as JSON.
     """
 
     name = "profiles"
@@ -32,21 +32,21 @@ class Profiles:
         self._store = store
 
     async def seal_profile(self, manufacturer_id: str, fields: Mapping[str, Any]) -> str:
-        """The fields as the text that is stored."""
+        """Encrypt a profile for the store."""
         envelope = await self._encryption.encrypt_manufacturer_data(
             dict(fields), manufacturer_id=manufacturer_id, classification="business_confidential", field=FIELD
         )
         return msgspec.json.encode(envelope).decode()
 
     async def open_profile(self, manufacturer_id: str, profile: str) -> dict[str, Any]:
-        """The fields of a stored text. Raises DecryptionError."""
+        """Decrypt a stored profile. Raises DecryptionError."""
         fields = await self._encryption.decrypt_manufacturer_data(
             msgspec.json.decode(profile), manufacturer_id=manufacturer_id, field=FIELD
         )
         return dict(fields)
 
     async def read(self, manufacturer_id: str, *, clear: bool) -> dict[str, Any]:
-        """A manufacturer's business data; with ``clear=False`` each value is masked."""
+        """A manufacturer's profile. With ``clear=False`` its values are masked."""
         stored = await self._store.get_manufacturer(manufacturer_id)
         if stored is None or stored.profile is None:
             return {}
@@ -57,11 +57,11 @@ class Profiles:
         return masked
 
     async def merge(self, manufacturer_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Set some fields and keep the others; what it is afterwards.
+        """Change some fields of a profile, and return all of them.
 
         Raises:
-            ValidationError: no such manufacturer.
-            StoreUnavailableError: others kept changing it at the same time.
+            ValidationError: the manufacturer does not exist.
+            StoreUnavailableError: concurrent changes prevented the update.
         """
         for _ in range(_ATTEMPTS):
             stored = await self._store.get_manufacturer(manufacturer_id)
@@ -72,25 +72,25 @@ class Profiles:
             sealed = await self.seal_profile(manufacturer_id, after)
             if await self._store.replace_profile(manufacturer_id, expected=stored.profile, profile=sealed):
                 return after
-        raise StoreUnavailableError("The profile is being changed by someone else. Try again.", retry_after=1)
+        raise StoreUnavailableError("The profile is being changed by another request. Try again.", retry_after=1)
 
-    # --- the source of re-encryption ----------------------------------------------------------------------------
+    # --- record source for re-encryption ----------------------------------------------------------------------------
 
     async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
-        """Profiles in the order of their manufacturers' ids; manufacturers without one are passed over."""
-        found: list[SourceRecord] = []
-        while len(found) < limit:
+        """Profiles in the order of manufacturer ids."""
+        records: list[SourceRecord] = []
+        while len(records) < limit:
             stored = await self._store.list_manufacturers(after=after or "", limit=limit)
-            found += [
+            records += [
                 SourceRecord(record_id=m.manufacturer_id, envelope=_envelope(m.profile)) for m in stored if m.profile
             ]
             if len(stored) < limit:
                 break
             after = stored[-1].manufacturer_id
-        return found[:limit]
+        return records[:limit]
 
     async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
-        """Replace ``expected`` by ``envelope``; False if the stored value has changed."""
+        """Replace ``expected`` with ``envelope``. Returns False if the stored value has changed."""
         stored = await self._store.get_manufacturer(record_id)
         if stored is None or stored.profile is None or msgspec.json.decode(stored.profile) != expected:
             return False

@@ -12,7 +12,7 @@ Envelope = dict[str, Any]
 
 
 class KeyRotationResult(Record, frozen=True, kw_only=True):
-    """A new generation of data keys is in use; what was sealed under the old one still opens."""
+    """A new generation of data keys is active. Envelopes of the old one can still be decrypted."""
 
     old_key_id: str
     new_key_id: str
@@ -22,7 +22,7 @@ class KeyRotationResult(Record, frozen=True, kw_only=True):
 
 
 class RootRotationResult(Record, frozen=True, kw_only=True):
-    """Data keys are wrapped by the new root; ``rewrapped`` is how many were wrapped again."""
+    """The root key was replaced. ``rewrapped`` is the number of data keys that were rewrapped."""
 
     old_root_id: str
     new_root_id: str
@@ -30,7 +30,7 @@ class RootRotationResult(Record, frozen=True, kw_only=True):
 
 
 class KeyInfo(Record, frozen=True, kw_only=True):
-    """One generation of data keys, for lists of keys. ``status``: active, retired, revoked or destroyed."""
+    """A generation of data keys. ``status`` is active, retired, revoked or destroyed."""
 
     key_id: str
     version: int
@@ -41,8 +41,8 @@ class KeyInfo(Record, frozen=True, kw_only=True):
 
 
 class ShredResult(Record, frozen=True, kw_only=True):
-    """A manufacturer's keys are gone. ``durable`` tells whether they were destroyed in a key store, or only
-    refused in this process because they are derived from the root."""
+    """A manufacturer's keys were destroyed. ``durable`` is False if they are derived from the root key, so that only
+    this process refuses them."""
 
     manufacturer_id: str
     keys_destroyed: int
@@ -51,11 +51,11 @@ class ShredResult(Record, frozen=True, kw_only=True):
 
 
 class ReencryptionReport(Record, frozen=True, kw_only=True):
-    """How far a re-encryption came, or that it ended.
+    """The progress or result of a re-encryption.
 
-    ``contended`` counts records that a writer changed first (they were processed again), ``failed_ids`` names
-    at most a hundred of the records that do not open; those were left as they were. ``shredded`` counts what no
-    key opens any more because its manufacturer's keys were destroyed, which is no failure.
+    ``contended`` counts records that another writer changed first; they were processed again. ``failed_ids`` lists up
+    to 100 records that could not be decrypted; they were not changed. ``shredded`` counts records of manufacturers
+    whose keys were destroyed, which is not a failure.
     """
 
     source: str
@@ -73,10 +73,10 @@ class ReencryptionReport(Record, frozen=True, kw_only=True):
 
 
 class EmergencyReport(Record, frozen=True, kw_only=True):
-    """A compromised generation (``key_id``) was replaced, what was sealed under it re-encrypted, and it was revoked.
+    """The response to a compromised generation, ``key_id``.
 
-    ``rotation`` is None if a newer generation was already in use. ``complete`` is False while records are left
-    under it; it is not revoked then, so that they stay readable. ``destroyed``: its keys are deleted.
+    ``rotation`` is None if a newer generation was already active. ``complete`` is False while records remain under the
+    generation. It is not revoked then, so that they stay readable. ``destroyed`` is whether its keys were deleted.
     """
 
     key_id: str
@@ -88,7 +88,7 @@ class EmergencyReport(Record, frozen=True, kw_only=True):
 
 
 class ExportedRecord(Record, frozen=True, kw_only=True):
-    """One record of an export in plaintext; ``readable`` is False, and ``data`` None, where it does not open."""
+    """One exported record in plaintext. If it cannot be decrypted, ``readable`` is False and ``data`` is None."""
 
     source: str
     record_id: str
@@ -100,10 +100,10 @@ class ExportedRecord(Record, frozen=True, kw_only=True):
 
 
 class ComplianceFinding(Record, frozen=True, kw_only=True):
-    """One check: how it came out, and what to do about it.
+    """The result of one check, with its remedy.
 
-    ``status`` is ``passed``, ``failed``, or ``info`` for a fact that no rule asks for; ``severity`` is that of
-    an event.
+    ``status`` is ``passed``, ``failed``, or ``info`` for a fact without a requirement. ``severity`` is that of an
+    event.
     """
 
     check: str
@@ -114,7 +114,7 @@ class ComplianceFinding(Record, frozen=True, kw_only=True):
 
 
 class ComplianceReport(Record, frozen=True, kw_only=True):
-    """Each check that was made. ``compliant``: none of them failed. Nothing is claimed beyond them."""
+    """The results of all checks. ``compliant`` means that none of them failed, and nothing more."""
 
     compliant: bool
     findings: list[ComplianceFinding]

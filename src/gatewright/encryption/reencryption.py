@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from gatewright import event_kinds
-from gatewright.encryption.context import LONGEST_OWNER, VERSION
-from gatewright.encryption.records import Envelope, KeyInfo, ReencryptionReport
+from gatewright.encryption.context import MAX_OWNER_LENGTH, VERSION
+from gatewright.encryption.records import Envelope, ReencryptionReport
 from gatewright.encryption.vault import KeyVault
 from gatewright.errors import DecryptionError, ValidationError
 from gatewright.events import Severity
@@ -18,15 +18,65 @@ from gatewright.records import Record
 from gatewright.storage.attempts import OneTimeStore
 from gatewright.storage.keys import StoredReencryption
 
-KEPT_ANSWER = "idempotent answer"
-"""The purpose of the one-time secrets that hold one; the envelope is ``sealed`` in their data."""
+MAX_PASSES = 20
+"""Passes over a source before re-encryption gives up on a writer that keeps using old keys."""
+
+_MAX_FAILED_IDS = 100
+
+
+class SourceRecord(Record, frozen=True, kw_only=True):
+    """One envelope of a source. ``record_id`` is unique within the source."""
+
+    record_id: str
+    envelope: Envelope
+
+
+class RecordSource(Protocol):
+    """A table or collection of envelopes. A record with several envelopes appears once for each of them."""
+
+    @property
+    def name(self) -> str:
+        """The name under which progress is stored."""
+        ...
+
+    async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
+        """The records after ``after``, in the order of their ids. An empty page ends the source."""
+        ...
+
+    async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
+        """Replace ``expected`` with ``envelope``. Returns False if the stored value has changed."""
+        ...
+
+
+class ListSource:
+    """Envelopes in a list, replaced in place. For scripts and small data sets."""
+
+    name = "list"
+
+    def __init__(self, envelopes: list[Envelope]) -> None:
+        self._envelopes = envelopes
+
+    async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
+        start = 0 if after is None else int(after) + 1
+        page = enumerate(self._envelopes[start : start + limit], start)
+        return [SourceRecord(record_id=str(index), envelope=envelope) for index, envelope in page]
+
+    async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
+        if self._envelopes[int(record_id)] != expected:
+            return False
+        self._envelopes[int(record_id)] = envelope
+        return True
+
+
+IDEMPOTENT_RESPONSE = "idempotent answer"
+"""The stored purpose of the one-time secrets of idempotent responses. The envelope is ``sealed`` in their data."""
 
 
 class IdempotencySource:
-    """The source that re-encryption walks over.
+    """The stored responses to requests with an ``Idempotency-Key``.
 
     Args:
-        store: keeps the answers, for a day.
+        store: stores the responses.
     """
 
     name = "kept answers"
@@ -36,98 +86,35 @@ class IdempotencySource:
         self._page: dict[str, Mapping[str, Any]] = {}
 
     async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
-        """Answers in the order of their keys, those that have expired and were not cleared away yet as well."""
-        found = await self._store.list_one_time(KEPT_ANSWER, after=after or "", limit=limit)
-        self._page = {secret.key: secret.data for secret in found}
-        return [SourceRecord(record_id=secret.key, envelope=dict(secret.data["sealed"])) for secret in found]
+        """Responses in the order of their keys, including expired ones that were not deleted yet."""
+        secrets = await self._store.list_one_time(IDEMPOTENT_RESPONSE, after=after or "", limit=limit)
+        self._page = {secret.key: secret.data for secret in secrets}
+        return [SourceRecord(record_id=secret.key, envelope=dict(secret.data["sealed"])) for secret in secrets]
 
     async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
         """Replace ``expected`` of the last page by ``envelope``; False if the stored value has changed."""
-        known = self._page.get(record_id)
-        if known is None or known["sealed"] != expected:
+        current = self._page.get(record_id)
+        if current is None or current["sealed"] != expected:
             return False
-        data = {**known, "sealed": envelope}
-        return await self._store.replace_one_time(KEPT_ANSWER, record_id, expected=known, data=data)
-
-
-MOST_PASSES = 20
-"""Passes over a source before a writer that keeps using old keys is given up on."""
-
-_FAILED_IDS = 100
-
-
-class SourceRecord(Record, frozen=True, kw_only=True):
-    """One envelope of a source; ``record_id`` names it within the source."""
-
-    record_id: str
-    envelope: Envelope
-
-
-class RecordSource(Protocol):
-    """Where envelopes are kept: a table, a collection. A record with several envelopes is several of these."""
-
-    @property
-    def name(self) -> str:
-        """What progress is remembered under."""
-        ...
-
-    async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
-        """Records in the order of their ids, those after ``after``; an empty page ends the source."""
-        ...
-
-    async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
-        """Replace ``expected`` by ``envelope``; False if the stored value has changed."""
-        ...
-
-
-class ListSource:
-    """Envelopes in a list, replaced in place; for scripts and small sets."""
-
-    name = "list"
-
-    def __init__(self, envelopes: list[Envelope]) -> None:
-        self._envelopes = envelopes
-
-    async def page(self, after: str | None, limit: int) -> Sequence[SourceRecord]:
-        start = 0 if after is None else int(after) + 1
-        members = enumerate(self._envelopes[start : start + limit], start)
-        return [SourceRecord(record_id=str(place), envelope=envelope) for place, envelope in members]
-
-    async def replace(self, record_id: str, expected: Envelope, envelope: Envelope) -> bool:
-        if self._envelopes[int(record_id)] != expected:
-            return False
-        self._envelopes[int(record_id)] = envelope
-        return True
-
-
-class Reencryptor(Protocol):
-    """Re-encrypts single envelopes; the life cycle of keys, which in turn runs re-encryptions."""
-
-    @property
-    def vault(self) -> KeyVault: ...
-
-    async def list_keys(self) -> list[KeyInfo]: ...
-
-    async def reencrypt_manufacturer_data(self, encrypted: Envelope) -> Envelope: ...
-
-    async def is_shredded(self, manufacturer: Any) -> bool: ...
+        data = {**current, "sealed": envelope}
+        return await self._store.replace_one_time(IDEMPOTENT_RESPONSE, record_id, expected=current, data=data)
 
 
 class Reencryption:
     """One run over one source.
 
     Args:
-        manager: re-encrypts single envelopes.
+        vault: the keys.
         source: the records.
-        batch_size: records in a page, 1 to 10,000.
-        records_per_second: the most that are read in a second; None for no limit.
+        batch_size: records per page, 1 to 10,000.
+        records_per_second: the maximum read rate. None means no limit.
         progress: called after each page.
-        pause: waits so many seconds.
+        pause: waits for a number of seconds.
     """
 
     def __init__(
         self,
-        manager: Reencryptor,
+        vault: KeyVault,
         source: RecordSource,
         *,
         batch_size: int = 200,
@@ -136,9 +123,8 @@ class Reencryption:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         if not 1 <= batch_size <= 10_000 or (records_per_second is not None and not records_per_second > 0):
-            raise ValidationError("batch_size must be 1 to 10,000, and records_per_second above 0.")
-        self._manager = manager
-        self._vault = manager.vault
+            raise ValidationError("batch_size must be 1 to 10,000, and records_per_second must be above 0.")
+        self._vault = vault
         self._source = source
         self._batch_size = batch_size
         self._rate = records_per_second
@@ -150,17 +136,17 @@ class Reencryption:
         self._already = self._contended = self._stale = 0
 
     async def run(self) -> ReencryptionReport:
-        """Pass over the source until a pass finds nothing under an old key.
+        """Process the source until a pass finds no envelope under an old key.
 
         Raises:
-            StoreUnavailableError: the source or the key store is unavailable; call again to continue.
+            StoreUnavailableError: the source or the key store is unavailable. Call again to continue.
         """
-        newest = (await self._manager.list_keys())[0]
+        newest = (await self._vault.generations())[-1]
         self._key_id = newest.key_id
-        state = await self._begin(newest.version)
+        state = await self._load_state(newest.version)
         self._emit(event_kinds.ENCRYPTION_REENCRYPTION_STARTED, state)
         finished = False
-        for _ in range(MOST_PASSES):
+        for _ in range(MAX_PASSES):
             resumed = state.cursor is not None
             self._stale = 0
             state = await self._pass(state)
@@ -177,20 +163,20 @@ class Reencryption:
         )
         return self._report(state)
 
-    async def _begin(self, version: int) -> StoredReencryption:
-        """Where an interrupted run to the same version was, or the beginning."""
+    async def _load_state(self, version: int) -> StoredReencryption:
+        """The state of an interrupted run to the same version, or a new one."""
         store, now = self._vault.key_store, self._vault.clock.now()
-        known = await store.get_reencryption(self._source.name) if store is not None else None
-        if known is not None and known.target_version == version and known.finished_at is None:
-            return known
+        stored = await store.get_reencryption(self._source.name) if store is not None else None
+        if stored is not None and stored.target_version == version and stored.finished_at is None:
+            return stored
         return StoredReencryption(source=self._source.name, target_version=version, started_at=now, updated_at=now)
 
     async def _pass(self, state: StoredReencryption) -> StoredReencryption:
         """Process from the cursor to the end of the source, then reset the cursor."""
-        begun, looked_at = self._vault.clock.monotonic(), 0
+        started, read = self._vault.clock.monotonic(), 0
         while page := await self._source.page(state.cursor, self._batch_size):
-            changed = sum(await asyncio.gather(*(self._renew(record) for record in page)))
-            looked_at += len(page)
+            changed = sum(await asyncio.gather(*(self._reencrypt(record) for record in page)))
+            read += len(page)
             state = await self._save(
                 msgspec.structs.replace(
                     state,
@@ -203,31 +189,31 @@ class Reencryption:
             if self._progress is not None:
                 self._progress(self._report(state))
             if self._rate is not None:
-                ahead = looked_at / self._rate - (self._vault.clock.monotonic() - begun)
+                ahead = read / self._rate - (self._vault.clock.monotonic() - started)
                 await self._pause(max(0.0, ahead))
         return await self._save(msgspec.structs.replace(state, cursor=None))
 
-    async def _renew(self, record: SourceRecord) -> bool:
-        """Re-encrypt one record; whether it was written."""
+    async def _reencrypt(self, record: SourceRecord) -> bool:
+        """Re-encrypt one record. Returns whether it was written."""
         metadata = record.envelope.get("encryption_metadata")
         if isinstance(metadata, dict) and metadata.get("version") == VERSION and metadata.get("key_id") == self._key_id:
             self._already += 1
             return False
         try:
-            renewed = await self._manager.reencrypt_manufacturer_data(record.envelope)
+            envelope = await self._vault.reencrypt(record.envelope)
         except DecryptionError:
-            await self._note_closed(record, metadata)
+            await self._record_failure(record, metadata)
             return False
         self._stale += 1
-        if await self._source.replace(record.record_id, record.envelope, renewed):
+        if await self._source.replace(record.record_id, record.envelope, envelope):
             return True
         self._contended += 1
         return False
 
-    async def _note_closed(self, record: SourceRecord, metadata: Any) -> None:
-        """A record does not open: a failure, unless that is what shredding its manufacturer's keys was for."""
+    async def _record_failure(self, record: SourceRecord, metadata: Any) -> None:
+        """Count a record that cannot be decrypted as failed, or as shredded if its keys were destroyed."""
         owner = metadata.get("manufacturer_id") if isinstance(metadata, dict) else None
-        if isinstance(owner, str) and 0 < len(owner) <= LONGEST_OWNER and await self._manager.is_shredded(owner):
+        if isinstance(owner, str) and 0 < len(owner) <= MAX_OWNER_LENGTH and await self._vault.is_shredded(owner):
             self._shredded.add(record.record_id)
         else:
             self._failed.add(record.record_id)
@@ -248,7 +234,7 @@ class Reencryption:
             contended=self._contended,
             shredded=len(self._shredded),
             failed=len(self._failed),
-            failed_ids=sorted(self._failed)[:_FAILED_IDS],
+            failed_ids=sorted(self._failed)[:_MAX_FAILED_IDS],
             finished=state.finished_at is not None,
             started_at=state.started_at,
             updated_at=state.updated_at,

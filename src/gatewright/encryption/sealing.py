@@ -17,14 +17,14 @@ from gatewright.clock import Clock, SystemClock
 from gatewright.encryption import context as envelope_metadata
 from gatewright.encryption.codec import (
     decode_plain,
-    deserialise,
+    deserialize,
     encode_plain,
     from_base64,
-    serialise_surveyed,
+    serialize_scanned,
     to_base64,
 )
 from gatewright.encryption.context import canonical_json
-from gatewright.encryption.data_key import BoundedCache, DataKey, KeyRing
+from gatewright.encryption.data_key import DataKey, KeyRing
 from gatewright.encryption.envelope import (
     CHUNK_BYTES,
     CHUNKED,
@@ -36,7 +36,7 @@ from gatewright.encryption.envelope import (
     Subkey,
     new_subkey,
 )
-from gatewright.encryption.field_scan import FieldScan, survey
+from gatewright.encryption.field_scan import FieldScan, scan_fields
 from gatewright.encryption.records import Envelope
 from gatewright.encryption.secretbox import decryption_failed
 from gatewright.errors import EncryptionError, ValidationError
@@ -49,17 +49,16 @@ _ENCRYPTION = "ManufacturerEncryptionManager.encrypt_manufacturer_data"
 _DECRYPTION = "ManufacturerEncryptionManager.decrypt_manufacturer_data"
 
 THREAD_BYTES = 256 * 1024
-"""Payloads from here on are worked on in a thread, so that the event loop continues."""
+"""Payloads of this size or more are processed in a thread, to keep the event loop free."""
 
-LARGEST_PLAINTEXT = 256 * 2**20
-"""Bytes of one record, serialized; what is larger goes through a stream."""
+MAX_PLAINTEXT_BYTES = 256 * 2**20
+"""The maximum size of a serialized record. Larger data needs a stream."""
 
-_LONGEST_PAYLOAD = LARGEST_PLAINTEXT // 3 * 4 + 2**20
+_MAX_PAYLOAD_LENGTH = MAX_PLAINTEXT_BYTES // 3 * 4 + 2**20
 
 REFUSALS = (InvalidTag, MsgspecError, ValueError, TypeError, ArithmeticError, RecursionError)
-"""What goes wrong within an envelope that is not as it was made."""
+"""The exceptions that a damaged envelope can cause."""
 
-_OPENERS = 4096
 _FOLD_AT = 512
 
 
@@ -67,11 +66,11 @@ Labels = tuple[str | None, str | None]
 """Classification and field."""
 
 NOT_READY: Any = object()
-"""What the calls that do not wait return where waiting is needed."""
+"""Returned by calls that do not wait, if waiting is necessary."""
 
 
 class Decrypted:
-    """An envelope that opened: its data, whose it is, and what it said of itself."""
+    """The content of an envelope: data, owner and metadata."""
 
     __slots__ = ("data", "metadata", "owner")
 
@@ -82,20 +81,20 @@ class Decrypted:
 
     @property
     def legacy(self) -> bool:
-        """Whether it was of version 1.0, whose envelopes do not say whose they are."""
+        """Whether the envelope is of version 1.0, which does not authenticate metadata."""
         return self.metadata.get("version") != envelope_metadata.VERSION
 
 
 class Sealer:
-    """Makes and opens envelopes.
+    """Seals and opens envelopes.
 
     Args:
-        ring: gives out data keys.
-        algorithm: what new envelopes use.
-        compress: whether new envelopes are compressed. Leave it off where one envelope mixes secrets with text
-            that an attacker chooses: the length would tell (CRIME).
-        max_messages: messages under one data key.
-        exhausted: called when a key has sealed that many: rotates, or raises EncryptionError.
+        ring: the source of data keys.
+        algorithm: the cipher of new envelopes.
+        compress: compress new envelopes. Leave it off if an envelope mixes secrets with text that an attacker
+            chooses: the length would leak the secret (CRIME).
+        max_messages: the maximum number of messages under one data key.
+        exhausted: called when a key has reached this number. Rotates, or raises EncryptionError.
     """
 
     def __init__(
@@ -114,59 +113,57 @@ class Sealer:
         self._exhausted = exhausted
         self._clock = clock
         self._flags = COMPRESSED if compress else 0
-        self._openers: BoundedCache[str, tuple[DataKey, Subkey]] = BoundedCache(_OPENERS)
+        self._newest, self._openers = ring.cache.newest, ring.cache.openers
         self._renewing = asyncio.Lock()
-        self._ready = ring.in_use
         self._timestamp = time if type(clock) is SystemClock else clock.timestamp
         self._second = -1
         self._second_text = ""
-        ring.forgotten = self._openers.clear
 
     # --- data to envelope ---------------------------------------------------------------------------------------
 
     def try_seal(self, data: Any, owner: str | None, labels: Labels = (None, None)) -> Envelope | None:
-        """:meth:`seal` without waiting; None where that needs a key, or more work than the event loop should do.
+        """:meth:`seal` without waiting. Returns None if a key must be loaded, or the data is large.
 
-        The hot path: what does not change between two records of one shape in one second is kept with the key.
+        This is the hot path: metadata that is equal for all records of one shape in one second is cached with the key.
         """
         begin = perf_counter()
-        key = self._ready.get(owner or "")
+        key = self._newest.get(owner or "")
         subkey = key.plain if key is not None else None
         if key is None or subkey is None or subkey.remaining < 1:
             return None
-        seen = survey(data)
+        scan = scan_fields(data)
         try:
-            plaintext = encode_plain(data) if seen.plain else serialise_surveyed(data, False)
+            plaintext = encode_plain(data) if scan.plain else serialize_scanned(data, False)
         except (OverflowError, UnicodeEncodeError):
-            plaintext = serialise_surveyed(data, True)
+            plaintext = serialize_scanned(data, True)
         if len(plaintext) >= CHUNK_BYTES:
             return None
         subkey.remaining -= 1
         now, stamp = self._timestamp(), subkey.stamp
-        if stamp is None or stamp.seen is not seen or not 0 <= now - stamp.second < 1 or stamp.labels != labels:
-            metadata = self._metadata(key, seen, owner, *labels)
-            stamp = subkey.stamp = Stamp(int(now), seen, labels, metadata, envelope_metadata.canonical(metadata))
+        if stamp is None or stamp.scan is not scan or not 0 <= now - stamp.second < 1 or stamp.labels != labels:
+            metadata = self._metadata(key, scan, owner, *labels)
+            stamp = subkey.stamp = Stamp(int(now), scan, labels, metadata, envelope_metadata.canonical(metadata))
         metadata = stamp.metadata.copy()
-        metadata["sensitive_fields"] = seen.fields[:]
-        if seen.classes:
-            metadata["sensitive_classes"] = seen.classes[:]
+        metadata["sensitive_fields"] = scan.fields[:]
+        if scan.classes:
+            metadata["sensitive_classes"] = scan.classes[:]
         nonce = urandom(NONCE_BYTES)
         payload = to_base64(b"".join((subkey.header, nonce, subkey.encrypt(nonce, plaintext, stamp.aad))))
-        _note(_encryptions, perf_counter() - begin)
+        _record_time(_encryption_watch, perf_counter() - begin)
         return {"encrypted_payload": payload, "encryption_metadata": metadata}
 
     @performance_monitor(max_time=BUDGET, name=_ENCRYPTION)
     async def seal(self, data: Any, owner: str | None, labels: Labels = (None, None)) -> Envelope:
-        """An envelope of ``data``."""
-        key, subkey = await self._sealer(owner or "")
+        """Encrypt ``data`` into an envelope."""
+        key, subkey = await self._reserve(owner or "")
         subkey.remaining -= 1
-        seen = survey(data)
-        metadata = self._metadata(key, seen, owner, *labels)
+        scan = scan_fields(data)
+        metadata = self._metadata(key, scan, owner, *labels)
         aad = envelope_metadata.canonical(metadata)
-        plaintext = serialise_surveyed(data, seen.plain)
-        if len(plaintext) > LARGEST_PLAINTEXT:
+        plaintext = serialize_scanned(data, scan.plain)
+        if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ValidationError(
-                f"The data has {len(plaintext)} bytes, of at most {LARGEST_PLAINTEXT}; use encrypt_stream for files.",
+                f"The data has {len(plaintext):,} bytes, more than {MAX_PLAINTEXT_BYTES:,}. Use encrypt_stream.",
                 code="DATA_TOO_LARGE",
             )
         if len(plaintext) < CHUNK_BYTES and not self._flags:
@@ -178,15 +175,15 @@ class Sealer:
         return {"encrypted_payload": payload, "encryption_metadata": metadata}
 
     def _metadata(
-        self, key: DataKey, seen: FieldScan, owner: str | None, classification: str | None, field: str | None
+        self, key: DataKey, scan: FieldScan, owner: str | None, classification: str | None, field: str | None
     ) -> dict[str, Any]:
-        return envelope_metadata.build(
+        return envelope_metadata.build_metadata(
             algorithm=self.algorithm.value,
             key_id=key.key_id,
             key_version=key.version,
             encrypted_at=self._now(),
-            sensitive_fields=seen.fields.copy(),
-            sensitive_classes=seen.classes.copy(),
+            sensitive_fields=scan.fields.copy(),
+            sensitive_classes=scan.classes.copy(),
             manufacturer_id=owner,
             classification=classification,
             field=field,
@@ -199,8 +196,8 @@ class Sealer:
             return subkey.seal(plaintext, aad)
         return new_subkey(key.secret, self.algorithm, self._flags | CHUNKED, remaining=0).seal_chunks(plaintext, aad)
 
-    async def _sealer(self, owner: str) -> tuple[DataKey, Subkey]:
-        """A key and a subkey with messages left, reserved in the ring."""
+    async def _reserve(self, owner: str) -> tuple[DataKey, Subkey]:
+        """A key, and a subkey with messages reserved in the ring."""
         async with self._renewing:
             for _ in range(5):  # other processes rotate and reserve at the same time
                 key = await self.ring.current(owner)
@@ -224,14 +221,14 @@ class Sealer:
 
     # --- envelope to data ---------------------------------------------------------------------------------------
 
-    def open_now(self, encrypted: Envelope, wanted: Any) -> Any:
-        """The data of an envelope that belongs to ``wanted`` (None: to anyone), without waiting.
+    def try_open(self, encrypted: Envelope, caller: Any) -> Any:
+        """Decrypt an envelope of ``caller`` (None: any owner) without waiting.
 
-        ``NOT_READY`` where that needs a key, more work than the event loop should do, or a closer look at what is
-        wrong. The hot path: written out rather than called.
+        Returns ``NOT_READY`` if a key must be loaded, the payload is large, or the envelope needs further checks. This
+        is the hot path, hence inline.
 
         Raises:
-            DecryptionError: the key is at hand, and the envelope does not open.
+            DecryptionError: the key is in memory, and the envelope cannot be decrypted.
         """
         begin = perf_counter()
         try:
@@ -242,7 +239,7 @@ class Sealer:
                 return NOT_READY
         except (KeyError, TypeError, AttributeError):
             return NOT_READY
-        if wanted is not None and wanted != owner:
+        if caller is not None and caller != owner:
             return NOT_READY
         body = from_base64(payload[PREFIX_CHARACTERS:])
         try:
@@ -250,30 +247,30 @@ class Sealer:
             data = decode_plain(subkey.decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], aad))
         except REFUSALS:
             raise decryption_failed() from None
-        _note(_decryptions, perf_counter() - begin)
+        _record_time(_decryption_watch, perf_counter() - begin)
         return data
 
     @performance_monitor(max_time=BUDGET, name=_DECRYPTION)
-    async def open(self, payload: Any, metadata: Any, *, rescue: bool = False) -> Decrypted:
-        """The data of an envelope.
+    async def open(self, payload: Any, metadata: Any, *, allow_revoked: bool = False) -> Decrypted:
+        """Decrypt an envelope.
 
         Args:
-            rescue: whether a key that was revoked may open it (re-encryption does that).
+            allow_revoked: also use revoked keys, for re-encryption.
 
         Raises:
-            DecryptionError: for whatever reason it does not open.
+            DecryptionError: the envelope cannot be decrypted.
         """
         try:
             key_id, owner = metadata["key_id"], metadata.get("manufacturer_id")
             prefix = payload[:PREFIX_CHARACTERS]
-            known = self._openers.get(prefix)
+            cached = self._openers.get(prefix)
         except (KeyError, TypeError, AttributeError):
             raise decryption_failed() from None
-        if known is None or known[0].key_id != key_id or known[0].owner != (owner or "") or rescue:
-            known = await self._opener(prefix, metadata, rescue=rescue)
-        subkey = known[1]
+        if cached is None or cached[0].key_id != key_id or cached[0].owner != (owner or "") or allow_revoked:
+            cached = await self._opener(prefix, metadata, allow_revoked=allow_revoked)
+        subkey = cached[1]
         aad = envelope_metadata.canonical(metadata)
-        if len(payload) > _LONGEST_PAYLOAD:
+        if len(payload) > _MAX_PAYLOAD_LENGTH:
             raise decryption_failed()
         if len(payload) < THREAD_BYTES:
             data = self._open(subkey, payload, aad)
@@ -283,18 +280,18 @@ class Sealer:
 
     def _open(self, subkey: Subkey, payload: str, aad: bytes) -> Any:
         plaintext = subkey.open(payload, aad)
-        return deserialise(_decompressed(plaintext) if subkey.flags & COMPRESSED else plaintext)
+        return deserialize(_decompressed(plaintext) if subkey.flags & COMPRESSED else plaintext)
 
-    async def _opener(self, prefix: Any, metadata: Any, *, rescue: bool) -> tuple[DataKey, Subkey]:
+    async def _opener(self, prefix: Any, metadata: Any, *, allow_revoked: bool) -> tuple[DataKey, Subkey]:
         key_id, version = metadata["key_id"], metadata.get("key_version")
         owner, algorithm = metadata.get("manufacturer_id", ""), metadata.get("algorithm")
         texts = (prefix, key_id, owner, algorithm)
         if type(version) is not int or not all(type(text) is str for text in texts):
             raise decryption_failed()
-        epoch = self.ring.epoch
-        key = await self.ring.find(owner, key_id, version, rescue=rescue)
+        epoch = self.ring.cache.epoch
+        key = await self.ring.find(owner, key_id, version, allow_revoked=allow_revoked)
         subkey = key.opener(algorithm, prefix)
-        if not rescue and not subkey.flags & CHUNKED and epoch == self.ring.epoch:
+        if not allow_revoked and not subkey.flags & CHUNKED and epoch == self.ring.cache.epoch:
             self._openers.put(prefix, (key, subkey))
         return key, subkey
 
@@ -303,23 +300,23 @@ class Sealer:
     async def stream_key(
         self, owner: str | None, classification: str | None, field: str | None
     ) -> tuple[dict[str, Any], Subkey]:
-        """Metadata and a subkey for one stream."""
-        key, counted = await self._sealer(owner or "")
-        counted.remaining -= 1
+        """The metadata and the subkey of a new stream."""
+        key, reserved = await self._reserve(owner or "")
+        reserved.remaining -= 1
         metadata = self._metadata(key, FieldScan([], [], True), owner, classification, field)
         return metadata, new_subkey(key.secret, self.algorithm, CHUNKED, remaining=0)
 
     async def stream_opener(self, metadata: dict[str, Any], header: bytes) -> Subkey:
-        """The subkey of a stream with this beginning."""
+        """The subkey of an existing stream."""
         if metadata.get("version") != envelope_metadata.VERSION or "key_id" not in metadata or header[2:3] != b"\x01":
             raise decryption_failed()
-        return (await self._opener(to_base64(header), metadata, rescue=False))[1]
+        return (await self._opener(to_base64(header), metadata, allow_revoked=False))[1]
 
 
 def _decompressed(data: bytes) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        plain = inflater.decompress(data, LARGEST_PLAINTEXT)
+        plain = inflater.decompress(data, MAX_PLAINTEXT_BYTES)
     except zlib.error:
         raise decryption_failed() from None
     if not inflater.eof or inflater.unused_data:
@@ -327,13 +324,13 @@ def _decompressed(data: bytes) -> bytes:
     return plain
 
 
-# The calls that do not wait are timed manually: a decorator would cost a tenth of what they take.
-_encryptions, _decryptions = (
+# The hot paths are timed inline: a decorator would add a tenth to their time.
+_encryption_watch, _decryption_watch = (
     next(watch for watch in stopwatches() if watch.key == name) for name in (_ENCRYPTION, _DECRYPTION)
 )
 
 
-def _note(watch: Stopwatch, seconds: float) -> None:
+def _record_time(watch: Stopwatch, seconds: float) -> None:
     fresh = watch.fresh
     fresh.append(seconds)
     if seconds > BUDGET:

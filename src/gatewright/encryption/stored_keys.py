@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
 
+from gatewright import event_kinds
 from gatewright.clock import Clock
-from gatewright.encryption.data_key import BoundedCache, DataKey
+from gatewright.encryption.data_key import DataKey, KeyCache
 from gatewright.encryption.root import KeyWrapper, wrap_context
 from gatewright.encryption.secretbox import KEY_BYTES, decryption_failed
 from gatewright.errors import KeyUnavailableError
+from gatewright.events import Emit
 from gatewright.storage.changes import ALL
 from gatewright.storage.keys import (
     KEYS_TOPIC,
@@ -23,7 +24,7 @@ from gatewright.storage.keys import (
 )
 
 INDEX_VERSION = 0
-"""The version under which a manufacturer's index key is kept; generations begin at 1."""
+"""The version of a manufacturer's blind-index key. Generations start at 1."""
 
 _REWRAP_BATCH = 500
 
@@ -32,9 +33,10 @@ class StoredKeyRing:
     """Random data keys, wrapped by a root key or a KMS and kept in a store.
 
     Args:
-        wrappers: what wraps new data keys first, then older ones that may still unwrap.
-        store: where wrapped keys live; it may be another one than that of the records.
-        cache_size: data keys in memory at most.
+        wrappers: the wrapper for new data keys, followed by previous ones that may still unwrap.
+        store: stores the wrapped keys. It may be separate from the store of the records.
+        cache_size: the maximum number of data keys in memory.
+        emit: emits an event for each data key that is created.
     """
 
     def __init__(
@@ -44,88 +46,74 @@ class StoredKeyRing:
         *,
         clock: Clock,
         cache_size: int = 10_000,
-        on_created: Callable[[StoredDataKey], None] = lambda _: None,
+        emit: Emit,
     ) -> None:
         self._wrapper = wrappers[0]
         self._wrappers = {wrapper.root_id: wrapper for wrapper in reversed(wrappers)}
         self._store = store
         self._clock = clock
-        self.in_use: BoundedCache[str, DataKey] = BoundedCache(cache_size)
-        self._found: BoundedCache[tuple[str, int], DataKey] = BoundedCache(cache_size)
-        self._index: BoundedCache[str, bytes] = BoundedCache(cache_size)
+        self.cache = KeyCache(cache_size)
         self._generations: dict[int, StoredKeyGeneration] = {}
         self._shredded: set[str] = set()
-        self.epoch = 0
-        self.forgotten: Callable[[], None] = _ignore
-        self._on_created = on_created
-        self._unsubscribe = store.changes.subscribe(KEYS_TOPIC, self._changed)
+        self._emit = emit
+        self._unsubscribe = store.changes.subscribe(KEYS_TOPIC, self._on_change)
 
     async def open(self) -> None:
         await self._check_roots()
         await self._store.add_root_key(StoredRootKey(root_id=self._wrapper.root_id, created_at=self._clock.now()))
         if not await self.generations():
-            await self._begin(1, None)
+            await self._start_generation(1, None)
 
     async def close(self) -> None:
         self._unsubscribe()
-        self._forget()
-
-    @property
-    def roots(self) -> list[str]:
-        """The ids of the roots at hand, the one for new keys first."""
-        others = [root_id for root_id in self._wrappers if root_id != self._wrapper.root_id]
-        return [self._wrapper.root_id, *others]
+        self.cache.drop()
 
     async def current(self, owner: str) -> DataKey:
-        key = self.in_use.get(owner)
+        key = self.cache.newest.get(owner)
         if key is not None:
             return key
         self._refuse_shredded(owner)
-        epoch = self.epoch
+        epoch = self.cache.epoch
         newest = await self._newest()
-        key = await self._found_or_made(owner, newest)
-        if epoch == self.epoch:
-            self.in_use.put(owner, key)
-            self._found.put((owner, newest.version), key)
+        key = await self._load_or_create(owner, newest)
+        if epoch == self.cache.epoch:
+            self.cache.newest.put(owner, key)
+            self.cache.by_id.put((owner, newest.key_id), key)
         return key
 
-    async def find(self, owner: str, key_id: str, version: int, *, rescue: bool = False) -> DataKey:
+    async def find(self, owner: str, key_id: str, version: int, *, allow_revoked: bool = False) -> DataKey:
         generation = self._generations.get(version)
         if generation is None or generation.key_id != key_id:
-            known = await self.generations()  # another process may have rotated just now
-            generation = next((g for g in known if g.version == version), None)
+            generations = await self.generations()  # another process may have rotated just now
+            generation = next((g for g in generations if g.version == version), None)
         if generation is None or generation.key_id != key_id or owner in self._shredded:
             raise decryption_failed()
-        if generation.status == GenerationStatus.REVOKED and not rescue:
+        if generation.status == GenerationStatus.REVOKED and not allow_revoked:
             raise decryption_failed()
-        key = self._found.get((owner, version))
+        key = self.cache.by_id.get((owner, key_id))
         if key is None:
-            epoch = self.epoch
+            epoch = self.cache.epoch
             stored = await self._store.get_data_key(owner, version)
             if stored is None:
                 raise decryption_failed()
-            key = DataKey(owner, key_id, version, await self._unwrapped(stored))
-            if epoch == self.epoch:
-                self._found.put((owner, version), key)
+            key = DataKey(owner, key_id, version, await self._unwrap(stored))
+            if epoch == self.cache.epoch:
+                self.cache.by_id.put((owner, key_id), key)
         return key
 
     async def reserve(self, key: DataKey, count: int) -> int:
         key.used = await self._store.reserve_key_uses(key.owner, key.version, count)
         if key.used < 0:
-            self._changed("revoked")  # it is gone, and this process had not learned of it yet
+            self._on_change("revoked")  # another process revoked it, and its notice has not arrived yet
         return key.used
 
     async def rotate(self, reason: str) -> tuple[StoredKeyGeneration, StoredKeyGeneration]:
         old = await self._newest(fresh=True)
-        new = await self._begin(old.version + 1, reason)
+        new = await self._start_generation(old.version + 1, reason)
         return self._generations.get(old.version, old), new
 
     async def rotate_root(self, new: KeyWrapper) -> int:
-        """Wrap every data key with ``new``; envelopes stay as they are. May be repeated after a fault.
-
-        Returns:
-            How many data keys were wrapped again.
-        """
+        """Rewrap every data key with ``new``. Envelopes do not change. May be repeated after a failure."""
         for root in await self._store.list_root_keys():
             if root.root_id == new.root_id:
                 _refuse_retired(root)
@@ -133,9 +121,9 @@ class StoredKeyRing:
         await self._store.add_root_key(StoredRootKey(root_id=new.root_id, created_at=self._clock.now()))
         changed = await self._rewrap_all(new)
         self._wrapper = new
-        while passed := await self._rewrap_all(new):  # what was made under the old root meanwhile
+        while passed := await self._rewrap_all(new):  # keys created under the old root meanwhile
             changed += passed
-        for root_id in self.roots[1:]:
+        for root_id in self._wrappers.keys() - {new.root_id}:
             await self._store.retire_root_key(root_id, now=self._clock.now())
         return changed
 
@@ -144,7 +132,7 @@ class StoredKeyRing:
 
     async def shred(self, owner: str, reason: str) -> int:
         self._shredded.add(owner)
-        self._forget()
+        self.cache.drop()
         return await self._store.shred_data_keys(owner, now=self._clock.now(), reason=reason)
 
     async def is_shredded(self, owner: str) -> bool:
@@ -153,31 +141,31 @@ class StoredKeyRing:
         return owner in self._shredded
 
     async def index_key(self, owner: str) -> bytes:
-        key = self._index.get(owner)
+        key = self.cache.index_keys.get(owner)
         if key is None:
             self._refuse_shredded(owner)
-            epoch = self.epoch
-            stored = await self._store.get_data_key(owner, INDEX_VERSION) or await self._make(owner, INDEX_VERSION)
-            key = await self._unwrapped(stored)
-            if epoch == self.epoch:
-                self._index.put(owner, key)
+            epoch = self.cache.epoch
+            stored = await self._store.get_data_key(owner, INDEX_VERSION) or await self._create(owner, INDEX_VERSION)
+            key = await self._unwrap(stored)
+            if epoch == self.cache.epoch:
+                self.cache.index_keys.put(owner, key)
         return key
 
     async def generations(self) -> list[StoredKeyGeneration]:
-        epoch = self.epoch
+        epoch = self.cache.epoch
         stored = await self._store.list_key_generations()
-        if epoch == self.epoch:
+        if epoch == self.cache.epoch:
             self._generations = {generation.version: generation for generation in stored}
         return stored
 
-    # --- making and opening keys --------------------------------------------------------------------------------
+    # --- creating and unwrapping ---------------------------------------------------------------------------------
 
     async def _newest(self, *, fresh: bool = False) -> StoredKeyGeneration:
         if fresh or not self._generations:
             return (await self.generations())[-1]
         return self._generations[max(self._generations)]
 
-    async def _begin(self, version: int, reason: str | None) -> StoredKeyGeneration:
+    async def _start_generation(self, version: int, reason: str | None) -> StoredKeyGeneration:
         generation = StoredKeyGeneration(
             version=version, key_id=f"key_{secrets.token_hex(8)}", created_at=self._clock.now(), reason=reason
         )
@@ -185,45 +173,50 @@ class StoredKeyRing:
         await self.generations()
         return newest
 
-    async def _found_or_made(self, owner: str, generation: StoredKeyGeneration) -> DataKey:
+    async def _load_or_create(self, owner: str, generation: StoredKeyGeneration) -> DataKey:
         stored = await self._store.get_data_key(owner, generation.version)
         if stored is None:
-            stored = await self._make(owner, generation.version)
-        return DataKey(owner, generation.key_id, generation.version, await self._unwrapped(stored))
+            stored = await self._create(owner, generation.version)
+        return DataKey(owner, generation.key_id, generation.version, await self._unwrap(stored))
 
-    async def _make(self, owner: str, version: int) -> StoredDataKey:
+    async def _create(self, owner: str, version: int) -> StoredDataKey:
         wrapped = await self._wrapper.wrap(os.urandom(KEY_BYTES), wrap_context(owner, version))
-        made = StoredDataKey(
+        created = StoredDataKey(
             manufacturer_id=owner,
             version=version,
             root_id=self._wrapper.root_id,
             wrapped=wrapped,
             created_at=self._clock.now(),
         )
-        present = await self._store.add_data_key(made)
-        if present.wrapped == wrapped:
-            self._on_created(present)
-        return present
+        stored = await self._store.add_data_key(created)
+        if stored.wrapped == wrapped:  # another process was not faster
+            self._emit(
+                event_kinds.ENCRYPTION_KEY_CREATED,
+                manufacturer_id=owner or None,
+                key_version=version,
+                root_id=created.root_id,
+            )
+        return stored
 
-    async def _unwrapped(self, stored: StoredDataKey) -> bytes:
+    async def _unwrap(self, stored: StoredDataKey) -> bytes:
         wrapper = self._wrappers.get(stored.root_id)
         if wrapper is None:
             raise _root_missing(stored.root_id)
         return await wrapper.unwrap(stored.wrapped, wrap_context(stored.manufacturer_id, stored.version))
 
     async def _rewrap_all(self, new: KeyWrapper) -> int:
-        """One pass over the data keys; how many were under another root."""
+        """Make one pass over the data keys. Returns the number of keys that were under another root."""
         after: tuple[str, int] | None = None
         changed = 0
         while page := await self._store.list_data_keys(after=after, limit=_REWRAP_BATCH):
             after = (page[-1].manufacturer_id, page[-1].version)
             stale = [stored for stored in page if stored.root_id != new.root_id]
             if stale:
-                changed += await self._store.rewrap_data_keys([await self._rewrapping(s, new) for s in stale])
+                changed += await self._store.rewrap_data_keys([await self._rewrap(s, new) for s in stale])
         return changed
 
-    async def _rewrapping(self, stored: StoredDataKey, new: KeyWrapper) -> Rewrapping:
-        key = await self._unwrapped(stored)
+    async def _rewrap(self, stored: StoredDataKey, new: KeyWrapper) -> Rewrapping:
+        key = await self._unwrap(stored)
         wrapped = await new.wrap(key, wrap_context(stored.manufacturer_id, stored.version))
         return Rewrapping(
             manufacturer_id=stored.manufacturer_id,
@@ -234,7 +227,7 @@ class StoredKeyRing:
         )
 
     async def _check_roots(self) -> None:
-        """Refuse to start with a root that is not, or no longer, the one of this store."""
+        """Raise KeyUnavailableError if the root key does not match this store, or was rotated away."""
         for root in await self._store.list_root_keys():
             if root.root_id == self._wrapper.root_id:
                 _refuse_retired(root)
@@ -252,20 +245,13 @@ class StoredKeyRing:
                 context={"manufacturer_id": owner},
             )
 
-    def _changed(self, key: str) -> None:
+    def _on_change(self, key: str) -> None:
         kind, _, name = key.partition(":")
         if kind == "shredded":
             self._shredded.add(name)
         if key == ALL or kind in ("rotated", "revoked"):
             self._generations = {}
-        self._forget()
-
-    def _forget(self) -> None:
-        self.epoch += 1
-        self.in_use.clear()
-        self._found.clear()
-        self._index.clear()
-        self.forgotten()
+        self.cache.drop()
 
 
 def _refuse_retired(root: StoredRootKey) -> None:
@@ -286,7 +272,3 @@ def _root_missing(root_id: str) -> KeyUnavailableError:
         recommended_action="Set GATEWRIGHT_ENCRYPTION_KEY to that key, or add it to "
         "GATEWRIGHT_PREVIOUS_ENCRYPTION_KEYS and rotate.",
     )
-
-
-def _ignore() -> None:
-    return None

@@ -14,19 +14,20 @@ from gatewright.encryption.context import LEGACY_VERSION, VERSION
 from gatewright.encryption.data_key import DataKey
 from gatewright.encryption.derived_keys import DerivedKeyRing
 from gatewright.encryption.envelope import ALGORITHM as LEGACY_ALGORITHM, Algorithm, LegacyReader
+from gatewright.encryption.records import Envelope
 from gatewright.encryption.root import KeyWrapper, RootKey, root_key
 from gatewright.encryption.sealing import Decrypted, Sealer
 from gatewright.encryption.secretbox import decryption_failed
 from gatewright.encryption.stored_keys import StoredKeyRing
 from gatewright.errors import ConfigurationError, EncryptionError
 from gatewright.events import EventSink, Severity, emitter
-from gatewright.storage.keys import KeyStore, StoredDataKey, StoredKeyGeneration
+from gatewright.storage.keys import KeyStore, StoredKeyGeneration
 
-Key = str | bytes | KeyWrapper
-"""A root key as it is given: 32 bytes (raw, hex or base64), a passphrase, or what wraps data keys elsewhere."""
+RootKeyInput = str | bytes | KeyWrapper
+"""A root key: 32 bytes (raw, hex or base64), a passphrase, or a wrapper of data keys such as a KMS."""
 
 MESSAGES_PER_KEY = 2**32
-"""Messages under one data key: the limit of NIST SP 800-38D for random nonces. Subkeys keep far below it."""
+"""Maximum messages under one data key (NIST SP 800-38D, random nonces). Subkeys stay far below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +43,17 @@ class VaultOptions:
 
 
 class KeyVault:
-    """Holds the keys of a manager, opens its sealer on first use, and decrypts envelopes.
+    """The keys of a manager, and the sealer that uses them. The vault opens on first use.
 
     Args:
-        keys: root keys. The first one is used for new data keys, the others only open what they sealed.
-        store: where wrapped data keys are stored. None: they are derived from the root.
+        keys: root keys. The first one is used for new data keys, the others only open existing envelopes.
+        store: stores wrapped data keys. Without a durable store, data keys are derived from the root key.
+        legacy_fernet_keys: keys of version 1.0 payloads.
     """
 
     def __init__(
         self,
-        keys: Sequence[Key | None],
+        keys: Sequence[RootKeyInput | None],
         options: VaultOptions,
         *,
         store: KeyStore | None,
@@ -72,8 +74,8 @@ class KeyVault:
         self.clock = clock or SystemClock()
         self.emit = emitter(sink, self.clock)
         self.key_store = store if store is not None and store.durable else None
-        self.key_made_for_process = keys[0] is None
-        self._given: list[Key | None] = list(keys)
+        self.key_is_ephemeral = keys[0] is None
+        self._inputs: list[RootKeyInput | None] = list(keys)
         self._roots: list[RootKey | KeyWrapper] = []
         self._compress = options.compress
         self._cache_size = options.cache_size
@@ -98,12 +100,12 @@ class KeyVault:
         async with self._opening:
             if self.opened is not None:
                 return
-            for given in self._given:
-                if given is None or isinstance(given, str | bytes):
-                    self._roots.append(await asyncio.to_thread(root_key, given))
+            for value in self._inputs:
+                if value is None or isinstance(value, str | bytes):
+                    self._roots.append(await asyncio.to_thread(root_key, value))
                 else:
-                    self._roots.append(given)
-            self._given = []
+                    self._roots.append(value)
+            self._inputs = []
             ring = self._make_ring()
             await ring.open()
             self.opened = Sealer(
@@ -122,7 +124,7 @@ class KeyVault:
             await sealer.ring.close()
 
     async def sealer(self) -> Sealer:
-        """The sealer. Opens the vault if that was not done."""
+        """The sealer. Opens the vault if necessary."""
         if self.opened is None:
             await self.open()
         if self.opened is None:
@@ -136,23 +138,20 @@ class KeyVault:
                 self.key_store,
                 clock=self.clock,
                 cache_size=self._cache_size,
-                on_created=self._on_created,
+                emit=self.emit,
             )
         roots = [root for root in self._roots if isinstance(root, RootKey)]
         if len(roots) != len(self._roots):
-            raise ConfigurationError(
-                "A key wrapper requires a durable key store for the wrapped data keys. Pass store=."
-            )
+            raise ConfigurationError("A key wrapper requires a durable key store. Pass store= to the manager.")
         return DerivedKeyRing(roots, clock=self.clock, cache_size=self._cache_size)
 
-    def _on_created(self, key: StoredDataKey) -> None:
-        self.emit(
-            event_kinds.ENCRYPTION_KEY_CREATED,
-            Severity.INFO,
-            manufacturer_id=key.manufacturer_id or None,
-            key_version=key.version,
-            root_id=key.root_id,
-        )
+    async def generations(self) -> list[StoredKeyGeneration]:
+        """The generations of data keys, oldest first."""
+        return await (await self.sealer()).ring.generations()
+
+    async def is_shredded(self, owner: str) -> bool:
+        """Whether the keys of an owner were destroyed permanently."""
+        return await (await self.sealer()).ring.is_shredded(owner)
 
     async def rotate(self, reason: str) -> tuple[StoredKeyGeneration, StoredKeyGeneration]:
         """Start a new generation of data keys. Returns the old and the new one."""
@@ -172,7 +171,7 @@ class KeyVault:
         sealer = await self.sealer()
         old_id = self._roots[0].root_id
         rewrapped = await sealer.ring.rotate_root(root)
-        self._roots = [root, *(known for known in self._roots if known.root_id != root.root_id)]
+        self._roots = [root, *(previous for previous in self._roots if previous.root_id != root.root_id)]
         self.emit(
             event_kinds.ENCRYPTION_ROOT_ROTATED,
             Severity.WARNING,
@@ -182,11 +181,11 @@ class KeyVault:
         )
         return rewrapped
 
-    async def decrypt(self, encrypted: Any, *, rescue: bool = False) -> Decrypted:
+    async def decrypt(self, encrypted: Any, *, allow_revoked: bool = False) -> Decrypted:
         """Decrypt an envelope of any version.
 
         Args:
-            rescue: also use revoked keys, to re-encrypt what they sealed.
+            allow_revoked: also use revoked keys, for re-encryption.
         """
         try:
             payload, metadata = encrypted["encrypted_payload"], encrypted["encryption_metadata"]
@@ -195,22 +194,30 @@ class KeyVault:
             raise decryption_failed() from None
         if version == VERSION:
             sealer = self.opened or await self.sealer()
-            return await sealer.open(payload, metadata, rescue=rescue)
+            return await sealer.open(payload, metadata, allow_revoked=allow_revoked)
         if version != LEGACY_VERSION or metadata.get("algorithm") != LEGACY_ALGORITHM or type(payload) is not str:
             raise decryption_failed()
         data = self._legacy.open(payload)
         stated = data.get("manufacturer_id") if isinstance(data, dict) else None
         return Decrypted(data, stated if isinstance(stated, str) and stated else None, metadata)
 
+    async def reencrypt(self, encrypted: Any) -> Envelope:
+        """Encrypt the same data again under the newest key, with the same owner, classification and field."""
+        sealer = await self.sealer()
+        opened = await self.decrypt(encrypted, allow_revoked=True)
+        metadata = {} if opened.legacy else opened.metadata
+        labels = (metadata.get("classification"), metadata.get("field"))
+        envelope = sealer.try_seal(opened.data, opened.owner, labels)
+        return envelope if envelope is not None else await sealer.seal(opened.data, opened.owner, labels)
+
     async def _on_exhausted(self, key: DataKey) -> None:
-        """Rotate because a key has sealed its maximum of messages, unless another task has done so already."""
+        """Rotate because a key has sealed its maximum of messages, unless another task already did."""
         if not self.rotation_enabled:
             raise EncryptionError(
-                f"The data keys {key.key_id} have reached their limit of messages.",
+                f"Data key generation {key.key_id} has sealed its maximum of {self.max_messages:,} messages.",
                 code="KEY_EXHAUSTED",
                 recommended_action="Rotate the data keys: `gatewright keys rotate`.",
             )
         async with self._rotating:
-            sealer = await self.sealer()
-            if (await sealer.ring.generations())[-1].key_id == key.key_id:
+            if (await self.generations())[-1].key_id == key.key_id:
                 await self.rotate("message count")

@@ -1,4 +1,4 @@
-"""Monitoring: what happened, and what follows? Audit log, incidents, posture and metrics."""
+"""Monitoring: audit log, incidents, security posture and metrics."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from gatewright.monitoring.audit_encoding import AuditedEvent, entry_of
     from gatewright.monitoring.binding import HeadBinder
     from gatewright.monitoring.checkpoints import Checkpoint, CheckpointSigner, note_in, read_checkpoint, signed_by
-    from gatewright.monitoring.correlation import CorrelationRule, Correlator
-    from gatewright.monitoring.folding import SITE_NETWORKS, WINDOW, Folding
+    from gatewright.monitoring.correlation import CORRELATION_RULES, CorrelationRule, Correlator
+    from gatewright.monitoring.folding import FOLD_RULES, MAX_SITE_NETWORKS, WINDOW_SECONDS, Folding
     from gatewright.monitoring.incidents import Incident
-    from gatewright.monitoring.metrics import MOST_KINDS
+    from gatewright.monitoring.metrics import MAX_KINDS
     from gatewright.monitoring.monitor import SecurityMonitor
     from gatewright.monitoring.posture import InForce, MeasureLimits, Posture, Proposal
-    from gatewright.monitoring.posture_findings import Finding
+    from gatewright.monitoring.posture_findings import PostureFinding
     from gatewright.monitoring.proofs import (
         ConsistencyProof,
         InclusionProof,
@@ -42,16 +42,18 @@ _NAMES = {
         "signed_by",
     ),
     "gatewright.monitoring.correlation": (
+        "CORRELATION_RULES",
         "Correlator",
         "CorrelationRule",
     ),
     "gatewright.monitoring.folding": (
+        "FOLD_RULES",
         "Folding",
-        "SITE_NETWORKS",
-        "WINDOW",
+        "MAX_SITE_NETWORKS",
+        "WINDOW_SECONDS",
     ),
     "gatewright.monitoring.incidents": ("Incident",),
-    "gatewright.monitoring.metrics": ("MOST_KINDS",),
+    "gatewright.monitoring.metrics": ("MAX_KINDS",),
     "gatewright.monitoring.monitor": ("SecurityMonitor",),
     "gatewright.monitoring.posture": (
         "MeasureLimits",
@@ -59,7 +61,7 @@ _NAMES = {
         "Posture",
         "Proposal",
     ),
-    "gatewright.monitoring.posture_findings": ("Finding",),
+    "gatewright.monitoring.posture_findings": ("PostureFinding",),
     "gatewright.monitoring.proofs": (
         "ConsistencyProof",
         "InclusionProof",
@@ -71,9 +73,11 @@ _NAMES = {
 }
 
 __all__ = [
-    "MOST_KINDS",
-    "SITE_NETWORKS",
-    "WINDOW",
+    "CORRELATION_RULES",
+    "FOLD_RULES",
+    "MAX_KINDS",
+    "MAX_SITE_NETWORKS",
+    "WINDOW_SECONDS",
     "AuditLog",
     "AuditVerification",
     "AuditedEvent",
@@ -82,7 +86,6 @@ __all__ = [
     "ConsistencyProof",
     "CorrelationRule",
     "Correlator",
-    "Finding",
     "Folding",
     "HeadBinder",
     "InForce",
@@ -90,6 +93,7 @@ __all__ = [
     "InclusionProof",
     "MeasureLimits",
     "Posture",
+    "PostureFinding",
     "Proposal",
     "SecurityMonitor",
     "Spool",

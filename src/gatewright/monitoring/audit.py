@@ -21,24 +21,24 @@ from gatewright.monitoring.verification import AuditVerification, verify_log
 from gatewright.storage.audit import AuditBinder, AuditBinding, AuditHead, AuditQuery, AuditStore, StoredCheckpoint
 from gatewright.storage.merkle import EMPTY_ROOT
 
-MOST_RESULTS = 1000
+MAX_RESULTS = 1000
 
 
 class AuditLog:
-    """The log of everything that happened.
+    """The tamper-evident log of all events.
 
     Args:
-        store: where it is kept.
-        flush: waits until emitted events are stored, so that a caller finds its own.
-        clock: for the time on checkpoints.
+        store: stores the log.
+        flush: waits until emitted events are stored, so that callers see their own.
+        clock: the source of time for checkpoints.
         origin: the name of the log on its checkpoints.
-        signing_seeds: keys of checkpoints, 32 bytes each. The first one signs (None: a key made for this process),
-            the others only verify.
-        checkpoint_file: a file, preferably on another machine, to which every checkpoint is appended as a JSON
-            string a line, and which :meth:`verify` holds the log against.
-        anchor_file: a file beside the database that keeps the first checkpoints of a log that is bound.
-        binder: checks that the root secret was there when entries were appended.
-        report: called with a verification that found something.
+        signing_seeds: keys of checkpoints, 32 bytes each. The first one signs (None generates a key for this process),
+            and the others only verify.
+        checkpoint_file: a file, preferably on another machine, to which every checkpoint is appended as a line with a
+            JSON string. :meth:`verify` compares the log with it.
+        anchor_file: a file beside the database with the first checkpoints of a bound log.
+        binder: binds the log to the root secret, and checks these bindings.
+        report: called with a failed verification.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class AuditLog:
         self._anchor = CheckpointFile(anchor_file) if anchor_file is not None else None
         self._binder = binder
         self.last_verification: AuditVerification | None = None
-        """What this process found when it last read the whole log."""
+        """The last verification in this process."""
 
     @property
     def verifier_key(self) -> str:
-        """The public key of the checkpoints, in C2SP's form; needed to check a proof."""
+        """The public key of the checkpoints in C2SP format. Proofs are checked with it."""
         return self._signer.verifier_key
 
     async def search(
@@ -88,20 +88,20 @@ class AuditLog:
         """Events, newest first.
 
         Args:
-            kind: a kind, or the beginning of some with ``*`` at the end (``auth:*``).
-            severity: this one or a higher.
-            since, until: aware times; from ``since`` to before ``until``.
-            before: only indexes below this one: the last of a page continues it.
+            kind: a kind, or a prefix with ``*`` at the end (``auth:*``).
+            severity: the minimum severity.
+            since, until: aware times, from ``since`` (inclusive) to ``until`` (exclusive).
+            before: only entries with a lower index. For the next page, pass the index of the last event.
             limit: 1 to 1,000.
 
         Raises:
-            ValidationError: an unknown severity, or a limit out of range.
+            ValidationError: the severity is unknown, or the limit is out of range.
         """
         if severity is not None and str(severity) not in SEVERITIES:
             raise _invalid("severity", f"must be one of {', '.join(SEVERITIES)}")
-        if not 1 <= limit <= MOST_RESULTS:
-            raise _invalid("limit", f"must be from 1 to {MOST_RESULTS}")
-        await self._settle()
+        if not 1 <= limit <= MAX_RESULTS:
+            raise _invalid("limit", f"must be 1 to {MAX_RESULTS}")
+        await self._flush_events()
         query = AuditQuery(
             kind=kind,
             manufacturer_id=manufacturer_id,
@@ -122,46 +122,49 @@ class AuditLog:
         *,
         progress: Callable[[int, int], None] | None = None,
     ) -> AuditVerification:
-        """Read the whole log and say whether it is what it was; see :class:`AuditVerification`.
+        """Verify the whole log; see :class:`AuditVerification`.
 
         Args:
-            checkpoint: one that was kept elsewhere, without which a cut tail may go unseen.
-            progress: called with entries read and their total.
+            checkpoint: a checkpoint that was kept elsewhere. Without one, removed entries at the end of the log may go
+                unnoticed.
+            progress: called with the number of entries read and their total.
         """
-        await self._settle()
-        given = (
+        await self._flush_events()
+        passed = (
             [checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)] if checkpoint else []
         )
-        in_file = await self._in(self._file)
-        anchor = [one for one in await self._in(self._anchor) if self._signer.signed(one)]
-        found = await verify_log(
+        in_file = await self._read(self._file)
+        anchor = [kept for kept in await self._read(self._anchor) if self._signer.signed(kept)]
+        result = await verify_log(
             self._store,
             self._signer.verifier_keys,
-            kept=[*given, *in_file[-1:]],
+            kept=[*passed, *in_file[-1:]],
             older=[*in_file[:-1], *anchor],
             binder=self._binder,
             strict=not self._own_key,
             progress=progress,
         )
-        found = msgspec.structs.replace(found, held_against=self._held_against(found, given, in_file, anchor))
-        if found.valid and found.size and self._file is not None and not in_file:
+        result = msgspec.structs.replace(result, held_against=self._describe_evidence(result, passed, in_file, anchor))
+        if result.valid and result.size and self._file is not None and not in_file:
             fault = await asyncio.to_thread(self._file.fault)
             if fault is not None:
-                found = msgspec.structs.replace(found, valid=False, reason=fault[0], detail=fault[1])
-        wrong_note = bool(given or in_file) and found.reason == "signature_invalid"  # says nothing about the log
-        if not wrong_note:
-            self.last_verification = found
-        if not found.valid and not wrong_note and self._report is not None:
-            await self._report(found)
-        return found
+                result = msgspec.structs.replace(result, valid=False, reason=fault[0], detail=fault[1])
+        foreign_checkpoint = (
+            bool(passed or in_file) and result.reason == "signature_invalid"
+        )  # the checkpoint is at fault, not the log
+        if not foreign_checkpoint:
+            self.last_verification = result
+        if not result.valid and not foreign_checkpoint and self._report is not None:
+            await self._report(result)
+        return result
 
     async def checkpoint(self) -> Checkpoint:
-        """Sign the log as it is now; keep the result elsewhere.
+        """Sign the current state of the log. Keep the result elsewhere.
 
         Raises:
-            StorageError: the log is not what the root secret last bound (``AUDIT_DAMAGED``).
+            StorageError: the log differs from the one that the root secret last bound (``AUDIT_DAMAGED``).
         """
-        await self._settle()
+        await self._flush_events()
         head, bindings = await self._store.audit_bindings()
         signed = self._sign(head, bindings)
         await self._report_lost_file(head)
@@ -175,27 +178,27 @@ class AuditLog:
         )
         if self._file is not None:
             await asyncio.to_thread(self._file.append, signed.note)
-        await self._drop_anchor(signed)
+        await self._write_anchor(signed)
         return signed
 
     async def begin_witnesses(self) -> None:
-        """Make the checkpoint file of a new log, and the anchor of one that is bound."""
+        """Create the checkpoint file of a new log, and the anchor of a bound one."""
         head, bindings = await self._store.audit_bindings()
         if self._binder is None or (head.size and not bindings):
-            return  # nothing binds the log yet
-        with contextlib.suppress(StorageError):  # verify() says what is wrong
+            return  # the log is not bound yet
+        with contextlib.suppress(StorageError):  # verify() reports the reason
             signed = self._sign(head, bindings)
             if self._file is not None and not head.size and not await asyncio.to_thread(self._file.path.exists):
                 await asyncio.to_thread(self._file.append, signed.note)
-            await self._drop_anchor(signed)
+            await self._write_anchor(signed)
 
     async def prove(self, event_id: str, *, checkpoint: Checkpoint | str | None = None) -> InclusionProof:
-        """Prove that an event is in the log: under ``checkpoint``, or under one made now.
+        """Prove that an event is in the log, under ``checkpoint`` or a new one.
 
         Raises:
-            ValidationError: the event is not in the log, or not under that checkpoint (``UNKNOWN_EVENT``).
+            ValidationError: the event is not in the log, or not under this checkpoint (``UNKNOWN_EVENT``).
         """
-        await self._settle()
+        await self._flush_events()
         entry = await self._store.find_audit(event_id)
         under = read_checkpoint(str(checkpoint)) if checkpoint is not None else await self.checkpoint()
         if entry is None or entry.index >= under.size:
@@ -212,10 +215,10 @@ class AuditLog:
         )
 
     async def prove_consistency(self, old: Checkpoint | str, new: Checkpoint | str | None = None) -> ConsistencyProof:
-        """Prove that the log under ``new`` (or as it is now) only continued the one under ``old``.
+        """Prove that the log under ``new`` (default: the current log) extends the one under ``old``.
 
         Raises:
-            ValidationError: ``old`` is empty or speaks of more entries than ``new``.
+            ValidationError: ``old`` is empty, or has more entries than ``new``.
         """
         first = read_checkpoint(str(old))
         second = read_checkpoint(str(new)) if new is not None else await self.checkpoint()
@@ -224,12 +227,12 @@ class AuditLog:
         path = await consistency(self._store, first.size, second.size)
         return ConsistencyProof(old=first.note, new=second.note, path=path)
 
-    async def _settle(self) -> None:
-        with contextlib.suppress(StoreUnavailableError):  # what is in the store can be read all the same
+    async def _flush_events(self) -> None:
+        with contextlib.suppress(StoreUnavailableError):  # stored entries can be read anyway
             await self._flush()
 
     def _sign(self, head: AuditHead, bindings: list[AuditBinding]) -> Checkpoint:
-        """A checkpoint of the head; what is not as it was bound gets no signature."""
+        """Sign a checkpoint of the head, unless it differs from its binding."""
         bound_from = None
         if self._binder is not None and bindings:
             last = bindings[-1]
@@ -247,7 +250,7 @@ class AuditLog:
         )
 
     async def _report_lost_file(self, head: AuditHead) -> None:
-        """A checkpoint file that was there before is started again, but not in silence."""
+        """Report a checkpoint file that was removed, before it is created again."""
         if self._file is None or self._report is None or not await self._store.list_checkpoints(limit=1):
             return
         fault = await asyncio.to_thread(self._file.fault)
@@ -258,42 +261,42 @@ class AuditLog:
                 AuditVerification(valid=False, size=size, root=root, checked=0, reason=reason, detail=detail)
             )
 
-    async def _drop_anchor(self, signed: Checkpoint) -> None:
-        """Keep the first checkpoint of a bound log, and the first with an entry."""
+    async def _write_anchor(self, signed: Checkpoint) -> None:
+        """Keep the first checkpoint of a bound log, and the first one with an entry."""
         if self._anchor is None or signed.bound_from is None:
             return
-        known = [one.size for one in await self._in(self._anchor) if self._signer.signed(one)]
-        if not known or (signed.size and not max(known)):
+        sizes = [kept.size for kept in await self._read(self._anchor) if self._signer.signed(kept)]
+        if not sizes or (signed.size and not max(sizes)):
             await asyncio.to_thread(self._anchor.append, signed.note)
 
-    async def _in(self, file: CheckpointFile | None) -> list[Checkpoint]:
-        """The checkpoints of a file; none where it cannot be read."""
+    async def _read(self, file: CheckpointFile | None) -> list[Checkpoint]:
+        """The checkpoints in a file, or none if it cannot be read."""
         if file is None:
             return []
         with contextlib.suppress(OSError):
             return await asyncio.to_thread(file.read)
         return []
 
-    def _held_against(
-        self, found: AuditVerification, given: list[Checkpoint], in_file: list[Checkpoint], anchor: list[Checkpoint]
+    def _describe_evidence(
+        self, result: AuditVerification, passed: list[Checkpoint], in_file: list[Checkpoint], anchor: list[Checkpoint]
     ) -> tuple[str, ...]:
-        """In words, what the log was compared with."""
+        """Describe what the log was compared with."""
         if self._binder is None:
             lines = ["no root secret: the head of the log is not bound"]
-        elif found.bound_from is None:
-            lines = ["root secret: no entry is bound yet; the next append binds the log"]
+        elif result.bound_from is None:
+            lines = ["root secret: no entry is bound yet. The next append binds the log"]
         else:
-            lines = [f"root secret: bound from entry {found.bound_from:,} on"]
-            if found.bound_from:
-                lines[0] += ", changes made to earlier entries before then do not show"
+            lines = [f"root secret: bound from entry {result.bound_from:,} on"]
+            if result.bound_from:
+                lines[0] += ". Earlier changes to earlier entries are not detected"
         if self._file is not None:
             newest = f", the newest of {in_file[-1].size:,} entries" if in_file else ""
             lines.append(f"checkpoint file {self._file.path}: {len(in_file):,} checkpoints{newest}")
-        if given:
-            lines.append(f"the checkpoint given: {given[0].size:,} entries")
+        if passed:
+            lines.append(f"checkpoint passed to verify: {passed[0].size:,} entries")
         if anchor:
             lines.append(f"anchor {self._anchor.path if self._anchor else ''}")
-        lines.append(f"checkpoints compared, those in the store included: {found.checked_checkpoints:,}")
+        lines.append(f"checkpoints compared, including those in the store: {result.checked_checkpoints:,}")
         return tuple(lines)
 
 

@@ -1,4 +1,4 @@
-"""Encoding of events for the audit log: canonical JSON, bounded, without secrets."""
+"""Encoding of events for the audit log: bounded canonical JSON without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatewright.records import Record
 from gatewright.storage.audit import AuditBody, AuditFields, StoredAuditEntry, decode_body, encode_body, stored_entry
 
 MAX_BODY = 64 * 1024
-"""Bytes of one entry; the data of a larger one is left out, and the entry says so."""
+"""The maximum size of an entry. The data of a larger event is omitted, and the entry notes that."""
 
 _MAX_FIELD = 256
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,7 +22,7 @@ SEVERITIES: dict[str, int] = {name: rank for rank, name in enumerate(_NAMES)}
 
 
 class AuditedEvent(Record, frozen=True, kw_only=True):
-    """An event as the audit log has it; ``leaf_hash`` in hex."""
+    """An event in the audit log. ``leaf_hash`` is in hex."""
 
     index: int
     leaf_hash: str
@@ -40,11 +40,11 @@ class AuditedEvent(Record, frozen=True, kw_only=True):
 
 
 def entry_of(event: SecurityEvent) -> StoredAuditEntry:
-    """The entry for an event. Never fails: an event that cannot be read is kept without its data."""
+    """Encode an event. Never fails: an event that cannot be read is kept without its data."""
     moment = event.timestamp if event.timestamp.tzinfo is not None else event.timestamp.replace(tzinfo=UTC)
     at = (moment - _EPOCH) // _MICROSECOND
     severity = SEVERITIES.get(event.severity, SEVERITIES[Severity.NOTICE])
-    kind = clean_kind(str(event.kind))[:_MAX_FIELD]  # it says what happened, as to a token, and is no value
+    kind = clean_kind(str(event.kind))[:_MAX_FIELD]  # a kind such as auth:token:revoked is not a secret value
     ids = (event.manufacturer_id, event.account_id, event.ip_address, event.request_id)
     texts = (event.event_id, *ids)
     more = (event.session_id, event.actor)
@@ -56,7 +56,7 @@ def entry_of(event: SecurityEvent) -> StoredAuditEntry:
             if len(body) <= MAX_BODY:
                 return stored_entry(body, fields)
         data = redact(event.data)
-    except Exception as error:  # the caller's object misbehaves, and the event must be kept all the same
+    except Exception as error:  # data objects of callers may raise anything, and the event must be kept
         data = {"unreadable": type(error).__name__}
     event_id, *others = (None if text is None else redact_text(str(text))[:_MAX_FIELD] for text in texts)
     session_id, actor = (None if text is None else redact_text(str(text))[:_MAX_FIELD] for text in more)
@@ -68,16 +68,16 @@ def entry_of(event: SecurityEvent) -> StoredAuditEntry:
 
 
 def entry_from(body: bytes) -> StoredAuditEntry:
-    """The entry for a body that was written before, as by the spool.
+    """The entry with an encoded body, as in the spool.
 
     Raises:
-        ValueError: the body is no entry.
+        ValueError: the body is not an entry.
     """
     return stored_entry(body, decode_body(body).fields)
 
 
 def event_of(entry: StoredAuditEntry) -> AuditedEvent:
-    """The event in an entry."""
+    """Decode an entry."""
     body = decode_body(entry.body)
     fields = body.fields
     return AuditedEvent(
@@ -98,5 +98,5 @@ def event_of(entry: StoredAuditEntry) -> AuditedEvent:
 
 
 def _is_plain(texts: tuple[str | None, ...]) -> bool:
-    """Whether they are short and printable, so that only their format needs checking."""
+    """Whether all texts are short and printable, so that they need no cleaning."""
     return all(text is None or (type(text) is str and len(text) <= _MAX_FIELD and text.isprintable()) for text in texts)

@@ -1,7 +1,7 @@
 """Binding of the audit log to the root secret: a MAC over its size and root, renewed with every append.
 
-Someone who can write the database can recompute every hash in it, but not this MAC. What it cannot show is that the
-whole database was put back to an older state, with the MAC of that time: a checkpoint file does.
+An attacker who can write to the database can recompute every hash in it, but not this MAC. The MAC does not reveal that
+the whole database was restored to an earlier state. A checkpoint file does.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 
-from gatewright.encryption.secretbox import derive_key, joined
+from gatewright.encryption.secretbox import derive_key, length_prefixed
 from gatewright.monitoring.checkpoints import Checkpoint
 from gatewright.storage.audit import AuditBinder, AuditBinding
 
 
 class HeadBinder:
-    """Makes and checks the MACs (HMAC-SHA-256, under a key derived from the root secret).
+    """Creates and checks bindings (HMAC-SHA-256 with a key derived from the root secret).
 
     Args:
-        origin: the name of the log; a binding of another log is invalid.
+        origin: the name of the log. Bindings of other logs are invalid.
         root: the root secret.
-        previous: earlier root secrets, whose bindings still hold.
+        previous: earlier root secrets, whose bindings are still valid.
     """
 
     def __init__(self, origin: str, root: bytes, previous: Sequence[bytes] = ()) -> None:
@@ -30,21 +30,21 @@ class HeadBinder:
         ]
 
     def bind(self, bound_from: int, size: int, root: bytes) -> AuditBinding:
-        """A binding of this size and root, made with the present root secret."""
+        """Bind this size and root with the current root secret."""
         mac = self._mac(self._keys[0], bound_from, size, root)
         return AuditBinding(bound_from=bound_from, size=size, root=root, mac=mac)
 
     def verify(self, binding: AuditBinding) -> bool:
-        """Whether one of the root secrets made this binding."""
-        stated = (binding.bound_from, binding.size, binding.root)
-        return any(hmac.compare_digest(self._mac(key, *stated), binding.mac) for key in self._keys)
+        """Whether the binding was created with one of the root secrets."""
+        fields = (binding.bound_from, binding.size, binding.root)
+        return any(hmac.compare_digest(self._mac(key, *fields), binding.mac) for key in self._keys)
 
     def _mac(self, key: bytes, bound_from: int, size: int, root: bytes) -> bytes:
-        return hmac.digest(key, joined(self._origin, str(bound_from), str(size), root), "sha256")
+        return hmac.digest(key, length_prefixed(self._origin, str(bound_from), str(size), root), "sha256")
 
 
 class Tampered(Exception):
-    """The log is not what it was; ends the reading."""
+    """The log was tampered with. Ends the verification."""
 
     def __init__(self, index: int, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -52,40 +52,40 @@ class Tampered(Exception):
 
 
 class BindingCheck:
-    """The bindings of a log, held against what was read of it.
+    """Compares the bindings of a log with its entries.
 
     Args:
-        bindings: as the store has them, oldest first.
-        binder: knows the root secrets; None if there are none, and then nothing is checked.
+        bindings: the stored bindings, oldest first.
+        binder: checks bindings. None skips the check.
     """
 
     def __init__(self, bindings: Sequence[AuditBinding], binder: AuditBinder | None) -> None:
         self._bindings, self._binder = bindings, binder
         self._roots: dict[int, bytes] = {}
         self.sizes = {binding.size for binding in bindings}
-        """Where the root of the tree must be noted."""
+        """The sizes at which the root of the tree is needed."""
 
     @property
     def bound_from(self) -> int | None:
-        """The size from which on the log was bound; None where it was not, or nothing can tell."""
+        """The size from which the log is bound. None if it is not bound, or cannot be checked."""
         return self._bindings[0].bound_from if self._bindings and self._binder is not None else None
 
     def note(self, size: int, root: bytes) -> None:
-        """The tree had this root at this size."""
+        """Record the root of the tree at a size."""
         self._roots[size] = root
 
     def expect(self, size: int) -> None:
-        """Raise Tampered when the log has fewer entries than were bound."""
+        """Raise Tampered if the log has fewer entries than were bound."""
         most = max(self.sizes, default=0)
         if self._binder is not None and most > size:
-            raise Tampered(size, "tail_missing", f"The root secret bound {most} entries; the log has {size}.")
+            raise Tampered(size, "tail_missing", f"The root secret bound {most} entries, but the log has {size}.")
 
-    def judge(self, size: int, trusted: int, checkpoints: Sequence[Checkpoint]) -> None:
-        """Raise Tampered when the log of ``size`` entries is not what the root secret bound.
+    def check(self, size: int, trusted: int, checkpoints: Sequence[Checkpoint]) -> None:
+        """Raise Tampered if the log of ``size`` entries differs from the one that the root secret bound.
 
         Args:
-            trusted: the log is known to be right up to here.
-            checkpoints: signed by a key of this log; one that calls the log bound is right.
+            trusted: the log is verified up to this size.
+            checkpoints: checkpoints signed by a key of this log. They also state whether the log was bound.
         """
         if self._binder is None:
             return
@@ -93,7 +93,7 @@ class BindingCheck:
         if size and first is not None and (self.bound_from is None or self.bound_from > first):
             now = "is not bound" if self.bound_from is None else f"is bound from entry {self.bound_from} on"
             detail = (
-                f"A checkpoint says that the root secret bound the log from entry {first} on; now it {now}."
+                f"According to a checkpoint, the root secret bound the log from entry {first} on, but the log {now}."
                 " The database was replaced, or its bindings were deleted."
             )
             raise Tampered(trusted, "binding_removed", detail)
@@ -104,8 +104,8 @@ class BindingCheck:
                 self._refuse_gap(end, binding.bound_from)
             if self._roots.get(binding.size) != binding.root or not self._binder.verify(binding):
                 detail = (
-                    f"Entries from {start} to {binding.size - 1} are not those that were bound by this root secret. If"
-                    " GATEWRIGHT_SECRET_KEY was changed, name the old one in GATEWRIGHT_PREVIOUS_SECRET_KEYS."
+                    f"Entries {start} to {binding.size - 1} differ from those that this root secret bound. If"
+                    " GATEWRIGHT_SECRET_KEY was changed, add the old one to GATEWRIGHT_PREVIOUS_SECRET_KEYS."
                 )
                 raise Tampered(start, "binding_mismatch", detail)
             end = binding.size
@@ -114,7 +114,7 @@ class BindingCheck:
 
     def _refuse_gap(self, end: int, start: int) -> None:
         if start < end:
-            detail = f"Entries from {start} to {end - 1} were removed, and others put in their place."
+            detail = f"Entries {start} to {end - 1} were removed and replaced."
             raise Tampered(start, "tail_missing", detail)
-        detail = f"Entries from {end} to {start - 1} were added by something that does not have the root secret."
+        detail = f"Entries {end} to {start - 1} were added without the root secret."
         raise Tampered(end, "entries_unbound", detail)

@@ -1,7 +1,7 @@
 """Signed checkpoints of the audit log, in the store and in a file outside it.
 
-A checkpoint kept elsewhere is what shows that the end of a log was cut off, or that all of it was computed
-again: a tree alone cannot.
+A checkpoint that was kept elsewhere reveals that entries were removed from the end of the log, or that the whole log
+was recomputed. A hash tree alone cannot.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from gatewright.errors import FieldError, StorageError, ValidationError
 from gatewright.records import Record
 
 _TAIL = 256 * 1024
-"""Bytes at the end of the file that are read: some 900 checkpoints, six days at one every ten minutes."""
+"""The number of bytes read from the end of the file: some 900 checkpoints, or six days."""
 
 
 class CheckpointFile:
-    """A file to which checkpoints are appended, ideally on a disk that the database's writers cannot write.
+    """A file of checkpoints, ideally on a disk that the database's writers cannot write.
 
     Args:
-        path: the file; made when missing, for its owner only, in a directory for its owner only.
+        path: the file. Created if missing, with mode 0600 in a directory with mode 0700.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def append(self, note: str) -> None:
-        """Add a checkpoint and wait until it is on disk.
+        """Append a checkpoint and wait until it is on disk.
 
         Raises:
             StorageError: the file cannot be written.
@@ -54,7 +54,7 @@ class CheckpointFile:
             raise StorageError(f"The checkpoint file {self.path} cannot be written: {error.strerror}.") from error
 
     def read(self) -> list[Checkpoint]:
-        """The newest checkpoints, oldest first; a line torn by a power cut is skipped. Raises OSError."""
+        """The newest checkpoints, oldest first. Damaged lines are skipped. Raises OSError."""
         with self.path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - _TAIL))
@@ -66,10 +66,14 @@ class CheckpointFile:
         return found
 
     def fault(self) -> tuple[str, str] | None:
-        """Why nothing can be held against this file, as reason and detail; None when it has a checkpoint."""
-        start = "Find out who removed it; then start it again with `gatewright audit checkpoint`."
+        """Why the log cannot be compared with this file: reason and detail. None if it contains a checkpoint."""
+        start = "Find out who removed it, then start a new one with `gatewright audit checkpoint`."
         try:
-            return None if self.read() else ("checkpoint_file_empty", f"{self.path} holds no checkpoint. {start}")
+            return (
+                None
+                if self.read()
+                else ("checkpoint_file_empty", f"The checkpoint file {self.path} contains no checkpoint. {start}")
+            )
         except FileNotFoundError:
             return "checkpoint_file_missing", f"The checkpoint file {self.path} does not exist. {start}"
         except OSError as error:
@@ -83,8 +87,10 @@ _MAX_NOTE = 8192
 
 
 class Checkpoint(Record, frozen=True, kw_only=True):
-    """A statement: the log ``origin`` had ``size`` entries and this root (hex). ``note`` is its signed text.
-    ``bound_from`` is the size from which on the root secret bound the log then, None where it did not."""
+    """A signed statement that the log ``origin`` had ``size`` entries and this root (hex).
+
+    ``note`` is the signed text. ``bound_from`` is the size from which the root secret bound the log, or None.
+    """
 
     origin: str
     size: int
@@ -98,17 +104,17 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 
 
 class CheckpointSigner:
-    """Signs checkpoints, and knows the keys whose signatures count.
+    """Signs checkpoints, and verifies signatures of its current and previous keys.
 
     Args:
         origin: the name of the log, one word.
-        seed: 32 bytes, the private key.
-        previous: seeds that were used before; their signatures still count.
+        seed: the private key, 32 bytes.
+        previous: previous private keys, whose signatures are still accepted.
     """
 
     def __init__(self, origin: str, seed: bytes, *, previous: Iterable[bytes] = ()) -> None:
         if not origin or len(origin) > 200 or any(ch.isspace() or ch == "+" for ch in origin):
-            raise ValueError("the origin of a log is one word without '+'")
+            raise ValueError("The origin of a log must be one word of 1 to 200 characters without '+'.")
         self.origin = origin
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         public = [self._key.public_key(), *(Ed25519PrivateKey.from_private_bytes(old).public_key() for old in previous)]
@@ -116,7 +122,7 @@ class CheckpointSigner:
         self.verifier_keys = tuple(verifier_key(origin, key) for key in public)
 
     def sign(self, size: int, root: bytes, at: datetime, *, bound_from: int | None = None) -> Checkpoint:
-        """A checkpoint of this size and root."""
+        """Sign a checkpoint of this size and root."""
         moment = at.astimezone(UTC)
         text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\ntime {moment.isoformat()}\n"
         if bound_from is not None:
@@ -134,17 +140,17 @@ class CheckpointSigner:
 
 
 def verifier_key(origin: str, key: Ed25519PublicKey) -> str:
-    """The public key as C2SP writes it: ``<origin>+<key id>+<base64>``; publish it beside the log."""
+    """The public key in C2SP format, ``<origin>+<key id>+<base64>``. Publish it beside the log."""
     raw = key.public_bytes_raw()
     return f"{origin}+{_key_id(origin, raw).hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
 
 
 def note_in(kept: str) -> str:
-    """The note in what someone kept: the note itself, a checkpoint as JSON (as command and HTTP API print it), or
-    a file of JSON lines, of which the newest counts.
+    """Extract the note from a note, a checkpoint as JSON (as printed by the CLI and HTTP API), or the last line of a
+    checkpoint file.
 
     Raises:
-        ValidationError: it contains no checkpoint (code ``INVALID_CHECKPOINT``).
+        ValidationError: the text contains no checkpoint (``INVALID_CHECKPOINT``).
     """
     if kept.lstrip()[:1] not in ("{", '"'):
         return kept
@@ -158,10 +164,10 @@ def note_in(kept: str) -> str:
 
 
 def read_checkpoint(note: str) -> Checkpoint:
-    """The statement of a note, whose signature is not checked.
+    """Parse a note. Its signature is not checked.
 
     Raises:
-        ValidationError: the text is no checkpoint (code ``INVALID_CHECKPOINT``).
+        ValidationError: the text is not a checkpoint (``INVALID_CHECKPOINT``).
     """
     try:
         if len(note) > _MAX_NOTE:
@@ -191,7 +197,7 @@ def _no_checkpoint() -> ValidationError:
 
 
 def signed_by(note: str, keys: Iterable[str]) -> bool:
-    """Whether one of the keys (as :func:`verifier_key` writes them) signed the note."""
+    """Whether the note is signed by one of the keys, in the format of :func:`verifier_key`."""
     text, separator, signatures = note.partition("\n\n")
     if not separator or len(note) > _MAX_NOTE:
         return False

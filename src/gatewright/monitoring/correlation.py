@@ -1,4 +1,4 @@
-"""Correlation of events to incidents, by rules that are data, in bounded windows."""
+"""Correlation of events into incidents: declarative rules and bounded windows."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from functools import lru_cache
 import msgspec
 
 from gatewright import event_kinds
+from gatewright.caching import BoundedCache
 from gatewright.controls import network_of
 from gatewright.events import SecurityEvent, Severity, new_event_id
 from gatewright.records import Record
 from gatewright.storage.attempts import Rate, Throttle
 from gatewright.storage.audit import StoredIncident
 
-WINDOWS = 10_000
-"""Windows in memory; the one longest without an event goes first."""
-_MOST_OF_KEY = 128
-_EVIDENCE = 10
+MAX_WINDOWS = 10_000
+"""The maximum number of windows in memory. The least recently used one is evicted."""
+_MAX_KEY_LENGTH = 128
+_MAX_EVIDENCE = 10
 
-EVERYONE = "*"
+PLATFORM_KEY = "*"
 
 
 class CorrelationRule(Record, frozen=True, kw_only=True):
-    """``threshold`` events of ``kinds`` (patterns) with the same ``by`` within ``window`` seconds make an incident.
+    """``threshold`` events of ``kinds`` (patterns) with the same ``by`` within ``window`` seconds are an incident.
 
-    ``by`` is ``account``, ``manufacturer``, ``network`` (/24, /64) or ``platform`` (all together). With
-    ``distinct``, it is not events that count but different values of it: ``account``, ``network``, or a key of
-    the event's data. ``where`` names keys of the data and the values that count, for
-    events that have the key.
+    ``by`` is ``account``, ``manufacturer``, ``network`` (/24 or /64) or ``platform`` (all events together). With
+    ``distinct``, different values are counted instead of events: of ``account``, ``network``, or a key of the event's
+    data. ``where`` limits keys of the data to certain values. It does not apply to events without the key.
     """
 
     name: str
@@ -48,7 +48,7 @@ class CorrelationRule(Record, frozen=True, kw_only=True):
 _FAILED_SIGN_IN = (event_kinds.AUTH_LOGIN_FAILED, event_kinds.AUTH_ATTEMPT_REFUSED)
 _FAILED_CODE = (event_kinds.AUTH_MFA_FAILED, event_kinds.AUTH_PASSWORD_CHANGE_FAILED)
 
-RULES = (
+CORRELATION_RULES = (
     CorrelationRule(
         name="brute_force",
         kinds=(*_FAILED_SIGN_IN, *_FAILED_CODE),
@@ -56,7 +56,7 @@ RULES = (
         threshold=10,
         window=600,
         severity=Severity.HIGH,
-        summary="Sign-in of one account failed again and again.",
+        summary="Sign-in to one account failed repeatedly.",
     ),
     CorrelationRule(
         name="brute_force",
@@ -65,7 +65,7 @@ RULES = (
         threshold=1,
         window=600,
         severity=Severity.HIGH,
-        summary="Sign-in of one account failed again and again.",
+        summary="Sign-in to one account failed repeatedly.",
     ),
     CorrelationRule(
         name="credential_stuffing",
@@ -75,7 +75,7 @@ RULES = (
         threshold=10,
         window=600,
         severity=Severity.HIGH,
-        summary="One network failed to sign in to many accounts.",
+        summary="Sign-in to many accounts failed from one network.",
     ),
     CorrelationRule(
         name="credential_stuffing",
@@ -84,7 +84,7 @@ RULES = (
         threshold=1,
         window=600,
         severity=Severity.HIGH,
-        summary="One network failed to sign in to many accounts.",
+        summary="Sign-in to many accounts failed from one network.",
     ),
     CorrelationRule(
         name="distributed_guessing",
@@ -93,7 +93,7 @@ RULES = (
         threshold=1,
         window=600,
         severity=Severity.HIGH,
-        summary="Sign-in failed for many accounts, from many networks.",
+        summary="Sign-in to many accounts failed from many networks.",
         where={"pattern": ("many_networks",)},
     ),
     CorrelationRule(
@@ -104,7 +104,7 @@ RULES = (
         threshold=200,
         window=600,
         severity=Severity.HIGH,
-        summary="Sign-in failed for many accounts, from many networks.",
+        summary="Sign-in to many accounts failed from many networks.",
     ),
     CorrelationRule(
         name="refresh_token_reuse",
@@ -113,7 +113,7 @@ RULES = (
         threshold=1,
         window=600,
         severity=Severity.HIGH,
-        summary="A refresh token was used a second time; someone else may hold a copy.",
+        summary="A refresh token was reused. It may have been stolen.",
     ),
     CorrelationRule(
         name="session_hijack",
@@ -123,7 +123,7 @@ RULES = (
         threshold=1,
         window=600,
         severity=Severity.HIGH,
-        summary="A session was used from a place it is not bound to.",
+        summary="A session was used from an unrecognized location.",
     ),
     CorrelationRule(
         name="repeated_threats",
@@ -132,7 +132,7 @@ RULES = (
         threshold=5,
         window=600,
         severity=Severity.HIGH,
-        summary="One network sent attack after attack.",
+        summary="One network sent repeated attacks.",
     ),
     CorrelationRule(
         name="manufacturer_threats",
@@ -141,7 +141,7 @@ RULES = (
         threshold=10,
         window=3600,
         severity=Severity.WARNING,
-        summary="Requests of one manufacturer showed attacks again and again.",
+        summary="Requests of one manufacturer contained repeated attacks.",
     ),
     CorrelationRule(
         name="privilege_probing",
@@ -150,7 +150,7 @@ RULES = (
         threshold=20,
         window=600,
         severity=Severity.WARNING,
-        summary="One manufacturer tried again and again what it may not do.",
+        summary="One manufacturer repeatedly attempted actions without permission.",
     ),
     CorrelationRule(
         name="quota_abuse",
@@ -163,8 +163,8 @@ RULES = (
         threshold=50,
         window=600,
         severity=Severity.WARNING,
-        summary="One manufacturer went on far beyond its limits.",
-        where={"code": ("RATE_LIMIT_EXCEEDED",)},  # a quota is reported by rbac itself
+        summary="One manufacturer repeatedly exceeded its limits.",
+        where={"code": ("RATE_LIMIT_EXCEEDED",)},  # rbac reports quotas itself
     ),
     CorrelationRule(
         name="foreign_data",
@@ -173,7 +173,7 @@ RULES = (
         threshold=3,
         window=600,
         severity=Severity.HIGH,
-        summary="Encrypted data of another manufacturer was asked for again and again.",
+        summary="Encrypted data of another manufacturer was requested repeatedly.",
     ),
     CorrelationRule(
         name="mfa_bypass",
@@ -182,7 +182,7 @@ RULES = (
         threshold=1,
         window=600,
         severity=Severity.HIGH,
-        summary="Something tried to sign in past the second factor.",
+        summary="A sign-in attempted to bypass the second factor.",
     ),
     CorrelationRule(
         name="passkey_cloned",
@@ -191,56 +191,57 @@ RULES = (
         threshold=1,
         window=600,
         severity=Severity.HIGH,
-        summary="The counter of a passkey went backwards: there may be a copy of it.",
+        summary="The counter of a passkey went backwards. It may have been cloned.",
     ),
 )
 
 
 class Correlator:
-    """Watches events and says when a rule is met.
+    """Matches events against rules.
 
     Args:
-        rules: see :class:`CorrelationRule`.
+        rules: the rules.
     """
 
-    def __init__(self, rules: Iterable[CorrelationRule] = RULES) -> None:
+    def __init__(self, rules: Iterable[CorrelationRule] = CORRELATION_RULES) -> None:
         self._rules = tuple(rules)
-        self._windows: OrderedDict[tuple[int, str], _Window] = OrderedDict()
-        self._fresh: dict[tuple[int, str], int] = {}
+        self._windows: BoundedCache[tuple[int, str], _EventWindow] = BoundedCache(MAX_WINDOWS, keep_used=True)
+        self._uncounted: dict[tuple[int, str], int] = {}
         self._matching = lru_cache(maxsize=1024)(self._match)
 
     def take(self, event: SecurityEvent) -> list[StoredIncident]:
-        """The incidents that this event completes; each counts the events since it was last reported."""
+        """The incidents that this event completes. Each counts the events since its last report."""
         rules = self._matching(event.kind)
         if not rules:
             return []
-        found = []
+        incidents = []
         for number, rule in rules:
             key = _key(rule.by, event)
             if key is None or not _applies(rule, event):
                 continue
             incident = self._count(number, rule, key, event)
             if incident is not None:
-                found.append(incident)
-        return found
+                incidents.append(incident)
+        return incidents
 
-    async def take_together(self, throttle: Throttle) -> list[StoredIncident]:
-        """The incidents that the events taken since the last call complete together with those that other
-        processes saw. They count in ``throttle``, one operation for each rule and key.
+    async def take_shared(self, throttle: Throttle) -> list[StoredIncident]:
+        """The incidents that events since the last call complete together with events in other processes.
+
+        They are counted in ``throttle``, with one operation for each rule and key.
 
         Raises:
-            StorageError: it cannot be asked now; what was to be counted is given up, this process counts on.
+            StorageError: the throttle is unavailable. These events are counted in this process only.
         """
-        fresh, self._fresh = self._fresh, {}
+        uncounted, self._uncounted = self._uncounted, {}
         counted = {
             (number, key): throttle.throttle(_shared_key(self._rules[number], key), _rate(self._rules[number]), cost=n)
-            for (number, key), n in fresh.items()
+            for (number, key), n in uncounted.items()
         }
         results = await asyncio.gather(*counted.values())
-        full = [where for where, result in zip(counted, results, strict=True) if not result.allowed]
-        found = [self._fire(*where) for where in full if self._windows.get(where)]
-        await asyncio.gather(*(throttle.clear_throttle(_shared_key(self._rules[n], key)) for n, key in full))
-        return found
+        completed = [window for window, result in zip(counted, results, strict=True) if not result.allowed]
+        incidents = [self._fire(*window) for window in completed if self._windows.get(window)]
+        await asyncio.gather(*(throttle.clear_throttle(_shared_key(self._rules[n], key)) for n, key in completed))
+        return incidents
 
     def _match(self, kind: str) -> tuple[tuple[int, CorrelationRule], ...]:
         return tuple(
@@ -250,45 +251,44 @@ class Correlator:
         )
 
     def _count(self, number: int, rule: CorrelationRule, key: str, event: SecurityEvent) -> StoredIncident | None:
-        window = self._windows.get((number, key))
+        window = self._windows.use((number, key))
         if window is None:
-            window = self._windows[number, key] = _Window()
-            if len(self._windows) > WINDOWS:
-                self._windows.popitem(last=False)
-        else:
-            self._windows.move_to_end((number, key))
+            window = _EventWindow()
+            self._windows.put((number, key), window)
         window.add(event, _distinct(rule, event), rule.window)
         if len(window) >= rule.threshold:
-            self._fresh.pop((number, key), None)
+            self._uncounted.pop((number, key), None)
             return self._fire(number, key)
         if rule.distinct is None:
-            self._fresh[number, key] = self._fresh.get((number, key), 0) + 1
+            self._uncounted[number, key] = self._uncounted.get((number, key), 0) + 1
         return None
 
     def _fire(self, number: int, key: str) -> StoredIncident:
         window = self._windows[number, key]
-        count = window.seen
+        count = window.count
         return _incident(self._rules[number], key, window.take_all(), count)
 
 
-class _Window:
-    """The newest events of one rule and key: the latest of each distinct value where these count, else all.
-    Never more than the rule's threshold, and without their data, which may be large."""
+class _EventWindow:
+    """The newest events of one rule and key, or the newest event of each distinct value.
 
-    __slots__ = ("_entries", "seen")
+    At most as many as the rule's threshold, and without their data, which may be large.
+    """
+
+    __slots__ = ("_entries", "count")
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, tuple[float, SecurityEvent]] = OrderedDict()
-        self.seen = 0
+        self.count = 0
 
     def add(self, event: SecurityEvent, value: str, seconds: float) -> None:
         now = event.timestamp.timestamp()
         self._entries[value] = (now, msgspec.structs.replace(event, data={}))
         self._entries.move_to_end(value)
-        self.seen += 1
+        self.count += 1
         while next(iter(self._entries.values()))[0] < now - seconds:
             self._entries.popitem(last=False)
-            self.seen = max(self.seen - 1, len(self._entries))
+            self.count = max(self.count - 1, len(self._entries))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -296,7 +296,7 @@ class _Window:
     def take_all(self) -> list[SecurityEvent]:
         events = [event for _, event in self._entries.values()]
         self._entries.clear()
-        self.seen = 0
+        self.count = 0
         return events
 
 
@@ -320,9 +320,9 @@ def _incident(rule: CorrelationRule, key: str, events: list[SecurityEvent], coun
         last_seen=last.timestamp,
         timeline=tuple(
             {"at": event.timestamp.isoformat(), "note": event.kind, "event_id": event.event_id}
-            for event in events[-_EVIDENCE:]
+            for event in events[-_MAX_EVIDENCE:]
         ),
-        details={"by": rule.by, "key": key, "addresses": sorted(addresses)[:_EVIDENCE]},
+        details={"by": rule.by, "key": key, "addresses": sorted(addresses)[:_MAX_EVIDENCE]},
     )
 
 
@@ -331,7 +331,7 @@ def _shared_key(rule: CorrelationRule, key: str) -> str:
 
 
 def _rate(rule: CorrelationRule) -> Rate:
-    """What stays below the threshold."""
+    """The rate just below the threshold."""
     return Rate(limit=max(1, rule.threshold - 1), period=rule.window)
 
 
@@ -341,9 +341,9 @@ def _applies(rule: CorrelationRule, event: SecurityEvent) -> bool:
 
 def _key(by: str, event: SecurityEvent) -> str | None:
     if by == "platform":
-        return EVERYONE
+        return PLATFORM_KEY
     if by == "manufacturer":
-        return event.manufacturer_id[:_MOST_OF_KEY] if event.manufacturer_id else None
+        return event.manufacturer_id[:_MAX_KEY_LENGTH] if event.manufacturer_id else None
     if by == "network":
         return network_of(event.ip_address) if event.ip_address else None
     return _account(event) or event.manufacturer_id
@@ -356,15 +356,15 @@ def _distinct(rule: CorrelationRule, event: SecurityEvent) -> str:
         return _account(event) or event.manufacturer_id or ""
     if rule.distinct == "network":
         return (network_of(event.ip_address) if event.ip_address else None) or ""
-    return str(event.data.get(rule.distinct, ""))[:_MOST_OF_KEY]
+    return str(event.data.get(rule.distinct, ""))[:_MAX_KEY_LENGTH]
 
 
 def _account(event: SecurityEvent) -> str | None:
-    """The account that the event is about; for an unknown address, whatever handle of it the event carries."""
+    """The account of the event or, for unknown accounts, another identifier in its data."""
     if event.account_id is not None:
-        return event.account_id[:_MOST_OF_KEY]
+        return event.account_id[:_MAX_KEY_LENGTH]
     for name in ("account", "account_key", "email_hash", "identifier"):
         value = event.data.get(name)
         if value is not None:
-            return str(value)[:_MOST_OF_KEY]
+            return str(value)[:_MAX_KEY_LENGTH]
     return None

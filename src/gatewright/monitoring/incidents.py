@@ -1,10 +1,10 @@
-"""Incidents: opened by correlation or manually, merged while open, closed with a note."""
+"""Incidents: opened by correlation or manually, merged while open, resolved with a note."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.controls import network_of
 from gatewright.errors import FieldError, StorageError, ValidationError
-from gatewright.events import EventSink, SecurityEvent, Severity, event, new_event_id
+from gatewright.events import EventSink, SecurityEvent, Severity, emitter, new_event_id
 from gatewright.logs import clean_kind, redact, redact_text
 from gatewright.monitoring.audit_encoding import SEVERITIES
 from gatewright.monitoring.correlation import Correlator
@@ -20,20 +20,20 @@ from gatewright.storage.attempts import Throttle
 from gatewright.storage.audit import IncidentStore, StoredIncident
 
 Incident = StoredIncident
-"""What callers get: the record as it is kept."""
+"""The record as it is stored."""
 
 _WAITING = 1000
 
 
 class Incidents:
-    """Keeps incidents and tells of them.
+    """Opens, merges, lists and resolves incidents.
 
     Args:
-        store: where they are kept.
-        sink: where ``monitoring:incident:*`` events go.
-        clock: for the times of what is done manually.
-        correlator: turns events into incidents.
-        throttle: where several processes count their events together; None when there is but one.
+        store: stores incidents.
+        sink: receives ``monitoring:incident:*`` events.
+        clock: the source of time.
+        correlator: correlates events into incidents.
+        throttle: counts events across processes. None for a single process.
     """
 
     def __init__(
@@ -45,18 +45,20 @@ class Incidents:
         *,
         throttle: Throttle | None = None,
     ) -> None:
-        self._store, self._sink, self._clock, self._correlator = store, sink, clock, correlator
-        self._throttle = throttle
+        self._store, self._clock, self._correlator, self._throttle = store, clock, correlator, throttle
+        self._emit = emitter(sink, clock)
         self._waiting: deque[StoredIncident] = deque(maxlen=_WAITING)
 
     async def correlate(self, events: Iterable[SecurityEvent]) -> list[Incident]:
-        """Take events in; returns the incidents that were opened or grew. Those that the store does not take
-        now are kept for the next call."""
+        """Process events. Returns the incidents that were opened or updated.
+
+        Incidents that the store does not accept now are kept for the next call.
+        """
         for one in events:
             self._waiting.extend(self._correlator.take(one))
         if self._throttle is not None:
             with contextlib.suppress(StorageError):
-                self._waiting.extend(await self._correlator.take_together(self._throttle))
+                self._waiting.extend(await self._correlator.take_shared(self._throttle))
         changed = []
         while self._waiting:
             try:
@@ -72,15 +74,15 @@ class Incidents:
         severity: Severity | str,
         summary: str,
         *,
-        manufacturer_id: str | None,
-        account_id: str | None,
-        ip_address: str | None,
-        event_ids: Iterable[str],
-        dedup_key: str | None,
-        actor: str | None,
-        details: dict[str, Any],
+        manufacturer_id: str | None = None,
+        account_id: str | None = None,
+        ip_address: str | None = None,
+        event_ids: Iterable[str] = (),
+        dedup_key: str | None = None,
+        actor: str | None = None,
+        details: Mapping[str, Any],
     ) -> Incident:
-        """Open an incident manually, or add to the open one with the same ``dedup_key``."""
+        """Open an incident, or update the open one with the same ``dedup_key``."""
         level = str(severity)
         if level not in SEVERITIES:
             raise _invalid("severity", f"must be one of {', '.join(SEVERITIES)}")
@@ -104,7 +106,7 @@ class Incidents:
                 first_seen=now,
                 last_seen=now,
                 timeline=(opening, *evidence[:100]),
-                details={**redact(details), **({"addresses": [ip_address]} if ip_address else {})},
+                details={**redact(dict(details)), **({"addresses": [ip_address]} if ip_address else {})},
             )
         )
 
@@ -120,42 +122,39 @@ class Incidents:
         if status not in (None, "open", "resolved"):
             raise _invalid("status", "must be open or resolved")
         if not 1 <= limit <= 1000:
-            raise _invalid("limit", "must be from 1 to 1000")
+            raise _invalid("limit", "must be 1 to 1000")
         return await self._store.list_incidents(
             status=status, kind=kind, manufacturer_id=manufacturer_id, since=since, limit=limit
         )
 
     async def resolve(self, incident_id: str, note: str, actor: str | None) -> Incident:
-        """Close an open incident; what happens afterwards opens a new one."""
+        """Resolve an open incident. Later events open a new one."""
         closed = await self._store.resolve_incident(incident_id, at=self._clock.now(), by=actor, note=redact_text(note))
         if closed is None:
-            known = await self._store.get_incident(incident_id)
-            if known is None:
+            if await self._store.get_incident(incident_id) is None:
                 raise _invalid("incident_id", "is not known", code="UNKNOWN_INCIDENT")
-            raise _invalid("incident_id", "is resolved already", code="INCIDENT_RESOLVED")
-        self._emit(event_kinds.MONITORING_INCIDENT_RESOLVED, closed, actor=actor, note=closed.resolution)
+            raise _invalid("incident_id", "is already resolved", code="INCIDENT_RESOLVED")
+        self._emit_incident(event_kinds.MONITORING_INCIDENT_RESOLVED, closed, actor=actor, note=closed.resolution)
         return closed
 
     async def _record(self, incident: StoredIncident) -> Incident:
-        kept, new = await self._store.record_incident(incident)
-        self._emit(event_kinds.MONITORING_INCIDENT_OPENED if new else event_kinds.MONITORING_INCIDENT_UPDATED, kept)
-        return kept
+        stored, new = await self._store.record_incident(incident)
+        kind = event_kinds.MONITORING_INCIDENT_OPENED if new else event_kinds.MONITORING_INCIDENT_UPDATED
+        self._emit_incident(kind, stored)
+        return stored
 
-    def _emit(self, kind: str, incident: Incident, *, actor: str | None = None, **data: Any) -> None:
-        self._sink.emit(
-            event(
-                kind,
-                severity=incident.severity,
-                timestamp=self._clock.now(),
-                manufacturer_id=incident.manufacturer_id,
-                account_id=incident.account_id,
-                actor=actor,
-                incident_id=incident.incident_id,
-                incident=incident.kind,
-                events=incident.event_count,
-                source=incident.source,
-                **data,
-            )
+    def _emit_incident(self, kind: str, incident: Incident, *, actor: str | None = None, **data: Any) -> None:
+        self._emit(
+            kind,
+            Severity(incident.severity) if incident.severity in SEVERITIES else Severity.NOTICE,
+            manufacturer_id=incident.manufacturer_id,
+            account_id=incident.account_id,
+            actor=actor,
+            incident_id=incident.incident_id,
+            incident=incident.kind,
+            events=incident.event_count,
+            source=incident.source,
+            **data,
         )
 
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics: events by kind, calls by function, and gauges of the parts."""
+"""Prometheus metrics: events by kind, calls by function, and gauges."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gatewright.performance import stopwatches
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-MOST_KINDS = 300
-"""Kinds of events that get a label of their own; a bug that makes up kinds fills no memory."""
+MAX_KINDS = 300
+"""The maximum number of kinds with their own label, to bound memory."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,7 +21,7 @@ _EDGES = (1e-6, 5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 
 
 
 class Metrics:
-    """A registry of its own, so that two monitors, or the application's metrics, never clash."""
+    """Metrics in a separate registry, so that they never collide with other monitors or the application."""
 
     def __init__(self) -> None:
         self._events: dict[tuple[str, str], int] = {}
@@ -35,7 +35,7 @@ class Metrics:
         if known is not None:
             self._events[key] = known + 1
             return
-        if len(self._events) >= MOST_KINDS or event.severity not in SEVERITIES:
+        if len(self._events) >= MAX_KINDS or event.severity not in SEVERITIES:
             key = ("other", event.severity if event.severity in SEVERITIES else "notice")
         self._events[key] = self._events.get(key, 0) + 1
 
@@ -44,7 +44,7 @@ class Metrics:
         self._gauges[name] = (description, read)
 
     def text(self) -> str:
-        """All of it in Prometheus' text format (:data:`CONTENT_TYPE`)."""
+        """All metrics in Prometheus text format (:data:`CONTENT_TYPE`)."""
         from prometheus_client import CollectorRegistry, generate_latest
 
         if self._registry is None:
@@ -53,11 +53,11 @@ class Metrics:
         return generate_latest(self._registry).decode()
 
     def describe(self) -> list[Metric]:
-        """Nothing ahead of time: Prometheus asks when the registry is made."""
+        """Required by Prometheus. No metric is described in advance."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus' registry calls."""
+        """All metrics, for the Prometheus registry."""
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         events = CounterMetricFamily("gatewright_events", "Security events", labels=["kind", "severity"])
@@ -80,7 +80,7 @@ class Metrics:
 
 
 def _cumulated(buckets: tuple[tuple[float, int], ...]) -> list[tuple[str, float]]:
-    """Our fine buckets as Prometheus' cumulated ones; a fine bucket across an edge counts above it."""
+    """Convert fine buckets into cumulative Prometheus buckets. A bucket across an edge is counted above it."""
     result, seen, at = [], 0, 0
     for edge in _EDGES:
         while at < len(buckets) and buckets[at][0] <= edge:

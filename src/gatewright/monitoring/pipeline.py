@@ -1,8 +1,8 @@
-"""The audit pipeline: from ``emit`` to the store, in batches, in order, and through outages.
+"""The audit pipeline: from ``emit`` to the store, in order and in batches, with a spool for outages.
 
-``emit`` puts an event into a bounded queue and returns. One task takes what has come, writes it as one store
-operation, and hands it on to correlation. While the store is unavailable the entries go to the spool on disk, and
-from there to the store, in order, when it is back.
+``emit`` puts an event into a bounded queue and returns. One task writes queued events to the store in one operation,
+and passes them to correlation. While the store is unavailable, entries go to the spool on disk. Once it is available
+again, they are moved to the store, in order.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ T = TypeVar("T")
 _log = get_logger(__name__)
 
 GATHER_SECONDS = 0.05
-"""How long ordinary events may wait for others."""
+"""The time that ordinary events may wait for others, to be written together."""
 
 BATCH = 2000
 _INLINE = 8
-"""Up to this many events are encoded on the event loop (some 20 µs each); more go to a thread."""
+"""Up to this number of events are encoded on the event loop (some 20 µs each), and more in a thread."""
 _RETRY_GROWTH = 20
-"""The pause between two attempts grows to this many times the first."""
+"""The maximum pause between retries, as a multiple of the first pause."""
 
 ROUTINE = ("web", "access", "usage", "request")
-"""Sources whose events of severity ``info`` may be counted instead of kept when nothing can be kept any more."""
+"""Sources whose ``info`` events may be dropped when the queue is full."""
 
 
 def must_be_audited(event: SecurityEvent) -> bool:
-    """Whether a request must be refused rather than go without this event in the log."""
+    """Whether a request must be refused if this event cannot be logged."""
     return event.severity != Severity.INFO.value or event.kind.partition(":")[0] not in ROUTINE
 
 
-class _Taken(NamedTuple):
-    """An event in the queue, and what is done with it. Folded away, it is correlated but not kept; folded events are
-    kept but not correlated, since what they represent was."""
+class _Queued(NamedTuple):
+    """A queued event. An event that is folded is correlated but not kept, and the folded event is kept but not
+    correlated, since its events already were."""
 
     event: SecurityEvent
     keep: bool
@@ -54,17 +54,17 @@ class _Taken(NamedTuple):
 
 
 class AuditPipeline:
-    """The queue and the task that empties it.
+    """The queue of events, and the task that writes them.
 
     Args:
-        store: where entries go.
-        spool: where they wait while the store is unavailable; None keeps them in memory.
-        capacity: events that may wait in memory.
-        handle: called with each batch once it is kept; must not raise.
-        retry: seconds before the store is tried again; doubled each time, to twenty times that.
-        must_audit: decides what ``emit`` refuses rather than loses when everything is full.
+        store: stores the entries.
+        spool: stores entries while the store is unavailable. None keeps them in memory.
+        handle: called with each batch once it is stored. Must not raise.
+        capacity: the maximum number of events in memory.
+        retry: seconds before the first retry of the store. Doubles with each retry, up to 20 times.
+        must_audit: whether ``emit`` must refuse an event, rather than drop it, when the queue is full.
         binder: binds the head of the log to the root secret with every append.
-        rebound: called once, when the log was not what this or another process last bound.
+        rebound: called once if the log differs from the one that was last bound.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class AuditPipeline:
         self._binder, self._rebound = binder, rebound
         self._store, self._spool, self._handle = store, spool, handle
         self._capacity, self._must_audit = capacity, must_audit
-        self._queue: deque[_Taken] = deque()
+        self._queue: deque[_Queued] = deque()
         self._lock = threading.Lock()
         self._accepted = self._done = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -100,32 +100,32 @@ class AuditPipeline:
         self.appended = 0
         self.dropped = 0
 
-    # --- coming in ----------------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
-        """Events in memory."""
+        """The number of events in memory."""
         return len(self._queue)
 
     @property
     def spooled_bytes(self) -> int:
-        """Bytes on disk that wait for the store."""
+        """The number of bytes on disk that wait for the store."""
         return self._spool.size if self._spool is not None else 0
 
     @property
     def accepting(self) -> bool:
-        """Whether an event that must be audited would be taken now."""
+        """Whether an event that must be audited would be accepted now."""
         return len(self._queue) < self._capacity
 
     def put(self, event: SecurityEvent, *, keep: bool = True, correlate: bool = True) -> None:
-        """Take an event, from any thread.
+        """Add an event to the queue. Thread-safe.
 
         Args:
-            keep: whether it becomes an entry of the log.
-            correlate: whether it is handed on.
+            keep: write the event to the log.
+            correlate: pass the event to correlation.
 
         Raises:
-            StoreUnavailableError: nothing can be kept any more, and this event must be.
+            StoreUnavailableError: the queue is full, and the event must be audited.
         """
         with self._lock:
             if len(self._queue) >= self._capacity:
@@ -137,7 +137,7 @@ class AuditPipeline:
                     )
                 self.dropped += 1
                 return
-            self._queue.append(_Taken(event, keep, correlate))
+            self._queue.append(_Queued(event, keep, correlate))
             self._accepted += 1
         wake, hurry = self._wake, self._hurry
         if wake is None:
@@ -148,14 +148,16 @@ class AuditPipeline:
             if threading.get_ident() == self._loop_thread:
                 signal.set()
             elif self._loop is not None:
-                with contextlib.suppress(RuntimeError):  # the loop was closed: what waits is taken at the next start
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # the loop was closed: queued events are processed after the next start
                     self._loop.call_soon_threadsafe(signal.set)
 
     async def flush(self) -> None:
-        """Wait until all that was emitted before is on disk (store or spool) and was handled.
+        """Wait until all events so far are on disk (store or spool) and processed.
 
         Raises:
-            StoreUnavailableError: it cannot be kept anywhere now, or the monitor is not open.
+            StoreUnavailableError: events cannot be stored now, or the monitor is not open.
         """
         target = self._accepted
         if self._done >= target:
@@ -172,7 +174,7 @@ class AuditPipeline:
     # --- opening and closing ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin to write; calling twice is harmless."""
+        """Start to write. Idempotent."""
         if self._task is not None:
             return
         self._loop, self._loop_thread = asyncio.get_running_loop(), threading.get_ident()
@@ -185,7 +187,7 @@ class AuditPipeline:
         self._task = self._loop.create_task(self._run())
 
     async def stop(self) -> None:
-        """Write what waits, to the spool if need be, and end."""
+        """Write the queued events, to the spool if necessary, and stop."""
         task = self._task
         if task is None or self._wake is None:
             return
@@ -221,9 +223,9 @@ class AuditPipeline:
                 await wake.wait()
 
     async def _gather(self) -> None:
-        """Let ordinary events come together for a moment: one commit for many costs the requests far less.
+        """Wait briefly for more events, since one commit for many is far cheaper.
 
-        Whatever is more than information, a flush or the end does not wait.
+        Events above severity ``info``, a flush and closing end the wait.
         """
         if len(self._queue) < BATCH and not self._closing:
             with contextlib.suppress(TimeoutError):
@@ -232,9 +234,9 @@ class AuditPipeline:
         self._hurry.clear()
 
     async def _next_batch(self) -> bool:
-        """Keep and hand on what has come; False when it is time to close and it cannot be kept."""
+        """Store and process a batch. Returns False when closing, if the batch cannot be stored."""
         batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-        kept = [taken.event for taken in batch if taken.keep]
+        kept = [queued.event for queued in batch if queued.keep]
         if len(kept) <= _INLINE:
             entries = [entry_of(event) for event in kept]
         else:
@@ -247,15 +249,15 @@ class AuditPipeline:
         self._set_stuck(False)
         self.appended += len(kept)
         try:
-            await self._handle([taken.event for taken in batch if taken.correlate])
+            await self._handle([queued.event for queued in batch if queued.correlate])
         except Exception:
             _log.exception("audit_events_not_correlated", events=len(batch))
         self._done += len(batch)
-        self._answer()
+        self._notify_waiters()
         return True
 
     async def _keep(self, entries: list[StoredAuditEntry]) -> bool:
-        """Put entries into the store or, while it is unavailable or the spool has older ones, into the spool."""
+        """Write entries to the store, or to the spool if the store is unavailable or older entries are spooled."""
         spool = self._spool
         if (spool is None or not spool.pending or await self._drain()) and await self._append(entries):
             return True
@@ -273,7 +275,7 @@ class AuditPipeline:
             return False
         try:
             head = await self._store.append_audit(entries, self._binder)
-        except Exception as error:  # whatever it is, no event may be lost for it
+        except Exception as error:  # no error may lose events
             if not self.store_away:
                 _log.error("audit_events_spooled", error=error)
             self.store_away = True
@@ -290,7 +292,7 @@ class AuditPipeline:
         return True
 
     async def _drain(self) -> bool:
-        """Move what the spool has to the store, oldest first; False when the store is (still) away."""
+        """Move spooled entries to the store, oldest first. Returns False if the store is unavailable."""
         spool = self._spool
         try:
             while spool is not None and spool.pending:
@@ -306,7 +308,7 @@ class AuditPipeline:
         return True
 
     async def _pause(self) -> bool:
-        """Wait until the store may be tried again, or events for the spool come; False when it is time to close."""
+        """Wait for the next retry, or for events for the spool. Returns False when closing."""
         loop, wake = asyncio.get_running_loop(), self._wake
         while wake is not None and not self._closing and (left := self._try_again - loop.time()) > 0:
             if self._queue and not self.stuck:
@@ -328,7 +330,7 @@ class AuditPipeline:
                     )
             self._waiters.clear()
 
-    def _answer(self) -> None:
+    def _notify_waiters(self) -> None:
         left = []
         for target, future in self._waiters:
             if future.done():
@@ -344,7 +346,7 @@ class AuditPipeline:
 
 
 def _readable(bodies: Sequence[bytes]) -> list[StoredAuditEntry]:
-    """The entries of a spool; a line that passed its check but is no entry is named in the log and left out."""
+    """The entries in spooled lines. Lines that are not entries are logged and skipped."""
     entries = []
     for body in bodies:
         try:

@@ -1,4 +1,4 @@
-"""Posture: findings lead to proposals, proposals to measures, and each measure can be rolled back."""
+"""Security posture: findings, proposals, and measures that can be rolled back."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from gatewright import event_kinds
 from gatewright.clock import Clock
 from gatewright.controls import LOOPBACK, Controls, Measure, MeasureKind, check_measure
 from gatewright.errors import FieldError, StorageError, ValidationError
-from gatewright.events import EventSink, Severity, event
+from gatewright.events import EventSink, Severity, emitter
 from gatewright.logs import get_logger, redact_text
 from gatewright.monitoring.audit_encoding import SEVERITIES
-from gatewright.monitoring.posture_findings import Answer, Finding, from_facts, from_incident, from_timings
+from gatewright.monitoring.posture_findings import (
+    PostureFinding,
+    SuggestedMeasure,
+    from_facts,
+    from_incident,
+    from_timings,
+)
 from gatewright.performance import timings
 from gatewright.records import Record
 from gatewright.storage.audit import IncidentStore, MeasureStore, StoredIncident, StoredProposal
@@ -31,16 +37,16 @@ Mode = Literal["suggest", "enforce"]
 _log = get_logger(__name__)
 _AUTOMATIC = "posture"
 _MEASURE, _PROPOSAL = "mea_", "pro_"
-"""How ids begin; a proposal and the measure that it puts in force have the same rest."""
+"""The prefixes of ids. A proposal and its measure share the rest of the id."""
 
 
 class MeasureLimits(Record, frozen=True, kw_only=True):
-    """How far enforce mode may go by itself.
+    """The limits of enforce mode.
 
-    ``seconds`` is the longest time of a measure, ``active`` how many automatic measures there may be at once,
-    ``detection_level`` the highest level, ``limit_factor`` the strongest tightening, ``kinds`` what may be done
-    at all. Networks that overlap ``protected``, or those that the controls protect, are never blocked, by
-    people neither. ``respect`` is how long (seconds) a measure that a person rolled back is not put in force again.
+    ``seconds`` is the maximum duration of a measure, ``active`` the maximum number of automatic measures,
+    ``detection_level`` the highest level, ``limit_factor`` the lowest factor for limits, and ``kinds`` the permitted
+    kinds of measures. Networks that overlap ``protected``, or those that the controls protect, are never blocked, not
+    even manually. A measure that was rolled back manually is not applied again for ``respect`` seconds.
     """
 
     seconds: float = 86_400.0
@@ -53,7 +59,7 @@ class MeasureLimits(Record, frozen=True, kw_only=True):
 
 
 class InForce(Record, frozen=True, kw_only=True):
-    """A measure in force, as people see it. ``id`` is what rolls it back; ``until`` None: until then."""
+    """A measure in force, for display. ``id`` rolls it back. Without ``until``, it stays in force until then."""
 
     id: str
     summary: str
@@ -64,19 +70,20 @@ class InForce(Record, frozen=True, kw_only=True):
 
 
 class PostureStore(IncidentStore, MeasureStore, Protocol):
-    """What posture keeps and reads."""
+    """The store of incidents, proposals and measures."""
 
 
 class Posture:
     """Assesses the posture and applies measures.
 
     Args:
-        store: incidents, proposals, measures.
-        sink: where ``monitoring:measure:*`` events go.
-        clock: for when measures begin and end.
-        controls: where measures are put in force.
-        mode: ``suggest`` waits for a person, ``enforce`` applies what incidents call for, within ``bounds``.
-        facts: a mapping, or a function (async or not) that measures one; see ``findings.FACT_CHECKS``.
+        store: stores incidents, proposals and measures.
+        sink: receives ``monitoring:measure:*`` events.
+        clock: the source of time.
+        controls: enforces the measures.
+        mode: ``suggest`` waits for approval, and ``enforce`` applies measures for incidents within ``limits``.
+        limits: the limits of enforce mode.
+        facts: a mapping, or a function (async or not) that returns one; see ``posture_findings.FACT_CHECKS``.
     """
 
     def __init__(
@@ -87,22 +94,23 @@ class Posture:
         controls: Controls,
         *,
         mode: Mode = "suggest",
-        bounds: MeasureLimits | None = None,
+        limits: MeasureLimits | None = None,
         facts: Facts | None = None,
     ) -> None:
         if mode not in ("suggest", "enforce"):
             raise _invalid("mode", "must be suggest or enforce")
         self.mode: Mode = mode
-        self.bounds = bounds or MeasureLimits()
+        self.limits = limits or MeasureLimits()
         self.facts: Facts = facts if facts is not None else {}
-        self._store, self._controls, self._sink, self._clock = store, controls, sink, clock
+        self._store, self._controls, self._clock = store, controls, clock
+        self._emit = emitter(sink, clock)
         self._shared: set[str] = set()
         self._loading = asyncio.Lock()
 
-    # --- judging ------------------------------------------------------------------------------------------------
+    # --- assessment ---------------------------------------------------------------------------------------------
 
-    async def assess(self) -> list[Finding]:
-        """What is a posture finding now, the most severe first: open incidents, facts, budgets."""
+    async def assess(self) -> list[PostureFinding]:
+        """The findings in open incidents, facts and timings, most severe first."""
         facts = self.facts() if callable(self.facts) else self.facts
         measured: Mapping[str, Any] = await facts if inspect.isawaitable(facts) else facts
         findings = [
@@ -113,29 +121,28 @@ class Posture:
         return sorted(findings, key=lambda finding: -SEVERITIES.get(finding.severity, 0))
 
     async def propose(self) -> list[Proposal]:
-        """The measures that would answer the findings, and wait for someone to apply them. Calling again
-        proposes nothing twice."""
+        """Proposals of measures for the findings, waiting to be applied. Idempotent."""
         proposals = {}
         for finding in await self.assess():
-            for answer in finding.answers:
-                if self._is_protected(answer.scope):
+            for measure in finding.answers:
+                if self._is_protected(measure.scope):
                     continue
-                kept = await self._store.add_proposal(self._proposal(finding, answer))
-                if kept.status == "proposed":
-                    proposals[kept.proposal_id] = kept
+                stored = await self._store.add_proposal(self._proposal(finding, measure))
+                if stored.status == "proposed":
+                    proposals[stored.proposal_id] = stored
         return list(proposals.values())
 
     async def proposals(self, *, status: str | None = None, limit: int = 100) -> list[Proposal]:
-        """Proposals of the status ``proposed``, ``applied`` or ``rolled_back``, the newest first."""
+        """Proposals, newest first. ``status`` is ``proposed``, ``applied`` or ``rolled_back``."""
         return await self._store.list_proposals(status=status, limit=limit)
 
-    # --- acting -------------------------------------------------------------------------------------------------
+    # --- measures -----------------------------------------------------------------------------------------------
 
     async def apply(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
-        """Put a proposal in force, here at once and in every other process soon.
+        """Apply a proposal: immediately in this process, and shortly afterwards in all others.
 
         Raises:
-            ValidationError: unknown (``UNKNOWN_PROPOSAL``), or not waiting any more (``PROPOSAL_NOT_OPEN``).
+            ValidationError: unknown (``UNKNOWN_PROPOSAL``), or no longer open (``PROPOSAL_NOT_OPEN``).
         """
         now = self._clock.now()
         changed = await self._store.change_proposal(
@@ -157,14 +164,14 @@ class Posture:
         return msgspec.structs.replace(changed, measure=measure)
 
     async def in_force(self) -> list[InForce]:
-        """The measures in force, oldest first, each with the id that :meth:`roll_back` takes."""
+        """The measures in force, oldest first, with their ids for :meth:`roll_back`."""
         measures = sorted(
             await self._store.list_measures(now=self._clock.now()), key=lambda m: (m.created_at, m.measure_id)
         )
         return [
             InForce(
                 id=measure.measure_id,
-                summary=_in_words(measure.kind, measure.scope, measure.target, measure.value),
+                summary=_describe(measure.kind, measure.scope, measure.target, measure.value),
                 until=measure.until,
                 reason=measure.reason,
                 created_at=measure.created_at,
@@ -174,10 +181,10 @@ class Posture:
         ]
 
     async def roll_back(self, proposal_id: str, *, actor: str | None = None) -> Proposal:
-        """Lift what a proposal put in force; what held before holds again.
+        """Roll back a proposal, and restore the previous state.
 
         Args:
-            proposal_id: of the proposal, or of the measure in force.
+            proposal_id: the id of the proposal, or of the measure in force.
 
         Raises:
             ValidationError: unknown (``UNKNOWN_PROPOSAL``), or not applied (``PROPOSAL_NOT_OPEN``).
@@ -193,7 +200,7 @@ class Posture:
         return changed
 
     async def _roll_back_measure(self, measure_id: str, actor: str | None) -> Proposal:
-        """Lift a measure by its own id, whether a proposal or a person put it in force."""
+        """Lift a measure by its id, whether or not it came from a proposal."""
         proposal = await self._store.change_proposal(
             _PROPOSAL + measure_id.removeprefix(_MEASURE),
             expected=("applied",),
@@ -210,7 +217,7 @@ class Posture:
         return StoredProposal(
             proposal_id=measure_id,
             finding="",
-            summary=_in_words(lifted.kind, lifted.scope, lifted.target, lifted.value),
+            summary=_describe(lifted.kind, lifted.scope, lifted.target, lifted.value),
             status="rolled_back",
             measure=lifted,
             seconds=0.0,
@@ -220,10 +227,10 @@ class Posture:
         )
 
     async def impose(self, measure: Measure, *, actor: str | None = None) -> None:
-        """Put a measure in force without a proposal, as staff may.
+        """Apply a measure without a proposal.
 
         Raises:
-            ValidationError: see :func:`~gatewright.controls.check_measure`; or it would block a protected network.
+            ValidationError: see :func:`~gatewright.controls.check_measure`. Also if it blocks a protected network.
         """
         check_measure(measure)
         if self._is_protected(measure.scope):
@@ -236,35 +243,35 @@ class Posture:
         await self._store.save_measure(measure)
         self._shared.add(measure.measure_id)
         self._controls.apply(measure)
-        self._emit(event_kinds.MONITORING_MEASURE_APPLIED, measure, actor)
+        self._emit_measure(event_kinds.MONITORING_MEASURE_APPLIED, measure, actor)
 
     async def lift(self, measure_id: str, *, actor: str | None = None) -> Measure | None:
-        """Lift a measure; returns it, None when it was not in force."""
+        """Lift a measure. Returns the measure, or None if it was not in force."""
         removed = await self._store.delete_measure(measure_id)
         lifted = self._controls.remove(measure_id) or removed
         self._shared.discard(measure_id)
         if lifted is not None:
-            self._emit(event_kinds.MONITORING_MEASURE_LIFTED, lifted, actor)
+            self._emit_measure(event_kinds.MONITORING_MEASURE_LIFTED, lifted, actor)
         return lifted
 
     async def react(self, incidents: Iterable[StoredIncident]) -> None:
-        """In enforce mode, apply what the incidents call for, within bounds."""
+        """In enforce mode, apply the measures for the incidents, within the limits."""
         if self.mode != "enforce":
             return
         for incident in incidents:
             finding = self._finding(incident)
-            for answer in finding.answers:
+            for measure in finding.answers:
                 try:
-                    await self._enforce(finding, answer)
+                    await self._enforce(finding, measure)
                 except (StorageError, ValidationError) as error:
                     _log.error("measure_not_applied", finding=finding.kind, error=error)
 
     async def load(self) -> None:
-        """Take over the measures that the store has: at the start, and when another process changed them."""
+        """Load the measures in the store: at startup, and after changes by other processes."""
         async with self._loading:
             stored = {m.measure_id: m for m in await self._store.list_measures(now=self._clock.now())}
-            for gone in self._shared - stored.keys():
-                self._controls.remove(gone)
+            for measure_id in self._shared - stored.keys():
+                self._controls.remove(measure_id)
             for measure in stored.values():
                 if self._controls.get(measure.measure_id) != measure:
                     self._controls.apply(measure)
@@ -272,57 +279,60 @@ class Posture:
 
     # ------------------------------------------------------------------------------------------------------------
 
-    async def _enforce(self, finding: Finding, answer: Answer) -> None:
-        bounded = self._within_bounds(answer)
-        if bounded is None:
+    async def _enforce(self, finding: PostureFinding, suggestion: SuggestedMeasure) -> None:
+        measure = self._limit(suggestion)
+        if measure is None:
             return
-        wanted = self._proposal(finding, bounded)
-        known = await self._store.get_proposal(wanted.proposal_id)
-        if known is not None and known.status == "rolled_back" and self._age(known.changed_at) < self.bounds.respect:
-            return
-        kept = await self._store.add_proposal(wanted)
-        if kept.status == "proposed":
-            await self.apply(kept.proposal_id, actor=_AUTOMATIC)
+        proposal = self._proposal(finding, measure)
+        earlier = await self._store.get_proposal(proposal.proposal_id)
+        if earlier is not None and earlier.status == "rolled_back":
+            age = (self._clock.now() - earlier.changed_at).total_seconds()
+            if age < self.limits.respect:
+                return
+        stored = await self._store.add_proposal(proposal)
+        if stored.status == "proposed":
+            await self.apply(stored.proposal_id, actor=_AUTOMATIC)
 
-    def _within_bounds(self, answer: Answer) -> Answer | None:
-        bounds = self.bounds
+    def _limit(self, suggestion: SuggestedMeasure) -> SuggestedMeasure | None:
+        """The measure within the limits of enforce mode, or None if it is not permitted."""
+        limits = self.limits
         automatic = sum(measure.created_by == _AUTOMATIC for measure in self._controls.snapshot())
-        if answer.kind not in bounds.kinds or automatic >= bounds.active:
+        if suggestion.kind not in limits.kinds or automatic >= limits.active:
             return None
-        value = answer.value
-        if answer.kind == MeasureKind.BLOCK:
-            if not answer.scope.startswith("network:") or self._is_protected(answer.scope):
+        value = suggestion.value
+        if suggestion.kind == MeasureKind.BLOCK:
+            if not suggestion.scope.startswith("network:") or self._is_protected(suggestion.scope):
                 return None
-        elif answer.kind == MeasureKind.DETECTION_LEVEL and value > bounds.detection_level:
+        elif suggestion.kind == MeasureKind.DETECTION_LEVEL and value > limits.detection_level:
             return None
-        elif answer.kind == MeasureKind.TIGHTEN_LIMIT:
-            value = max(value, bounds.limit_factor)
-        return msgspec.structs.replace(answer, value=value, seconds=min(answer.seconds, bounds.seconds))
+        elif suggestion.kind == MeasureKind.TIGHTEN_LIMIT:
+            value = max(value, limits.limit_factor)
+        return msgspec.structs.replace(suggestion, value=value, seconds=min(suggestion.seconds, limits.seconds))
 
     def _is_protected(self, scope: str) -> bool:
-        """Whether this is the scope of a block that must not be."""
-        where, _, name = scope.partition(":")
-        if where != "network":
+        """Whether the scope is a protected network, which must not be blocked."""
+        kind, _, name = scope.partition(":")
+        if kind != "network":
             return False
-        wanted = ipaddress.ip_network(name)
-        protected = (ipaddress.ip_network(text, strict=False) for text in self.bounds.protected)
+        network = ipaddress.ip_network(name)
+        protected = (ipaddress.ip_network(text, strict=False) for text in self.limits.protected)
         return self._controls.overlaps_protected(name) or any(
-            wanted.version == one.version and wanted.overlaps(one) for one in protected
+            network.version == other.version and network.overlaps(other) for other in protected
         )
 
-    def _finding(self, incident: StoredIncident) -> Finding:
+    def _finding(self, incident: StoredIncident) -> PostureFinding:
         return from_incident(incident, self._controls.detection_level(incident.manufacturer_id))
 
-    def _proposal(self, finding: Finding, answer: Answer) -> StoredProposal:
+    def _proposal(self, finding: PostureFinding, suggestion: SuggestedMeasure) -> StoredProposal:
         now = self._clock.now()
-        what = f"{answer.kind}|{answer.scope}|{answer.target}|{answer.value:g}"
-        number = hashlib.sha256(what.encode()).hexdigest()[:20]
+        identity = f"{suggestion.kind}|{suggestion.scope}|{suggestion.target}|{suggestion.value:g}"
+        number = hashlib.sha256(identity.encode()).hexdigest()[:20]
         measure = Measure(
             measure_id=_MEASURE + number,
-            kind=str(answer.kind),
-            scope=answer.scope,
-            target=answer.target,
-            value=answer.value,
+            kind=str(suggestion.kind),
+            scope=suggestion.scope,
+            target=suggestion.target,
+            value=suggestion.value,
             reason=finding.summary,
             created_at=now,
             created_by=_AUTOMATIC,
@@ -332,45 +342,39 @@ class Posture:
         return StoredProposal(
             proposal_id=_PROPOSAL + number,
             finding=finding.kind,
-            summary=f"{_in_words(answer.kind, answer.scope, answer.target, answer.value)}"
-            f" for {answer.seconds / 3600:g} h: {finding.summary}",
+            summary=f"{_describe(suggestion.kind, suggestion.scope, suggestion.target, suggestion.value)}"
+            f" for {suggestion.seconds / 3600:g} h: {finding.summary}",
             measure=measure,
-            seconds=answer.seconds,
+            seconds=suggestion.seconds,
             evidence=finding.evidence,
             created_at=now,
             changed_at=now,
         )
 
     async def _refusal(self, proposal_id: str, rule: str) -> ValidationError:
-        known = await self._store.get_proposal(proposal_id)
-        if known is None:
+        stored = await self._store.get_proposal(proposal_id)
+        if stored is None:
             return _invalid("proposal_id", "is not known", code="UNKNOWN_PROPOSAL")
-        return _invalid("proposal_id", f"{rule} ({known.status})", code="PROPOSAL_NOT_OPEN")
+        return _invalid("proposal_id", f"{rule} ({stored.status})", code="PROPOSAL_NOT_OPEN")
 
-    def _age(self, moment: datetime) -> float:
-        return (self._clock.now() - moment).total_seconds()
-
-    def _emit(self, kind: str, measure: Measure, actor: str | None) -> None:
-        where, _, name = measure.scope.partition(":")
-        self._sink.emit(
-            event(
-                kind,
-                severity=Severity.WARNING,
-                timestamp=self._clock.now(),
-                manufacturer_id=name if where == "manufacturer" else None,
-                actor=actor or measure.created_by,
-                measure_id=measure.measure_id,
-                measure=measure.kind,
-                scope=measure.scope,
-                target=measure.target,
-                value=measure.value,
-                until=measure.until,
-                reason=redact_text(measure.reason),
-            )
+    def _emit_measure(self, kind: str, measure: Measure, actor: str | None) -> None:
+        scope, _, name = measure.scope.partition(":")
+        self._emit(
+            kind,
+            Severity.WARNING,
+            manufacturer_id=name if scope == "manufacturer" else None,
+            actor=actor or measure.created_by,
+            measure_id=measure.measure_id,
+            measure=measure.kind,
+            scope=measure.scope,
+            target=measure.target,
+            value=measure.value,
+            until=measure.until,
+            reason=redact_text(measure.reason),
         )
 
 
-def _in_words(kind: str, scope: str, target: str, value: float) -> str:
+def _describe(kind: str, scope: str, target: str, value: float) -> str:
     who = "everyone" if scope == "*" else scope.replace(":", " ", 1)
     if kind == MeasureKind.REQUIRE_MFA:
         return f"Require MFA of {who}"

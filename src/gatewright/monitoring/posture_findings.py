@@ -1,4 +1,4 @@
-"""Posture findings: what measured facts reveal, and the measures that address it."""
+"""Posture findings from incidents, facts and timings, with suggested measures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ HOUR, DAY = 3600.0, 86_400.0
 PLATFORM_SCOPE = "manufacturer:platform"
 
 
-class Answer(Record, frozen=True, kw_only=True):
-    """A measure that would answer a finding, and for how many seconds."""
+class SuggestedMeasure(Record, frozen=True, kw_only=True):
+    """A measure that would address a finding, and its duration in seconds."""
 
     kind: str
     scope: str
@@ -25,9 +25,11 @@ class Answer(Record, frozen=True, kw_only=True):
     seconds: float = HOUR
 
 
-class Finding(Record, frozen=True, kw_only=True):
-    """One thing that is a posture finding; ``measured`` are the facts behind it, ``answers`` what could be
-    put in force, and ``advice`` what a person should do."""
+class PostureFinding(Record, frozen=True, kw_only=True):
+    """A weakness of the security posture.
+
+    ``measured`` contains the underlying facts, ``answers`` the suggested measures, and ``advice`` what to do.
+    """
 
     finding_id: str
     kind: str
@@ -36,18 +38,18 @@ class Finding(Record, frozen=True, kw_only=True):
     advice: str
     measured: Mapping[str, Any] = {}
     evidence: tuple[str, ...] = ()
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[SuggestedMeasure, ...] = ()
 
 
 class FactCheck(Record, frozen=True, kw_only=True):
-    """What one fact must be. ``good`` decides; a fact that is not supplied is not assessed."""
+    """The requirement for one fact: ``good`` must be true. Missing facts are not assessed."""
 
     fact: str
     good: Callable[[Any], bool]
     severity: str
     summary: str
     advice: str
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[SuggestedMeasure, ...] = ()
 
 
 FACT_CHECKS = (
@@ -136,7 +138,7 @@ FACT_CHECKS = (
         severity=Severity.HIGH,
         summary="Platform staff can sign in without a second factor.",
         advice="Require a second factor for the tenant `platform`.",
-        answers=(Answer(kind=MeasureKind.REQUIRE_MFA.value, scope=PLATFORM_SCOPE, seconds=30 * DAY),),
+        answers=(SuggestedMeasure(kind=MeasureKind.REQUIRE_MFA.value, scope=PLATFORM_SCOPE, seconds=30 * DAY),),
     ),
     FactCheck(
         fact="detector_degraded",
@@ -169,13 +171,13 @@ FACT_CHECKS = (
 )
 
 
-def from_incident(incident: StoredIncident, detection_level: int) -> Finding:
-    """The finding that an open incident is.
+def from_incident(incident: StoredIncident, detection_level: int) -> PostureFinding:
+    """The finding for an open incident.
 
     Args:
-        detection_level: the level in force for its manufacturer, which an answer may raise by one.
+        detection_level: the level in force for its manufacturer. A measure may raise it by one.
     """
-    return Finding(
+    return PostureFinding(
         finding_id=f"incident:{incident.incident_id}",
         kind=incident.kind,
         severity=incident.severity,
@@ -189,14 +191,14 @@ def from_incident(incident: StoredIncident, detection_level: int) -> Finding:
             "source": incident.source,
         },
         evidence=(incident.incident_id,),
-        answers=tuple(_answers(incident, detection_level)),
+        answers=tuple(_suggestions(incident, detection_level)),
     )
 
 
-def from_facts(facts: Mapping[str, Any], checks: Iterable[FactCheck] = FACT_CHECKS) -> list[Finding]:
-    """The findings among facts that were handed in."""
+def from_facts(facts: Mapping[str, Any], checks: Iterable[FactCheck] = FACT_CHECKS) -> list[PostureFinding]:
+    """The findings in measured facts."""
     return [
-        Finding(
+        PostureFinding(
             finding_id=f"fact:{check.fact}",
             kind=check.fact,
             severity=str(check.severity),
@@ -210,10 +212,10 @@ def from_facts(facts: Mapping[str, Any], checks: Iterable[FactCheck] = FACT_CHEC
     ]
 
 
-def from_timings(timings: Iterable[Timing], *, share: float = 0.05, calls: int = 100) -> list[Finding]:
-    """Functions that are over budget in more than ``share`` of at least ``calls`` calls."""
+def from_timings(timings: Iterable[Timing], *, share: float = 0.05, calls: int = 100) -> list[PostureFinding]:
+    """Functions that exceeded their budget in more than ``share`` of at least ``calls`` calls."""
     return [
-        Finding(
+        PostureFinding(
             finding_id=f"budget:{timing.name}",
             kind="over_budget",
             severity=Severity.NOTICE.value,
@@ -226,27 +228,29 @@ def from_timings(timings: Iterable[Timing], *, share: float = 0.05, calls: int =
     ]
 
 
-def _answers(incident: StoredIncident, detection_level: int) -> Iterable[Answer]:
-    """What monitoring may do about an incident of each kind."""
+def _suggestions(incident: StoredIncident, detection_level: int) -> Iterable[SuggestedMeasure]:
+    """The measures for each kind of incident."""
     scope = f"manufacturer:{incident.manufacturer_id}" if incident.manufacturer_id else None
     kind = incident.kind
     if kind in {"brute_force", "refresh_token_reuse", "session_hijack"} and scope:
-        yield Answer(kind=MeasureKind.REQUIRE_MFA.value, scope=scope, seconds=DAY)
+        yield SuggestedMeasure(kind=MeasureKind.REQUIRE_MFA.value, scope=scope, seconds=DAY)
     if kind in {"credential_stuffing", "repeated_threats"}:
         for network in _networks_to_block(incident):
-            yield Answer(kind=MeasureKind.BLOCK.value, scope=f"network:{network}", seconds=HOUR)
+            yield SuggestedMeasure(kind=MeasureKind.BLOCK.value, scope=f"network:{network}", seconds=HOUR)
     if kind == "distributed_guessing":
-        yield Answer(
+        yield SuggestedMeasure(
             kind=MeasureKind.TIGHTEN_LIMIT.value, scope=EVERYWHERE, target="login", value=0.5, seconds=HOUR / 2
         )
     if kind in {"repeated_threats", "manufacturer_threats"} and scope and detection_level < 4:
-        yield Answer(kind=MeasureKind.DETECTION_LEVEL.value, scope=scope, value=detection_level + 1, seconds=6 * HOUR)
+        yield SuggestedMeasure(
+            kind=MeasureKind.DETECTION_LEVEL.value, scope=scope, value=detection_level + 1, seconds=6 * HOUR
+        )
     if kind in {"privilege_probing", "quota_abuse"} and scope:
-        yield Answer(kind=MeasureKind.TIGHTEN_LIMIT.value, scope=scope, value=0.5, seconds=HOUR)
+        yield SuggestedMeasure(kind=MeasureKind.TIGHTEN_LIMIT.value, scope=scope, value=0.5, seconds=HOUR)
 
 
 def _networks_to_block(incident: StoredIncident) -> list[str]:
-    """The addresses themselves while they are few, so that neighbors in the network stay in; else all of it."""
+    """The addresses if there are at most three, so that others in the network are not blocked. Else the network."""
     addresses = [str(address) for address in incident.details.get("addresses", ())]
     if 0 < len(addresses) <= 3 and all(":" not in address for address in addresses):
         return [f"{address}/32" for address in addresses]

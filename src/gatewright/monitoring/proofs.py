@@ -1,4 +1,4 @@
-"""Proofs from the audit log, which anyone with the verifier key can check."""
+"""Inclusion and consistency proofs, which anyone with the verifier key can check."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ _HIGHEST_CACHED = 4 * CACHED_LEVEL
 
 
 class InclusionProof(Record, frozen=True, kw_only=True):
-    """That the log under ``checkpoint`` (a signed note) holds ``entry`` (its canonical JSON) at ``index``.
-    ``path`` are hashes in hex, from the leaf up (RFC 9162 §2.1.3)."""
+    """Proves that the log under ``checkpoint`` (a signed note) contains ``entry`` (canonical JSON) at ``index``.
+
+    ``path`` contains hashes in hex, from the leaf up (RFC 9162 §2.1.3).
+    """
 
     event_id: str
     index: int
@@ -37,7 +39,7 @@ class InclusionProof(Record, frozen=True, kw_only=True):
 
 
 class ConsistencyProof(Record, frozen=True, kw_only=True):
-    """That the log under the checkpoint ``new`` begins with the one under ``old`` (RFC 9162 §2.1.4)."""
+    """Proves that the log under checkpoint ``new`` starts with the one under ``old`` (RFC 9162 §2.1.4)."""
 
     old: str
     new: str
@@ -45,7 +47,7 @@ class ConsistencyProof(Record, frozen=True, kw_only=True):
 
 
 def check_inclusion_proof(proof: InclusionProof, keys: Sequence[str]) -> bool:
-    """Whether the proof holds and its checkpoint is signed by one of the verifier keys."""
+    """Whether the proof is valid, and its checkpoint is signed by one of the verifier keys."""
     checkpoint = read_checkpoint(proof.checkpoint)
     path = [bytes.fromhex(step) for step in proof.path]
     leaf = leaf_hash(proof.entry.encode())
@@ -57,7 +59,7 @@ def check_inclusion_proof(proof: InclusionProof, keys: Sequence[str]) -> bool:
 
 
 def check_consistency_proof(proof: ConsistencyProof, keys: Sequence[str]) -> bool:
-    """Whether the proof holds and both its checkpoints are signed by one of the verifier keys."""
+    """Whether the proof is valid, and both checkpoints are signed by one of the verifier keys."""
     old, new = read_checkpoint(proof.old), read_checkpoint(proof.new)
     path = [bytes.fromhex(step) for step in proof.path]
     roots = bytes.fromhex(old.root), bytes.fromhex(new.root)
@@ -69,17 +71,17 @@ def check_consistency_proof(proof: ConsistencyProof, keys: Sequence[str]) -> boo
 
 
 async def inclusion(store: AuditStore, index: int, size: int) -> tuple[str, ...]:
-    """The path for a leaf in the tree of ``size``, in hex."""
+    """The inclusion path of a leaf in the tree of ``size`` leaves, in hex."""
     return tuple([(await subtree_hash(store, *part)).hex() for part in inclusion_path(index, size)])
 
 
 async def consistency(store: AuditStore, old: int, new: int) -> tuple[str, ...]:
-    """The path from the tree of ``old`` leaves to the one of ``new``, in hex."""
+    """The consistency path from the tree of ``old`` leaves to the one of ``new`` leaves, in hex."""
     return tuple([(await subtree_hash(store, *part)).hex() for part in consistency_path(old, new)])
 
 
 async def subtree_hash(store: AuditStore, start: int, stop: int) -> bytes:
-    """The hash over a range of leaves as RFC 9162 splits it; whole subtrees are taken from the store's cache."""
+    """The hash over a range of leaves (RFC 9162). Complete subtrees come from the store's cache."""
     width = stop - start
     if width & (width - 1) == 0 and start % width == 0:
         height = width.bit_length() - 1

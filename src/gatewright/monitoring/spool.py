@@ -1,8 +1,8 @@
 """The spool: audit entries waiting on disk while the store is unavailable.
 
-Each process writes segments of its own, locked as long as it lives; a process that starts adopts what a dead
-one left. Entries are acknowledged after ``fsync``. A line carries its CRC-32, so that a line torn by a power
-cut, which was never acknowledged, can be told apart from one that must be kept.
+Each process writes its own segments, and locks them while it runs. A new process adopts the segments of dead ones.
+Entries are acknowledged after ``fsync``. Each line has a CRC-32, to detect lines that were written partially in a
+power failure and never acknowledged.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SUFFIX = ".spool"
 
 
 class Spool:
-    """Bodies of entries in the order in which they came. Blocking: call it on a worker thread.
+    """Bodies of entries in order. Blocking: call it in a thread.
 
     Args:
-        directory: made with mode 0700 when missing.
-        max_bytes: how much may wait in this process's segments.
+        directory: created with mode 0700 if missing.
+        max_bytes: the maximum size of the segments of this process.
     """
 
     def __init__(self, directory: str | Path, *, max_bytes: int = 64 * 1024 * 1024) -> None:
@@ -36,7 +36,7 @@ class Spool:
         self._writing: _Segment | None = None
 
     def open(self) -> None:
-        """Adopt the segments of processes that are gone."""
+        """Adopt the segments of dead processes."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in sorted(self.directory.glob(f"*{_SUFFIX}")):
             segment = _Segment.adopt(path)
@@ -45,24 +45,26 @@ class Spool:
 
     @property
     def pending(self) -> bool:
-        """Whether entries wait."""
+        """Whether entries are waiting."""
         return bool(self._segments)
 
     @property
     def size(self) -> int:
-        """Bytes that wait."""
+        """The number of bytes that are waiting."""
         return sum(segment.size - segment.offset for segment in self._segments)
 
     def append(self, bodies: Sequence[bytes]) -> None:
-        """Add entries, all or none; they are on disk when this returns.
+        """Append entries, all or none. They are on disk when this returns.
 
         Raises:
-            StoreUnavailableError: the spool is full, or its disk is.
+            StoreUnavailableError: the spool or its disk is full.
         """
         lines = b"".join(b"%08x %s\n" % (zlib.crc32(body), body) for body in bodies)
         if self.size + len(lines) > self.max_bytes:
             raise StoreUnavailableError(
-                "The store is unavailable and the audit spool is full.", code="AUDIT_SPOOL_FULL", retry_after=5
+                "The store is unavailable, and the audit spool is full. Try again shortly.",
+                code="AUDIT_SPOOL_FULL",
+                retry_after=5,
             )
         try:
             if self._writing is None:
@@ -77,7 +79,7 @@ class Spool:
             ) from error
 
     def peek(self, limit: int) -> list[bytes]:
-        """The oldest entries, up to ``limit`` of them; :meth:`drop` takes these away."""
+        """The oldest entries, at most ``limit``. :meth:`drop` removes them."""
         while self._segments:
             bodies = self._segments[0].peek(limit)
             if bodies:
@@ -86,14 +88,14 @@ class Spool:
         return []
 
     def drop(self) -> None:
-        """The entries of the last :meth:`peek` are in the store."""
+        """Remove the entries of the last :meth:`peek`."""
         segment = self._segments[0]
         segment.advance()
         if segment.offset >= segment.size:
             self._finish()
 
     def close(self) -> None:
-        """Let go of the files; what waits stays for the next process."""
+        """Close the files. Waiting entries remain for the next process."""
         for segment in self._segments:
             segment.close()
         self._segments.clear()
@@ -107,7 +109,7 @@ class Spool:
 
 
 class _Segment:
-    """One file; its lock is held as long as it is open."""
+    """One file, locked while it is open."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -130,7 +132,7 @@ class _Segment:
 
     @classmethod
     def adopt(cls, path: Path) -> _Segment | None:
-        """Open a segment that was left behind; None while another process holds it."""
+        """Open the segment of a dead process. None if another process has locked it."""
         try:
             descriptor = os.open(path, os.O_RDWR)
         except OSError:
@@ -171,7 +173,7 @@ class _Segment:
                     at -= len(rest) + sum(len(later) + 1 for later in lines[count:])
                     rest = b""
                     break
-        # A line without its end was torn: no caller was told that it had been stored.
+        # A line without its end was written partially, and never acknowledged.
         self._peeked = at
         return bodies
 

@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     )
     from gatewright.threats.matching import Matcher, Re2Matcher, VectorscanMatcher, make_matcher
     from gatewright.threats.model.attribution import heaviest
-    from gatewright.threats.model.cascade import CLASSES, SLACK, Screen, fit_screen
+    from gatewright.threats.model.cascade import CLASSES, SLACK, Screen
     from gatewright.threats.model.features import COLUMNS, STEP, columns, means, windows
     from gatewright.threats.model.linear import SHIPPED, LinearModel
     from gatewright.threats.normalize import NONE, normalise, squash
@@ -187,7 +187,6 @@ _NAMES = {
         "CLASSES",
         "SLACK",
         "Screen",
-        "fit_screen",
     ),
     "gatewright.threats.model.features": (
         "COLUMNS",
@@ -326,7 +325,6 @@ __all__ = [
     "encode_correction",
     "fingerprint",
     "fit_correction",
-    "fit_screen",
     "has_attack_syntax",
     "heaviest",
     "load_reference",

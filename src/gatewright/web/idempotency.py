@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gatewright.encryption.reencryption import KEPT_ANSWER
+from gatewright.encryption.reencryption import IDEMPOTENT_RESPONSE
 from gatewright.errors import StorageError, StoreUnavailableError
 from gatewright.storage.attempts import OneTimeSecret
 from gatewright.web.body import read_body, replay
@@ -37,7 +37,7 @@ MAX_RESPONSE = 65_536
 """Bytes of the largest response that is kept."""
 
 _ALREADY_BOUNDED = 1 << 40
-_CLAIM, _RESPONSE = "idempotent call", KEPT_ANSWER
+_CLAIM, _RESPONSE = "idempotent call", IDEMPOTENT_RESPONSE
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _CREATED = frozenset({201, 202})
 _KEPT_HEADERS = (b"content-type", b"location", b"cache-control")

@@ -40,10 +40,10 @@ class Ceiling:
 class BusinessCheck:
     """Results of a business-data check, in the form that registration expects."""
 
-    def __init__(self, errors: list[FieldError], warnings: list[FieldError], normalised: dict[str, Any]) -> None:
+    def __init__(self, errors: list[FieldError], warnings: list[FieldError], normalized: dict[str, Any]) -> None:
         self.errors = errors
         self.warnings = warnings
-        self.normalised = normalised
+        self.normalized = normalized
 
 
 class BusinessRules:

@@ -14,11 +14,11 @@ from gatewright.threats import (
     DetectionEngine,
     LinearModel,
     Screen,
-    fit_screen,
     load_reference,
     windows,
 )
 from gatewright.threats.model.cascade import FINENESS
+from gatewright_training.screen import fit_screen
 
 EVERYTHING = -1e6
 """A floor that every window reaches."""

@@ -8,7 +8,6 @@ that it guesses far below a floor are not asked about; the model decides on all 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +40,7 @@ def _class_of(byte: int) -> int:
     return 31 + _OTHER_SIGNS.index(byte) if byte in _OTHER_SIGNS else 0
 
 
-_CLASS_OF = bytes(map(_class_of, range(256)))
+CLASS_OF = bytes(map(_class_of, range(256)))
 
 _LONGEST = WINDOW + STEP // 2
 _BLOCK = STEP * 1_024
@@ -93,51 +92,5 @@ class Screen:
 
     def _weighed(self, data: bytes) -> npt.NDArray[np.int32]:
         """The weight of each pair of neighbors."""
-        pairs: npt.NDArray[np.uint16] = np.ndarray((max(0, len(data) - 1),), "<u2", data.translate(_CLASS_OF), 0, (1,))
+        pairs: npt.NDArray[np.uint16] = np.ndarray((max(0, len(data) - 1),), "<u2", data.translate(CLASS_OF), 0, (1,))
         return self._table.take(pairs)
-
-
-def fit_screen(cut: Sequence[bytes], margins: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int16], float]:
-    """Weights and bias for :class:`Screen`: ridge regression of the model's margins on the pairs of windows.
-
-    Solved and not approached step by step: then the rounded weights are the same wherever it is done.
-
-    Args:
-        cut: windows, harmless ones and attacks.
-        margins: what the model says of each, without rules and signals.
-    """
-    from scipy import linalg, sparse
-
-    pairs = [_pairs(window) for window in cut]
-    sizes = np.array([len(window) for window in cut])
-    counts = np.array(list(map(len, pairs)))
-    matrix = sparse.csr_matrix(
-        (np.repeat(1.0 / np.sqrt(sizes), counts), np.concatenate(pairs), np.concatenate(([0], np.cumsum(counts)))),
-        shape=(len(cut), CLASSES * CLASSES),
-    )
-    matrix.sum_duplicates()
-    weights = np.where(margins > _NEAR, _WEIGHT, 1.0)
-    wanted = np.clip(margins, *_FITTED)
-    middle = matrix.T @ weights / weights.sum()
-    height = float(wanted @ weights / weights.sum())
-    moments = (matrix.T @ matrix.multiply(weights[:, None]).tocsr()).toarray()
-    moments -= np.outer(middle, middle * weights.sum())
-    moments[np.diag_indices_from(moments)] += _RIDGE
-    found = linalg.solve(moments, matrix.T @ ((wanted - height) * weights), assume_a="pos", overwrite_a=True)
-    bias = round(height - float(middle @ found), 3)
-    return np.rint(found * FINENESS).astype(np.int16).reshape(CLASSES, CLASSES), bias
-
-
-_FITTED = (-8.0, 6.0)
-"""Margins beyond these are all the same to the fit: what counts is what lies between."""
-
-_RIDGE = 1.0
-"""What the square of a weight costs, so that rare pairs weigh little."""
-
-_NEAR, _WEIGHT = -2.0, 10.0
-"""Windows with a margin above weigh so much more than the many far below, about which a mistake costs nothing."""
-
-
-def _pairs(window: bytes) -> npt.NDArray[np.int64]:
-    signs = np.frombuffer(window.translate(_CLASS_OF), np.uint8).astype(np.int64)
-    return signs[:-1] * CLASSES + signs[1:]

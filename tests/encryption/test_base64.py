@@ -1,4 +1,4 @@
-"""Base64 with the fast library and without: the same texts are given, taken and refused."""
+"""Strict Base64 gives the same results with and without the fast library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALPHABET = string.ascii_letters + string.digits + "+/"
 
 
 def without_library() -> ModuleType:
-    """A copy of the module as it is where the library is not installed."""
+    """The module, as if the fast library were not installed."""
     kept = sys.modules.get("pybase64")
     sys.modules["pybase64"] = None  # type: ignore[assignment]  # importing it fails
     try:
@@ -59,7 +59,7 @@ def test_whatever_is_not_the_one_text_of_its_bytes_is_refused(module: ModuleType
 
 
 def test_every_last_quantum_of_one_and_two_bytes(module: ModuleType) -> None:
-    """Of the 64 characters that may end a text with padding, four (sixteen) are right."""
+    """Of the 64 possible last characters before padding, 4 or 16 are valid."""
     for start, padding, right in (("QUJD" + "A", "==", 4), ("QUJD" + "AA", "=", 16)):
         taken = 0
         for character in ALPHABET:

@@ -1,4 +1,4 @@
-"""SecretBox and the derivation below it."""
+"""SecretBox and key derivation."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.encryption import MAXIMUM_DEPTH, deserialise, serialise
+from gatewright.encryption import MAX_DEPTH, deserialize, serialize
 from gatewright.errors import DecryptionError, ValidationError
 
 OFFSETS = st.builds(dt.timezone, st.integers(-1439, 1439).map(lambda m: dt.timedelta(minutes=m)))
@@ -69,23 +69,23 @@ def same(left: Any, right: Any) -> bool:
 
 @given(VALUES)
 def test_every_value_comes_back_equal_and_of_its_type(value: Any) -> None:
-    assert same(deserialise(serialise(value)), value)
+    assert same(deserialize(serialize(value)), value)
 
 
 @pytest.mark.parametrize(
     "edge", [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 0, -1, 255, -256, 10**4000]
 )
 def test_integers_at_the_edges_of_machine_words(edge: int) -> None:
-    assert deserialise(serialise({"n": edge})) == {"n": edge}
+    assert deserialize(serialize({"n": edge})) == {"n": edge}
 
 
 def test_what_is_no_number_stays_none() -> None:
-    values = deserialise(serialise([math.nan, Decimal("NaN"), -0.0, math.inf]))
+    values = deserialize(serialize([math.nan, Decimal("NaN"), -0.0, math.inf]))
     assert math.isnan(values[0]) and values[1].is_nan() and math.copysign(1, values[2]) == -1 and values[3] == math.inf
 
 
 def test_the_scale_of_a_decimal_and_the_order_of_keys_stay() -> None:
-    result = deserialise(serialise({"b": Decimal("1.10"), "a": Decimal("1E+3")}))
+    result = deserialize(serialize({"b": Decimal("1.10"), "a": Decimal("1E+3")}))
     assert list(result) == ["b", "a"] and str(result["b"]) == "1.10" and str(result["a"]) == "1E+3"
 
 
@@ -99,38 +99,38 @@ def test_members_of_enums_and_subclasses_go_as_their_plain_values() -> None:
     class Count(int):
         pass
 
-    result = deserialise(serialise({"t": Tier.FREE, "l": Level.ONE, "c": Count(3), "a": bytearray(b"x")}))
+    result = deserialize(serialize({"t": Tier.FREE, "l": Level.ONE, "c": Count(3), "a": bytearray(b"x")}))
     assert result == {"t": "free", "l": 1, "c": 3, "a": b"x"}
     assert [type(v) for v in result.values()] == [str, int, int, bytes]
 
 
 def test_what_has_no_form_is_named_and_refused() -> None:
     with pytest.raises(ValidationError, match="object") as caught:
-        serialise({"a": [object()]})
+        serialize({"a": [object()]})
     assert caught.value.code == "UNSUPPORTED_TYPE"
     with pytest.raises(ValidationError, match="surrogate"):
-        serialise({"a": "\ud800"})
+        serialize({"a": "\ud800"})
 
 
 def test_nesting_is_bounded_and_a_circle_is_no_crash() -> None:
     deep: Any = "x"
-    for _ in range(MAXIMUM_DEPTH):
+    for _ in range(MAX_DEPTH):
         deep = [deep]
-    assert deserialise(serialise(deep)) == deep
+    assert deserialize(serialize(deep)) == deep
     with pytest.raises(ValidationError, match="deep"):
-        serialise([[deep]])
+        serialize([[deep]])
     circle: list[Any] = []
     circle.append(circle)
     with pytest.raises(ValidationError, match="deep"):
-        serialise(circle)
+        serialize(circle)
 
 
 @given(st.binary(max_size=60))
 def test_other_bytes_never_crash_the_reader(payload: bytes) -> None:
     with contextlib.suppress(DecryptionError):
-        deserialise(payload)
+        deserialize(payload)
 
 
 def test_ids_of_sixteen_bytes_stay_ids() -> None:
     value = uuid.UUID(int=7)
-    assert deserialise(serialise((value,))) == (value,)
+    assert deserialize(serialize((value,))) == (value,)

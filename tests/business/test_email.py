@@ -1,4 +1,4 @@
-"""canonical_email: two spellings of one address are one key."""
+"""canonical_email: equal keys for spellings of the same address."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_same_address(one: str, other: str) -> None:
     [("a.b@acme.com", "ab@acme.com"), ("a+x@acme.com", "a@acme.com"), ("a@acme.com", "a@acme.org")],
 )
 def test_other_address(one: str, other: str) -> None:
-    """Dots and tags mean something to the receiving domain only."""
+    """Only the receiving domain knows the meaning of dots and tags."""
     assert canonical_email(one) != canonical_email(other)
 
 

@@ -1,4 +1,4 @@
-"""A key store apart from the records: what is in it, what a forgotten setting does, and how keys come there."""
+"""A separate key store: its content, the startup check, and moving keys there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.encryption import ManufacturerEncryptionManager, Profiles, check_key_place, move_keys
+from gatewright.encryption import ManufacturerEncryptionManager, Profiles, check_key_store, move_keys
 from gatewright.errors import DecryptionError, KeyUnavailableError
 from gatewright.storage import SqliteStore, StoredAccount, StoredKeys, StoredManufacturer
 from tests.encryption.conftest import ROOT
@@ -71,18 +71,18 @@ async def test_shredding_closes_one_manufacturers_data_in_the_store_and_in_older
 
 async def test_a_key_store_that_is_not_that_of_the_records_is_refused(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "records.db") as records, SqliteStore(tmp_path / "keys.db") as keys:
-        await check_key_place(keys, records)
+        await check_key_store(keys, records)
         async with Manager(ROOT, store=keys) as manager:
             await add(records, Profiles(manager, records), "m", {"tax_id": "12-3456789"})
-        await check_key_place(keys, records)
+        await check_key_store(keys, records)
         async with SqliteStore(tmp_path / "empty.db") as empty:
             with pytest.raises(KeyUnavailableError, match="not in this key store") as refused:
-                await check_key_place(empty, records)
+                await check_key_store(empty, records)
             assert refused.value.code == "KEYS_ELSEWHERE"
             assert "gatewright keys move" in str(refused.value.recommended_action)
         await records.update_manufacturer("m", profile="of another program")
         async with SqliteStore(tmp_path / "empty.db") as empty:
-            await check_key_place(empty, records)  # what is no envelope of Gatewright says nothing about keys
+            await check_key_store(empty, records)  # what is no envelope of Gatewright says nothing about keys
 
 
 async def test_keys_move_to_another_store_and_leave_nothing_behind(tmp_path: Path) -> None:

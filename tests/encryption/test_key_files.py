@@ -1,4 +1,4 @@
-"""Key files are private, never overwritten, and made once however many ask."""
+"""Key files are private, never overwritten, and created once by concurrent processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.encryption import NAMES, make_keys, with_keys, write_private
+from gatewright.encryption import KEY_NAMES, make_keys, with_keys, write_private
 from gatewright.errors import ConfigurationError
 from gatewright.settings import Settings, key_bytes
 
@@ -19,7 +19,7 @@ GIVEN = "8f1c03b7a955e2d64f21" * 4
 def test_keys_are_made_once(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "keys"
     made = make_keys(directory)
-    assert [path.name for path in made] == list(NAMES)
+    assert [path.name for path in made] == list(KEY_NAMES)
     before = [path.read_text() for path in made]
     assert make_keys(directory) == []
     assert [path.read_text() for path in made] == before
@@ -41,13 +41,13 @@ def test_keys_have_256_bits_and_are_closed_to_others(tmp_path: Path) -> None:
 def test_of_many_that_start_at_once_one_makes_each_key(tmp_path: Path) -> None:
     def start(_: int) -> tuple[int, list[str]]:
         made = make_keys(tmp_path / "keys")
-        return len(made), [(tmp_path / "keys" / name).read_text() for name in NAMES]
+        return len(made), [(tmp_path / "keys" / name).read_text() for name in KEY_NAMES]
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(start, range(40)))
-    assert sum(made for made, _ in results) == len(NAMES)
+    assert sum(made for made, _ in results) == len(KEY_NAMES)
     assert len({tuple(read) for _, read in results}) == 1
-    assert {path.name for path in (tmp_path / "keys").iterdir()} == set(NAMES)
+    assert {path.name for path in (tmp_path / "keys").iterdir()} == set(KEY_NAMES)
 
 
 def test_a_link_that_somebody_put_there_is_not_followed(tmp_path: Path) -> None:
@@ -88,6 +88,6 @@ def test_what_lives_in_memory_makes_no_files(tmp_path: Path) -> None:
 
 
 def test_a_key_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "keys" / NAMES[0]).mkdir(parents=True)
+    (tmp_path / "keys" / KEY_NAMES[0]).mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="GATEWRIGHT_SECRET_KEY"):
         with_keys(Settings(data_dir=tmp_path))
