@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NICE   ?= nice -n 5
 
-.PHONY: help serve test lint bench soak fuzz docs detector-report walkthrough lock clean
+.PHONY: help serve test lint bench soak fuzz docs site detector-report walkthrough lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -41,6 +41,9 @@ docs: $(VENV)/.dev ## renew the reference pages and run every example of the doc
 	$(BIN)/python -m tests.docs.reference
 	$(BIN)/pytest tests/docs
 
+site: $(VENV)/.dev ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 detector-report: $(VENV)/.dev ## leave-source-out figures of the detector, into docs/detector-report.md
 	$(NICE) $(BIN)/python -m bench.detector_report
 
@@ -50,10 +53,10 @@ walkthrough: $(VENV)/.runtime ## the whole story over HTTP, against a server tha
 lock: $(VENV)/.dev ## renew the lock files from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group docs --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-dev.lock
 
 clean: ## remove the virtual environment and everything that was made
-	rm -rf $(VENV) reports gatewright-data build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) reports site gatewright-data build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian keeps venv's bootstrap in a package of its own; as root it is installed, otherwise it is named.

@@ -80,7 +80,7 @@ class Controls:
         return index.mfa_everywhere or manufacturer_id in index.mfa
 
     def limit_factor(self, name: str, manufacturer_id: str | None = None, *, exact: bool = False) -> float:
-        """What to multiply the limit called ``name`` by: above 0, at most 1 (no measure).
+        """The factor for the limit ``name``: above 0, at most 1 (no measure).
 
         Args:
             exact: leave out measures on all limits, which are meant for rates: a quota that was paid for is

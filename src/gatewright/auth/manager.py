@@ -174,7 +174,7 @@ class ManufacturerAuthManager:
         await self.close()
 
     async def maintain(self) -> None:
-        """Do what is due: rotate the signing key, delete expired sessions, tokens and revocations."""
+        """Run due maintenance: rotate the signing key, delete expired sessions, tokens and revocations."""
         await self.keys.rotate_if_due()
         await self.sessions.delete_expired()
         await self.services.revocations.delete_expired()
@@ -191,7 +191,7 @@ class ManufacturerAuthManager:
     # --- registration -------------------------------------------------------------------------------------------
 
     async def register_manufacturer(self, data: Mapping[str, Any]) -> ManufacturerAccount:
-        """Make a manufacturer with its owner account, at once.
+        """Create a manufacturer and its owner account immediately.
 
         Args:
             data: ``email``, ``password``, ``company_name``; optionally ``manufacturer_id``, ``tier`` and business
@@ -204,7 +204,7 @@ class ManufacturerAuthManager:
         return await self.services.registration.register(data)
 
     async def register_staff(self, email: str, password: str, *, role: str = "platform_admin") -> ManufacturerAccount:
-        """Make an account for the platform's own staff; for the command line, never for a public call.
+        """Create an account for platform staff. For the command line, never for a public call.
 
         Raises:
             ValidationError: with every field's error.
@@ -213,7 +213,7 @@ class ManufacturerAuthManager:
         return await self.services.registration.register_staff(email, password, role)
 
     async def hash_new_password(self, password: str, *, words: Sequence[str] = ()) -> str:
-        """The hash of a password that keeps the policy; ``words`` must not be what it is made of.
+        """Check a password against the policy and hash it; it must not be built from ``words``.
 
         Raises:
             ValidationError: what is wrong with it.
@@ -221,7 +221,7 @@ class ManufacturerAuthManager:
         return await self.services.registration.hash_password(password, words)
 
     async def request_registration(self, data: Mapping[str, Any], *, client: Any = None) -> None:
-        """Take a public registration. Known and new addresses are answered the same way; a mail says how to continue.
+        """Accept a public registration. The result is the same for known and new addresses; an email has the next step.
 
         Raises:
             ValidationError: with every field's error.
@@ -230,7 +230,7 @@ class ManufacturerAuthManager:
         await self.services.registration.request(data, client=client_info(client))
 
     async def verify_registration(self, token: str) -> ManufacturerAccount:
-        """Finish a public registration with the token of the mail; the manufacturer has the default tier.
+        """Complete a public registration with the token from the email. The manufacturer gets the default tier.
 
         Raises:
             InvalidTokenError: unknown, used or expired (code ``INVALID_VERIFICATION_TOKEN``).
@@ -249,20 +249,20 @@ class ManufacturerAuthManager:
             client: a ``ClientInfo``: address, user agent, and the token of a trusted device.
 
         Raises:
-            InvalidCredentialsError: address and password do not belong together; which is wrong is never said.
+            InvalidCredentialsError: incorrect address or password; which one is not revealed.
             RateLimitExceededError, AccountLockedError: with ``retry_after`` in seconds.
-            StoreUnavailableError: too many sign in at once (code ``HASHING_BUSY``).
+            StoreUnavailableError: too many concurrent sign-ins (code ``HASHING_BUSY``).
         """
         return await self.services.sign_in.authenticate(email, password, mfa_code, client=client_info(client))
 
     async def complete_mfa(
         self, challenge_id: str, code_or_assertion: Any, *, client: Any = None, remember_device: bool = False
     ) -> AuthResult:
-        """Finish a sign-in with a TOTP code, a backup code, a mailed code or a passkey assertion.
+        """Complete a sign-in with a TOTP code, a backup code, an emailed code or a passkey assertion.
 
         Args:
-            client: must be the one that began: its network and user agent are compared.
-            remember_device: trust this device from now on; the result has its ``device_token``.
+            client: must match the client that began, by network and user agent.
+            remember_device: trust this device; the result has its ``device_token``.
 
         Raises:
             InvalidCredentialsError: codes ``INVALID_CHALLENGE``, ``INVALID_MFA_CODE``.
@@ -275,7 +275,7 @@ class ManufacturerAuthManager:
     async def begin_passkey_login(
         self, email: str | None = None, *, client: Any = None, challenge_id: str | None = None
     ) -> PasskeyChallenge:
-        """The options for ``navigator.credentials.get``, the same for known and unknown addresses.
+        """Return the options for ``navigator.credentials.get``, the same for known and unknown addresses.
 
         Args:
             challenge_id: of a sign-in that waits for its second factor; the passkey then answers that one, and
@@ -289,29 +289,29 @@ class ManufacturerAuthManager:
     async def finish_passkey_login(
         self, challenge_id: str, assertion: Mapping[str, Any], *, client: Any = None
     ) -> AuthResult:
-        """Sign in with a passkey: possession and user verification are two factors.
+        """Sign in with a passkey. Possession and user verification count as two factors.
 
         Raises:
-            InvalidCredentialsError: anything does not agree (code ``INVALID_PASSKEY``).
+            InvalidCredentialsError: the assertion is invalid (code ``INVALID_PASSKEY``).
         """
         return await self.services.sign_in.finish_passkey(challenge_id, assertion, client=client_info(client))
 
     # --- passwords ----------------------------------------------------------------------------------------------
 
     async def request_password_reset(self, email: str, *, client: Any = None) -> None:
-        """Mail a token for a new password, if the address is known; nothing tells whether it is."""
+        """Email a password reset token if the address is known. The result does not reveal whether it is."""
         await self.services.passwords.request_reset(email, client=client_info(client))
 
     async def reset_password(
         self, token: str, new_password: str, *, mfa_code: str | None = None, client: Any = None
     ) -> None:
-        """Set a new password with the token of the mail; sessions and trusted devices end.
+        """Set a new password with the token from the email. Sessions and trusted devices end.
 
         Raises:
             InvalidTokenError: unknown, used or expired (code ``INVALID_RESET_TOKEN``).
-            MFARequiredError: the account has a second factor and ``mfa_code`` is missing; the token stays good.
+            MFARequiredError: the account has a second factor and ``mfa_code`` is missing; the token stays valid.
             InvalidCredentialsError: the code is wrong (code ``INVALID_MFA_CODE``).
-            ValidationError: what is wrong with the password.
+            ValidationError: the password breaks the policy.
         """
         await self.services.passwords.reset(token, new_password, mfa_code=mfa_code, client=client_info(client))
 
@@ -325,14 +325,14 @@ class ManufacturerAuthManager:
         session_id: str | None = None,
         client: Any = None,
     ) -> None:
-        """Replace the password; other sessions than ``session_id``, and trusted devices, end.
+        """Replace the password. Sessions other than ``session_id``, and trusted devices, end.
 
         Args:
             account_id: whose; required in a foundation.
 
         Raises:
             InvalidCredentialsError: the current password is wrong.
-            ValidationError: what is wrong with the new one, or no account is named (code ``ACCOUNT_ID_REQUIRED``).
+            ValidationError: the new password breaks the policy, or no account is named (code ``ACCOUNT_ID_REQUIRED``).
             RateLimitExceededError, AccountLockedError: too many wrong passwords.
         """
         person = await self.services.directory.of(manufacturer_id, account_id)
@@ -351,7 +351,7 @@ class ManufacturerAuthManager:
         expires_at: datetime | None = None,
         account_id: str | None = None,
     ) -> ApiKeyInfo:
-        """A key for a machine, in ``key``, shown once: ``gw_<id>_<secret><checksum>``.
+        """Create an API key, in ``key``, shown once: ``gw_<id>_<secret><checksum>``.
 
         Args:
             account_id: whose key it is; required in a foundation.
@@ -365,18 +365,18 @@ class ManufacturerAuthManager:
         return await self.services.api_keys.create(person, name, permissions=permissions, expires_at=expires_at)
 
     async def verify_api_key(self, key: str, *, client: Any = None) -> ApiKeyIdentity:
-        """Whose key it is and what it may do now: its permissions, as far as its owner still has them.
+        """Verify an API key and return its owner and the permissions that its owner still has.
 
         Args:
             client: where it is used, for the event of a refusal.
 
         Raises:
-            InvalidCredentialsError: no key of this service, revoked or expired (code ``INVALID_API_KEY``).
+            InvalidCredentialsError: unknown, revoked or expired (code ``INVALID_API_KEY``).
         """
         return await self.services.api_keys.verify(key, client=client_info(client))
 
     async def list_api_keys(self, manufacturer_id: str) -> list[ApiKeyInfo]:
-        """All keys of a manufacturer, newest first, without secrets."""
+        """List the keys of a manufacturer, newest first, without secrets."""
         return await self.services.api_keys.listed(manufacturer_id)
 
     async def rotate_api_key(
@@ -387,14 +387,14 @@ class ManufacturerAuthManager:
         overlap: timedelta = OVERLAP,
         account_id: str | None = None,
     ) -> ApiKeyInfo:
-        """A new key in place of another, which still works for ``overlap``.
+        """Replace a key with a new one. The old key works for another ``overlap``.
 
         Args:
             account_id: who rotates it, and whose key the new one is; required in a foundation. Built alone, the new
                 key defaults to the account of the old one.
 
         Raises:
-            AuthorizationError: the manufacturer has no such key that can be rotated (code ``UNKNOWN_API_KEY``).
+            AuthorizationError: the manufacturer has no such active key (code ``UNKNOWN_API_KEY``).
             InsufficientPermissionsError: a colleague's key that may do more than ``account_id``.
             ValidationError: the overlap is below 0 or above 90 days, or no account is named (code
                 ``ACCOUNT_ID_REQUIRED``).
@@ -405,17 +405,17 @@ class ManufacturerAuthManager:
         return await self.services.api_keys.rotate(person.manufacturer_id, key_id, overlap=overlap, person=person)
 
     async def revoke_api_key(self, key_id: str, *, manufacturer_id: str | None = None) -> bool:
-        """End a key, here at once and everywhere within a second; whether there was one to end."""
+        """Revoke a key, in every process within a second. True if it was active."""
         return await self.services.api_keys.revoke(key_id, manufacturer_id=manufacturer_id)
 
     async def revoke_unfounded_api_keys(self, manufacturer_id: str, account_id: str) -> int:
-        """End the keys that an account made and could not make now; how many ended."""
+        """Revoke the keys of an account that it could not create now; returns how many."""
         return await self.services.api_keys.revoke_unfounded(account_id, manufacturer_id)
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
     async def create_session(self, data: Any) -> ManufacturerSession:
-        """Begin a session for a manufacturer that the caller has authenticated by itself.
+        """Create a session for a manufacturer that the caller has authenticated.
 
         Args:
             data: a mapping or object with ``manufacturer_id``, ``company_name``, ``email``, ``tier`` and, as far
@@ -452,35 +452,35 @@ class ManufacturerAuthManager:
         return self.sessions.describe(session)
 
     async def validate_session(self, session_id: str) -> bool:
-        """Whether the session is alive; counts as a use of it."""
+        """Whether the session is active. Counts as a use of it."""
         return await self.sessions.validate(session_id)
 
     async def get_session_info(self, session_id: str) -> ManufacturerSession | None:
-        """The session, alive or ended (``is_active``); None when it is not known."""
+        """The session, active or ended (``is_active``); None if unknown."""
         return await self.sessions.info(session_id)
 
     async def list_sessions(self, manufacturer_id: str) -> list[ManufacturerSession]:
-        """The manufacturer's sessions that are alive, newest first, each with device, place and last use."""
+        """List the manufacturer's active sessions, newest first, with device, place and last use."""
         return await self.sessions.list(manufacturer_id)
 
     async def refresh_session(self, session_id: str) -> ManufacturerSession:
-        """Move the session's end up, within its absolute limit; the id stays.
+        """Extend the session, within its absolute limit. The id stays the same.
 
         Raises:
-            AuthenticationError: it is not alive (code ``SESSION_ENDED``).
+            AuthenticationError: it is not active (code ``SESSION_ENDED``).
         """
         return await self.sessions.refresh(session_id)
 
     async def rotate_session(self, session_id: str, *, new_tier: str | None = None) -> ManufacturerSession:
-        """Move a session to a new id, as after a change of privilege; the old id and its tokens are dead.
+        """Give a session a new id, as after a change of privilege. The old id and its tokens become invalid.
 
         Raises:
-            AuthenticationError: it is not alive (code ``SESSION_ENDED``).
+            AuthenticationError: it is not active (code ``SESSION_ENDED``).
         """
         return await self.sessions.rotate(session_id, new_tier=getattr(new_tier, "value", new_tier))
 
     async def invalidate_session(self, session_id: str) -> bool:
-        """End a session; its tokens are refused everywhere within a second. Whether it was alive."""
+        """End a session. Its tokens are refused in every process within a second. True if it was active."""
         return await self.sessions.end(session_id, reason="requested")
 
     async def invalidate_sessions(
@@ -494,14 +494,14 @@ class ManufacturerAuthManager:
 
     async def detect_session_hijacking(self, session_id: str, client: Any) -> bool:
         """Whether the client's network (/24, /64) or its agent's family or platform is not what the session was
-        bound to. Reports only; False for a session that is not alive.
+        bound to. Only reports; False for a session that is not active.
         """
         session = await self.sessions.get_alive(session_id)
         seen = client_info(client)
         return session is not None and seen is not None and self.services.risk.looks_hijacked(session, seen)
 
     async def assess_session_risk(self, session_id: str, client: Any) -> SessionRisk:
-        """Grade how likely the session is in other hands, and do what policy says of such a grade: ``action`` is
+        """Grade the risk that the session was stolen, and apply the policy for that grade: ``action`` is
         ``none``, ``note``, ``require_mfa`` (sensitive operations ask again) or ``end`` (it was ended).
         """
         session = await self.sessions.get_alive(session_id)
@@ -510,21 +510,21 @@ class ManufacturerAuthManager:
         return await self.services.risk.act(session, client_info(client) or ClientInfo())
 
     async def cleanup_expired_sessions(self) -> int:
-        """End what has run out and delete what ended long ago; how many ran out."""
+        """End expired sessions and delete old ones; returns how many expired."""
         return await self.sessions.delete_expired()
 
     async def confirm_session_mfa(self, session_id: str, proof: object, *, client: Any = None) -> None:
-        """Show a second factor in a session, so that sensitive operations are allowed for a while.
+        """Verify a second factor in a session, which allows sensitive operations for a limited time.
 
         Args:
             proof: a TOTP or backup code, or a passkey assertion with its ``challenge_id``.
 
         Raises:
-            AuthenticationError: the session is not alive (code ``SESSION_ENDED``).
+            AuthenticationError: the session is not active (code ``SESSION_ENDED``).
             InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``).
             RateLimitExceededError, AccountLockedError: too many wrong ones.
             MFARequiredError: the factor does not count yet (code ``FACTOR_TOO_NEW``).
-            ValidationError: the session is no person's (code ``ACCOUNT_ID_REQUIRED``).
+            ValidationError: the session belongs to no person (code ``ACCOUNT_ID_REQUIRED``).
         """
         session = await self.sessions.get_alive(session_id)
         if session is None:
@@ -537,13 +537,13 @@ class ManufacturerAuthManager:
             refuse_ended()
 
     async def require_recent_mfa(self, session_id: str, *, max_age: timedelta | float | None = None) -> None:
-        """Raise unless a second factor was shown in this session lately.
+        """Raise unless a second factor was verified in this session recently.
 
         Args:
-            max_age: a timedelta, or seconds; the installation's setting when missing.
+            max_age: a timedelta, or seconds. Default: the installation's setting.
 
         Raises:
-            MFARequiredError: none was, or the session is not alive.
+            MFARequiredError: none was, or the session is not active.
         """
         if max_age is None:
             max_age = self.options.recent_mfa
@@ -554,14 +554,14 @@ class ManufacturerAuthManager:
 
     @performance_monitor(max_time=0.1, name="ManufacturerAuthManager.generate_manufacturer_token")
     async def generate_manufacturer_token(self, manufacturer_data: Any, *, expires_in: timedelta | None = None) -> str:
-        """A signed token (RFC 7519) that says who a manufacturer is.
+        """Create a signed token (RFC 7519) for a manufacturer.
 
         Args:
             manufacturer_data: a mapping or object with ``manufacturer_id`` and, as far as known,
                 ``company_name``, ``email``, ``tier``, ``roles``, ``account_id`` and ``session_id``. Without
                 ``account_id`` the token is the company's as a whole: its ``sub`` is the manufacturer's id, which
                 is no person's.
-            expires_in: how long it is valid; the manager's ``token_expiry_hours`` when missing.
+            expires_in: how long it is valid. Default: the manager's ``token_expiry_hours``.
 
         Raises:
             ValidationError: ``manufacturer_id`` is missing, or a value does not fit.
@@ -586,21 +586,21 @@ class ManufacturerAuthManager:
 
     @performance_monitor(max_time=0.05, name="ManufacturerAuthManager.validate_token")
     async def validate_token(self, token: str) -> dict[str, Any]:
-        """The claims of a token that is valid now.
+        """Validate a token and return its claims.
 
-        A token that was verified before is remembered; its expiry, revocation and session are checked each time.
+        A verified token is cached; its expiry, revocation and session are checked each time.
 
         Raises:
-            TokenExpiredError: it was ours and has expired; there is no leeway.
-            TokenRevokedError: it was ours and was revoked, or its session has ended.
-            InvalidTokenError: it is anything else, whatever its type.
-            StoreUnavailableError: whether it still holds must be asked of the store, which does not answer.
+            TokenExpiredError: it was issued here and has expired; there is no leeway.
+            TokenRevokedError: it was issued here and was revoked, or its session has ended.
+            InvalidTokenError: it is anything else, of any type.
+            StoreUnavailableError: the store must confirm that it is still valid, and does not answer.
         """
         claims = self.tokens.validate_cached(token)
         return claims if claims is not None else await self.tokens.validate(token)
 
     async def refresh_tokens(self, refresh_token: str, *, client: Any = None) -> AuthResult:
-        """Take a refresh token for a new access and refresh token; each is good for one use (RFC 9700 §4.14).
+        """Exchange a refresh token for new tokens. Each refresh token works once (RFC 9700 §4.14).
 
         Within the grace (10 s) the same client (network and user agent), presenting it again, gets the same
         successor. Any other second use ends the session.
@@ -609,12 +609,12 @@ class ManufacturerAuthManager:
             RefreshTokenReuseError: it was used before.
             TokenExpiredError, TokenRevokedError, InvalidTokenError: it has expired, its session has ended, or it
                 is not issued by this service.
-            SessionHijackError: it comes from a place so unfit that policy ended the session.
+            SessionHijackError: used from a location so unlikely that the policy ended the session.
         """
         return await self.services.refresh.rotate(refresh_token, client_info(client))
 
     async def revoke_token(self, token: str) -> None:
-        """Make a token worthless everywhere within a second: an access token by itself, a refresh token with its
+        """Revoke a token in every process within a second: an access token alone, a refresh token with its
         session (RFC 7009).
 
         Raises:
@@ -628,17 +628,17 @@ class ManufacturerAuthManager:
             await self.sessions.end(session_id, reason="refresh_token_revoked")
 
     async def rotate_signing_key(self) -> str:
-        """Sign with a new key from now on; tokens of the old one verify until they expire. Returns the new ``kid``."""
+        """Switch to a new signing key. Tokens of the old one verify until they expire. Returns the new ``kid``."""
         return await self.keys.rotate(reason="requested")
 
     def jwks(self) -> dict[str, Any]:
-        """The public keys, for others who verify our tokens (RFC 7517); empty where tokens are HS256."""
+        """The public keys for verifying our tokens elsewhere (RFC 7517); empty with HS256."""
         return self.tokens.jwks()
 
     # --- second factors, trusted devices and passkeys ----------------------------------------------------------------
 
     async def setup_mfa(self, manufacturer_id: str | CallerContext, *, account_id: str | None = None) -> MFAEnrolment:
-        """Begin with an authenticator app: a secret, its QR code and ten backup codes, shown once.
+        """Start TOTP enrollment: a secret, its QR code and ten backup codes, shown once.
 
         Codes verify from now on; sign-in asks for them after :meth:`confirm_mfa`. One that is active stays so
         until then.
@@ -655,7 +655,7 @@ class ManufacturerAuthManager:
         client: Any = None,
         session_id: str | None = None,
     ) -> bool:
-        """Turn MFA on with a code of the app.
+        """Complete TOTP enrollment with a code from the app.
 
         Args:
             session_id: the session in which a person does this by themselves. Unless it has shown a second factor
@@ -698,24 +698,24 @@ class ManufacturerAuthManager:
     async def factors_held_until(
         self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
     ) -> datetime | None:
-        """When the account's second factors count for sensitive operations; None when they do."""
+        """When the account's second factors will count for sensitive operations; None if they already do."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.vouching.held_until(person.account_id)
 
     async def request_factor_confirmation(
         self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
     ) -> None:
-        """Mail a token that lets a new second factor count at once.
+        """Email a token that lets a new second factor count immediately.
 
         Raises:
-            RateLimitExceededError: too many were mailed.
+            RateLimitExceededError: too many were emailed.
         """
         await self.services.vouching.request(await self.services.directory.of(manufacturer_id, account_id))
 
     async def confirm_factor(
         self, manufacturer_id: str | CallerContext, token: str, *, account_id: str | None = None
     ) -> None:
-        """Let a new second factor count, by the token of the mail.
+        """Let a new second factor count, with the token from the email.
 
         Raises:
             InvalidTokenError: unknown, used, expired or another account's (code ``INVALID_CONFIRMATION_TOKEN``).
@@ -726,7 +726,7 @@ class ManufacturerAuthManager:
     async def verify_mfa_token(
         self, manufacturer_id: str | CallerContext, token: str, *, account_id: str | None = None, client: Any = None
     ) -> bool:
-        """Whether it is a code of the app now (one step of tolerance either side); each step is accepted once.
+        """Verify a TOTP code (one step of tolerance either side, RFC 6238 §5.2). Each step is accepted once.
 
         Raises:
             RateLimitExceededError, AccountLockedError: too many wrong codes.
@@ -738,7 +738,7 @@ class ManufacturerAuthManager:
     async def generate_backup_codes(
         self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
     ) -> list[str]:
-        """Ten new backup codes of eight letters and digits, shown once; the old ones die."""
+        """Replace the backup codes with ten new ones of eight letters and digits, shown once."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.enrollment.renew_backup_codes(person)
 
@@ -746,7 +746,7 @@ class ManufacturerAuthManager:
     async def verify_backup_code(
         self, manufacturer_id: str | CallerContext, code: str, *, account_id: str | None = None, client: Any = None
     ) -> bool:
-        """Whether it is an unused backup code; it is used up by that.
+        """Verify and consume a backup code.
 
         Raises:
             RateLimitExceededError, AccountLockedError: too many wrong codes.
@@ -755,7 +755,7 @@ class ManufacturerAuthManager:
         return await self.services.factors.verify_backup_code(person, code, client=client_info(client)) == "accepted"
 
     async def mfa_enabled(self, manufacturer_id: str | CallerContext, *, account_id: str | None = None) -> bool:
-        """Whether sign-in asks for a second factor that is enrolled."""
+        """Whether a second factor is enrolled, so that sign-in asks for it."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.factors.enabled(person.account_id)
 
@@ -778,19 +778,19 @@ class ManufacturerAuthManager:
     async def reset_mfa(
         self, manufacturer_id: str | CallerContext, *, actor: str, reason: str, account_id: str | None = None
     ) -> None:
-        """For staff: remove every second factor of someone who lost them; audited, and the owner is informed.
+        """For staff: remove the lost second factors of an account. Audited; the owner is notified.
 
-        Sessions end, and until a new factor is enrolled sign-in asks for a code by mail.
+        Sessions end. Until a new factor is enrolled, sign-in asks for an emailed code.
         """
         person = await self.services.directory.of(manufacturer_id, account_id)
         await self.services.enrollment.reset_by_staff(person, actor=actor, reason=reason)
 
     async def note_mfa(self, session_id: str) -> bool:
-        """Note that a second factor was shown in this session just now; False when it is not alive."""
+        """Record that a second factor was just verified in this session; False if it is not active."""
         return await self.sessions.note_mfa(session_id)
 
     async def step_up(self, session_id: str, proof: Any, *, client: Any = None) -> None:
-        """Show a second factor again within a session, so that :meth:`require_recent_mfa` lets it pass.
+        """Verify a second factor again within a session, for :meth:`require_recent_mfa`.
 
         Args:
             proof: a code of the app, a backup code, or ``{"challenge_id": ..., "assertion": ...}`` of a passkey.
@@ -799,7 +799,7 @@ class ManufacturerAuthManager:
             InvalidCredentialsError: the proof is wrong (code ``INVALID_MFA_CODE``), or the session has ended.
             RateLimitExceededError, AccountLockedError: too many wrong codes.
             MFARequiredError: the factor does not count yet (code ``FACTOR_TOO_NEW``).
-            ValidationError: the session is no person's (code ``ACCOUNT_ID_REQUIRED``).
+            ValidationError: the session belongs to no person (code ``ACCOUNT_ID_REQUIRED``).
         """
         session = await self.sessions.get_alive(session_id)
         if session is None:
@@ -820,7 +820,7 @@ class ManufacturerAuthManager:
         name: str | None = None,
         account_id: str | None = None,
     ) -> TrustedDevice:
-        """Trust the device that ``client`` is. The result has the ``device_token`` to show from now on, once."""
+        """Trust the device of ``client``. The result has its ``device_token``, shown once."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.devices.remember(person, client_info(client), name=name)
 
@@ -832,10 +832,10 @@ class ManufacturerAuthManager:
         client: Any = None,
         account_id: str | None = None,
     ) -> bool:
-        """Whether the token is of a trusted device of this account.
+        """Whether the token belongs to a trusted device of this account.
 
         Args:
-            client: who shows it; where given, it must be the same kind of browser on the same platform.
+            client: who presents it. If given, it must be the same kind of browser on the same platform.
         """
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.devices.verify(person, device_token, client_info(client))
@@ -843,14 +843,14 @@ class ManufacturerAuthManager:
     async def list_devices(
         self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
     ) -> list[TrustedDevice]:
-        """Devices that are trusted now, newest first."""
+        """List trusted devices, newest first."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.devices.listed(person)
 
     async def revoke_device(
         self, manufacturer_id: str | CallerContext, device_id: str, *, account_id: str | None = None
     ) -> bool:
-        """Trust a device no longer; whether it was trusted."""
+        """Revoke a trusted device. True if it was trusted."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.devices.revoke(person, device_id)
 
@@ -872,14 +872,14 @@ class ManufacturerAuthManager:
         account_id: str | None = None,
         session_id: str | None = None,
     ) -> PasskeyInfo:
-        """Keep the passkey that the browser made; several for an account.
+        """Register the passkey that the browser created. An account can have several.
 
         Args:
             account_id: the account that began; any other is refused.
             session_id: as in :meth:`confirm_mfa`.
 
         Raises:
-            InvalidCredentialsError: anything does not agree (code ``INVALID_PASSKEY``).
+            InvalidCredentialsError: the assertion is invalid (code ``INVALID_PASSKEY``).
         """
         if session_id is None:
             await self.services.directory.finishing(account_id)
@@ -908,13 +908,13 @@ class ManufacturerAuthManager:
     async def list_passkeys(
         self, manufacturer_id: str | CallerContext, *, account_id: str | None = None
     ) -> list[PasskeyInfo]:
-        """The account's passkeys, oldest first."""
+        """List the account's passkeys, oldest first."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.passkeys.listed(person)
 
     async def remove_passkey(
         self, manufacturer_id: str | CallerContext, passkey_id: str, *, account_id: str | None = None
     ) -> bool:
-        """Remove a passkey; whether there was one."""
+        """Remove a passkey. True if it existed."""
         person = await self.services.directory.of(manufacturer_id, account_id)
         return await self.services.passkeys.remove(person, passkey_id)

@@ -91,7 +91,7 @@ class ManufacturerRBACManager:
         self._stop_listening = self.store.changes.subscribe("policy", self._policy_changed)
 
     async def initialize(self) -> None:
-        """Open what is needed; calling twice is harmless."""
+        """Open the manager. Calling twice is harmless."""
         if self._own_store is not None:
             await self._own_store.initialize()
         if self._sweeping is None:
@@ -100,7 +100,7 @@ class ManufacturerRBACManager:
             )
 
     async def close(self) -> None:
-        """Give back what is leased, and end; calling twice is harmless."""
+        """Return leased units and close. Calling twice is harmless."""
         self._entitlements.close()
         self._stop_listening()
         self._stop_listening = _nothing
@@ -123,7 +123,7 @@ class ManufacturerRBACManager:
     # --- policy -------------------------------------------------------------------------------------------------
 
     async def reload_policy(self, policy: Policy | str | Path | None = None) -> Policy:
-        """Switch to another policy atomically, or continue with the present one where it is bad.
+        """Switch to another policy atomically. An invalid one is rejected and the current one stays.
 
         Args:
             policy: a Policy or a file; None reads the file again that this manager was made with.
@@ -168,14 +168,14 @@ class ManufacturerRBACManager:
         return await self._entitlements.resolve(context)
 
     async def explain(self, manufacturer: Any, subject: Any) -> Explanation:
-        """Why a manufacturer (or the person in a context) may or may not use a permission or resource."""
+        """Explain why a manufacturer (or the person in a context) may or may not use a permission or resource."""
         return await explain(self._entitlements, self._permissions, self._quotas, manufacturer, subject)
 
     # --- permissions --------------------------------------------------------------------------------------------
 
     @performance_monitor(0.005)
     async def has_permission(self, manufacturer: Any, permission: Any) -> bool:
-        """Whether ``manufacturer`` (an id or a context) may; an unknown permission is never granted."""
+        """Whether ``manufacturer`` (an id or a context) has a permission. An unknown permission is never granted."""
         # Straight to the memory: one more call would be a tenth of the whole.
         entitlements = self._entitlements
         mask = entitlements.cached_mask(manufacturer)
@@ -184,15 +184,15 @@ class ManufacturerRBACManager:
         return mask & entitlements.compiled.bit(permission) != 0
 
     async def has_permissions(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
-        """The answer for each permission, by name."""
+        """Check several permissions; returns the results by name."""
         return await self._permissions.has_each(manufacturer, permissions)
 
     async def check_permission_detailed(self, manufacturer: Any, permission: Any) -> PermissionResult:
-        """The answer with its reason and the tier that would do."""
+        """Check a permission; the result has the reason and the lowest tier that grants it."""
         return await self._permissions.check(manufacturer, permission)
 
     async def enforce_permission(self, manufacturer: Any, permission: Any, operation_context: str = "") -> None:
-        """Return where it is granted; raises InsufficientPermissionsError and keeps the violation where not."""
+        """Require a permission; raises InsufficientPermissionsError and records the violation otherwise."""
         await self._permissions.enforce(manufacturer, permission, operation_context)
 
     async def permissions_of(self, manufacturer: Any) -> list[str]:
@@ -214,7 +214,7 @@ class ManufacturerRBACManager:
         return entitled.roles.get(account) if isinstance(account, str) and entitled.active else None
 
     async def get_permission_violations(self, manufacturer_id: str, hours: float = 24) -> list[PermissionViolation]:
-        """Refusals of the last hours, newest first."""
+        """List permission violations of the last hours, newest first."""
         return await self._permissions.violations(manufacturer_id, hours)
 
     async def grant_permission(
@@ -226,7 +226,7 @@ class ManufacturerRBACManager:
         reason: str,
         author: str | None = None,
     ) -> StoredGrant:
-        """Give a permission until a time (or for a span); raises ValidationError for what makes no sense."""
+        """Grant a permission until a time or for a duration; raises ValidationError if invalid."""
         return await self._permissions.grant(
             manufacturer_id, permission, until=until, reason=reason, author=author, effect="grant"
         )
@@ -240,13 +240,13 @@ class ManufacturerRBACManager:
         reason: str,
         author: str | None = None,
     ) -> StoredGrant:
-        """Take a permission away, whatever the tier gives."""
+        """Restrict a permission, even if the tier grants it."""
         return await self._permissions.grant(
             manufacturer_id, permission, until=until, reason=reason, author=author, effect="restrict"
         )
 
     async def revoke_grant(self, grant: Any, permission: Any = None, *, author: str | None = None) -> bool:
-        """End a grant or restriction; whether there was one to end.
+        """Revoke a grant or restriction. True if it existed.
 
         Args:
             grant: a grant, its id, or a manufacturer whose grants of ``permission`` all end.
@@ -261,12 +261,12 @@ class ManufacturerRBACManager:
     # --- tiers --------------------------------------------------------------------------------------------------
 
     async def tier_of(self, manufacturer: Any) -> str:
-        """The tier in force: the stored one where there is one."""
+        """The tier in force: the stored tier if there is one."""
         entitled = await self._entitlements.of(manufacturer)
         return entitled.tier or self._compiled.tier(getattr(manufacturer, "tier", ""))
 
     async def update_manufacturer_tier(self, manufacturer_id: str, new_tier: Any, *, reason: str) -> str:
-        """Move to another tier, in effect at once here and within a second elsewhere; usage is kept.
+        """Change the tier, effective immediately here and within a second elsewhere. Usage is kept.
 
         Returns:
             The new tier's name.
@@ -311,7 +311,7 @@ class ManufacturerRBACManager:
 
     @performance_monitor(0.01)
     async def check_usage_limit(self, manufacturer: Any, resource: Any, increment: int = 0) -> UsageResult:
-        """Take ``increment`` units, all or nothing, atomically across processes; 0 only looks."""
+        """Take ``increment`` units, all or nothing, atomically across processes; 0 only checks."""
         return await self._quotas.check(manufacturer, resource, increment)
 
     async def take_usage(self, manufacturer: Any, amounts: Mapping[Any, int]) -> list[UsageResult]:
@@ -321,33 +321,33 @@ class ManufacturerRBACManager:
     async def enforce_usage_limit(
         self, manufacturer: Any, resource: Any, increment: int = 1, operation_context: str = ""
     ) -> UsageResult:
-        """As ``check_usage_limit``; raises QuotaExceededError where it is refused."""
+        """As ``check_usage_limit``; raises QuotaExceededError if refused."""
         return await self._quotas.enforce(manufacturer, resource, increment, operation_context)
 
     async def enforce_usage_limits(
         self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str = ""
     ) -> list[UsageResult]:
-        """Take several resources, all of them or none; raises QuotaExceededError where one is refused."""
+        """Take several resources, all of them or none; raises QuotaExceededError if one is refused."""
         return await self._quotas.enforce_all(manufacturer, amounts, operation_context)
 
     async def increment_usage(self, manufacturer_id: Any, resource: Any, amount: int = 1) -> int:
-        """Count units that were used already; what is used now."""
+        """Count units that were already used; returns the usage after it."""
         return await self._quotas.add(manufacturer_id, resource, amount)
 
     async def get_current_usage(self, manufacturer_id: Any, resource: Any = None) -> Any:
-        """What is used of one resource in this cycle, or of all by name."""
+        """Usage of one resource in this cycle, or of all by name."""
         if resource is not None:
             return await self._quotas.current(manufacturer_id, resource)
         return {result.resource: result.current for result in await self._quotas.overview(manufacturer_id)}
 
     async def get_usage_overview(self, manufacturer: Any) -> list[UsageResult]:
-        """Every quota of a manufacturer."""
+        """All quotas of a manufacturer with their usage."""
         return await self._quotas.overview(manufacturer)
 
     async def refund_usage(
         self, manufacturer_id: Any, resource: Any, amount: int = 1, *, taken_at: datetime | None = None
     ) -> int:
-        """Give units back; what is used now of the cycle they were taken in.
+        """Refund units; returns the usage of the cycle they were taken in.
 
         Args:
             taken_at: when they were taken, where that was not just now: near the end of a cycle they go back to
@@ -356,41 +356,41 @@ class ManufacturerRBACManager:
         return await self._quotas.refund(manufacturer_id, resource, amount, taken_at)
 
     async def get_overage_attempts(self, manufacturer_id: str, hours: float = 24) -> list[OverageAttempt]:
-        """Refusals by quota of the last hours, newest first."""
+        """List quota refusals of the last hours, newest first."""
         return await self._quotas.overage_attempts(manufacturer_id, hours)
 
     async def get_usage_history(self, manufacturer_id: str) -> list[UsagePeriod]:
-        """What was used in each billing month, oldest first."""
+        """Usage by billing month, oldest first."""
         return await self._quotas.history(manufacturer_id)
 
     async def reset_monthly_quotas(self, manufacturer_id: str | None = None) -> int:
-        """Restart the present cycle, for one or for all; resources that were reset."""
+        """Restart the current cycle, for one manufacturer or all; returns how many resources were reset."""
         return await self._quotas.reset(manufacturer_id)
 
     # --- insights -----------------------------------------------------------------------------------------------
 
     async def get_usage_analytics(self, manufacturer_id: Any) -> UsageAnalytics:
-        """Totals, trend, season, the day on which each quota ends with an interval, and anomalies."""
+        """Totals, trend, seasonality, anomalies, and when each quota will be used up, with an interval."""
         return await self._suggestions.analytics(manufacturer_id)
 
     async def suggest_tier(self, manufacturer_id: Any) -> TierSuggestion:
-        """The tier that suits what was used and refused, with evidence and what waiting would cost."""
+        """Suggest the tier that fits usage and refusals, with the evidence and the cost of waiting."""
         return await self._suggestions.tier(manufacturer_id)
 
     async def suggest_permissions(self, manufacturer_id: Any) -> list[PermissionSuggestion]:
-        """Permissions that are denied repeatedly (needed), and those unused for long (least privilege)."""
+        """Suggest permissions that are denied repeatedly (needed) or long unused (least privilege)."""
         return await self._suggestions.permissions(manufacturer_id)
 
     async def apply_suggestion(self, suggestion_id: str, *, author: str | None = None) -> StoredAdjustment:
-        """Put a suggestion in force for the time that the policy allows; it is undone exactly at the end."""
+        """Apply a suggestion for as long as the policy allows; it is rolled back exactly at the end."""
         return await self._suggestions.apply(suggestion_id, author)
 
     async def roll_back_suggestion(self, suggestion_id: str, *, author: str | None = None) -> StoredAdjustment:
-        """Undo an applied suggestion now, to exactly the former state."""
+        """Roll back an applied suggestion to the exact previous state."""
         return await self._suggestions.roll_back(suggestion_id, author)
 
     async def suggestion_digest(self, since: datetime | None = None) -> list[StoredAdjustment]:
-        """What was suggested, applied and ended since then (a week ago), newest first."""
+        """Suggestions made, applied and ended since then (default: a week ago), newest first."""
         return await self._suggestions.digest(since)
 
 

@@ -105,7 +105,7 @@ class ActiveEngine:
         types: frozenset[str] | None = None,
         level: int | None = None,
     ) -> Inspection:
-        """Inspect one value, for ``types`` only where given."""
+        """Inspect one value, for ``types`` only if given."""
         engine = self.current or self.engine
         level = self.level_for(manufacturer_id, route) if level is None else max(self._level, level)
         if size_of(data) <= INLINE_CHARACTERS:

@@ -38,7 +38,7 @@ _trivial = re.compile(f"{_WORD}|{_NUMBER}|{_MAIL}").fullmatch
 
 
 def is_trivial(text: str) -> bool:
-    """Whether no attack fits in: a word or two, a number, a date, an article number, an address of mail."""
+    """Whether the text is too simple for an attack: a word or two, a number, a date, an email address."""
     return len(text) <= _LONGEST and _trivial(text) is not None
 
 
@@ -156,7 +156,7 @@ class DetectionEngine:
         return DetectionEngine(self._rules, self._matcher, self._base, correction=correction)
 
     def inspect(self, data: Any, *, level: int = 1, types: frozenset[str] | None = None) -> Inspection:
-        """Look at every text in ``data``.
+        """Inspect every text in ``data``.
 
         Args:
             level: 1 (block what is certain) to 4 (block what is merely odd).

@@ -111,7 +111,7 @@ class InspectionExecutor:
 
 
 def size_of(value: Any, enough: int = INLINE_CHARACTERS + 1) -> int:
-    """Characters in a JSON-like value, counting no further than about ``enough``; a member counts 16 by itself."""
+    """Characters in a JSON-like value, counted up to about ``enough``; each member adds 16."""
     if isinstance(value, _LINEAR):
         return len(value)
     total = 0

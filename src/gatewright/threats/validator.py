@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 
 class LearningStore(FeedbackStore, Protocol):
-    """A store of feedback and model versions that tells of changes."""
+    """A store of feedback and model versions with a change feed."""
 
     changes: Changes
 
 
 class ManufacturerSecurityValidator:
-    """Everything about what manufacturers send. All arguments may be left out.
+    """Inspects, sanitizes and validates what manufacturers send. All arguments are optional.
 
     Args:
         policy: action rates and the detection level.
@@ -108,7 +108,7 @@ class ManufacturerSecurityValidator:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
-        """Load rules and model, and the version that is in use; calling it again is harmless.
+        """Load the rules, the model and the active version. Calling twice is harmless.
 
         Raises:
             ConfigurationError: the rules cannot be read, or the validator was closed.
@@ -129,7 +129,7 @@ class ManufacturerSecurityValidator:
             await self._offload.in_thread(_warm_business_data)
 
     async def close(self) -> None:
-        """End threads, processes and a private store; calling it again is harmless."""
+        """Stop threads and processes, and close a private store. Calling twice is harmless."""
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
@@ -150,12 +150,12 @@ class ManufacturerSecurityValidator:
         await self.close()
 
     def adopt(self, policy: Policy) -> None:
-        """Go by another policy from now on: its detection level, action rates and bounds of the watch."""
+        """Switch to another policy: its detection level, action rates and drift limits."""
         self._detection.adopt(policy.detection.level, policy.detection.watch)
         self._actions.policy = policy
 
     async def load_threat_patterns(self) -> int:
-        """Read the rules again (after a change of the rules directory); returns how many there are.
+        """Reload the rules after a change of the rules directory; returns how many there are.
 
         Raises:
             ConfigurationError: a rule is wrong; the ones in use stay.
@@ -172,7 +172,7 @@ class ManufacturerSecurityValidator:
 
     @property
     def detector(self) -> DetectionEngine:
-        """What inspects: another object as soon as rules or model are others.
+        """The active detector; another object once rules or the model change.
 
         Raises:
             ConfigurationError: not initialised, or closed.
@@ -190,7 +190,7 @@ class ManufacturerSecurityValidator:
         types: frozenset[str] | None = None,
         level: int | None = None,
     ) -> Inspection:
-        """Look for every type of attack in any JSON-like value, in keys and values, in one pass.
+        """Inspect any JSON-like value for every type of attack, keys and values, in one pass.
 
         Args:
             data: the value.
@@ -221,7 +221,7 @@ class ManufacturerSecurityValidator:
         return (await self._detection.analyse(threat_type, data)).threat_detected
 
     async def analyze_threat(self, threat_type: Any, data: Any) -> ThreatDetectionResult:
-        """What :meth:`detect_threat` found, with confidence, severity, evidence and place."""
+        """As :meth:`detect_threat`, with confidence, severity, evidence and location."""
         return await self._detection.analyse(threat_type, data)
 
     async def get_threat_confidence(self, threat_type: Any, data: Any) -> float:
@@ -231,7 +231,7 @@ class ManufacturerSecurityValidator:
     # --- data -------------------------------------------------------------------------------------------------------
 
     async def sanitize(self, data: Any, context: str = "text") -> SanitizedValue:
-        """Make a value harmless for ``html``, ``text``, ``filename``, ``identifier``, ``csv`` or ``log``.
+        """Sanitize a value for ``html``, ``text``, ``filename``, ``identifier``, ``csv`` or ``log``.
 
         Raises:
             ValidationError: an unknown context, or a value that is not JSON-like or too large.
@@ -239,7 +239,7 @@ class ManufacturerSecurityValidator:
         return await self._offload.run(lambda: sanitise(data, context), size=size_of(data))
 
     async def validate_manufacturer_data(self, data: Mapping[str, Any]) -> ValidationResult:
-        """Check a manufacturer's business data, and look for attacks in all of it.
+        """Validate a manufacturer's business data, and inspect all of it for attacks.
 
         Raises:
             ValidationError: ``data`` is not a mapping.
@@ -247,13 +247,13 @@ class ManufacturerSecurityValidator:
         return await self._screening.validate(data)
 
     async def validate_many(self, items: Iterable[Mapping[str, Any]]) -> list[ValidationResult]:
-        """Check a batch, in order; raises ValidationError where an item is not a mapping."""
+        """Validate a batch, in order; raises ValidationError if an item is not a mapping."""
         return [await self._screening.validate(item) for item in bounded_batch(items)]
 
     async def check_rate_limit(
         self, manufacturer_id: str, action: str, current_usage: int | None = None
     ) -> RateLimitResult:
-        """Take one of the allowance for ``action``, or, with ``current_usage``, only compare that with the limit."""
+        """Count one use of ``action``, or, with ``current_usage``, only compare that with the limit."""
         result = await self._actions.check(manufacturer_id, action, current_usage)
         if not result.allowed:
             self._sink.emit(
@@ -279,7 +279,7 @@ class ManufacturerSecurityValidator:
         source: str = "api",
         reason: str = "",
     ) -> ThreatFeedback:
-        """Say that a value is, or is not, an attack. Nothing changes until :meth:`retrain_ml_models`.
+        """Report that a value is, or is not, an attack. Takes effect with :meth:`retrain_ml_models`.
 
         Args:
             data: the value.
@@ -305,7 +305,7 @@ class ManufacturerSecurityValidator:
         return given
 
     async def retrain_ml_models(self, *, actor: str = "system") -> ModelVersion:
-        """Learn from the feedback given so far; the new version is in use at once if it was accepted."""
+        """Train on the feedback given so far. An accepted version is used immediately."""
         watch = self._detection.watch
         version = await self._learner.learn(self._detection.engine, actor=actor, traffic=watch.traffic())
         if version.accepted:
@@ -313,11 +313,11 @@ class ManufacturerSecurityValidator:
         return version
 
     async def list_model_versions(self) -> list[ModelVersion]:
-        """Every attempt to learn, oldest first, the refused ones with their reason."""
+        """List model versions, oldest first, rejected ones with their reason."""
         return await self._learner.versions()
 
     async def rollback_model(self, version: int, *, actor: str = "system") -> ModelVersion:
-        """Use an earlier version again, exactly as it was; 0 is the base model that ships.
+        """Roll back to an earlier version. Version 0 is the bundled base model.
 
         Raises:
             ValidationError: there is no accepted version of that number.
@@ -327,7 +327,7 @@ class ManufacturerSecurityValidator:
         return rolled_back
 
     async def get_pattern_statistics(self) -> PatternStatistics:
-        """What was found in this process, what people said about it, and whether the traffic drifts."""
+        """Detections in this process, the feedback on them, and whether the traffic drifts."""
         return self._detection.watch.statistics()
 
     # ----------------------------------------------------------------------------------------------------------------

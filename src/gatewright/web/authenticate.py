@@ -30,7 +30,7 @@ class Authenticator:
         self._auth = auth
 
     async def authenticate(self, state: RequestState, *, required: bool) -> None:
-        """Fill ``state`` with the caller; an anonymous request stays so where nothing is required.
+        """Set the caller of ``state``; an anonymous request stays anonymous unless a caller is required.
 
         Raises:
             AuthenticationError: no credentials where some are required (code ``TOKEN_MISSING``), two at

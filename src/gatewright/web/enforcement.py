@@ -138,7 +138,7 @@ class Enforcement:
         self._known: OrderedDict[tuple[str, str], tuple[RouteRule, str, Treatment]] = OrderedDict()
 
     def of(self, rule: RouteRule, scope: Scope) -> Treatment:
-        """The treatment of a request under the rule of its route."""
+        """The mode and exclusions for a request under the rule of its route."""
         policy = self._holder.policy
         if policy.inspection is not self._read_from:
             self._read(policy.inspection)

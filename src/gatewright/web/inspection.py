@@ -56,7 +56,7 @@ class Inspector:
         self._judged_by: object = None
 
     async def inspect(self, scope: Scope, body: Any, rule: RouteRule, state: RequestState) -> None:
-        """Look at everything the application may read.
+        """Inspect everything the application may read.
 
         Raises:
             SecurityThreatDetectedError: an attack, or a value too large to be inspected, that is to be refused.
@@ -104,7 +104,7 @@ class Inspector:
         return None
 
     def _gather(self, scope: Scope, body: Any, rule: RouteRule, level: int) -> tuple[dict[str, Any], list[Key]]:
-        """What is inspected, and the headers to remember when it is harmless."""
+        """The values to inspect, and the headers to cache if they are harmless."""
         query = scope.get("query_string")
         paths, pairs = [scope["path"]], _query(query) if query else []
         if b"%25" in (scope.get("raw_path") or b""):

@@ -133,7 +133,7 @@ class TokenService:
     # --- validation ---------------------------------------------------------------------------------------------
 
     def validate_cached(self, token: str) -> dict[str, Any] | None:
-        """The claims of a token that is valid by what is in memory. None if :meth:`validate` must ask the store.
+        """The claims of a token that the cache can validate alone. None if :meth:`validate` must ask the store.
 
         Raises:
             TokenExpiredError: the token has expired.

@@ -131,7 +131,7 @@ class SqliteEngine:
     def start_write(
         self, work: Callable[[sqlite3.Connection], T], loop: asyncio.AbstractEventLoop
     ) -> asyncio.Future[T]:
-        """As :meth:`write`, without waiting. The future resolves after the commit."""
+        """Queue a write without waiting; see :meth:`write`. The future resolves after the commit."""
         future: asyncio.Future[T] = loop.create_future()
         with self._closing:
             if not self._open:

@@ -54,7 +54,7 @@ class Drift:
         self._drifted = False
 
     def add(self, which: int) -> bool:
-        """Count one; True when a window ended that drifted, and the one before it had not."""
+        """Count one score; True if it completes the first window that drifted."""
         self._counts[which] += 1
         self._left -= 1
         return self._left <= 0 and self._turn()
@@ -169,7 +169,7 @@ class DetectionWatch:
         self._told_of: set[tuple[str, str]] = set()
 
     def saw(self, value: Any, inspection: Inspection) -> list[Drifted]:
-        """Count one inspection; the drifts that show with it, nearly always none."""
+        """Count one inspection and return the drifts it reveals, almost always none."""
         self._inspections += 1
         if inspection.threat_detected:
             self._detections += 1
