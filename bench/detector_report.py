@@ -33,7 +33,8 @@ from gatewright_training.corpus import Row, carries_attack, grammar_rows, read_c
 from gatewright_training.cross_validation import FOLDS, folds_of, kind_of, seen_without
 from gatewright_training.training import Windows, encode, fit, kind_heads, pack, screened, teaching
 
-CORPUS = Path("/work/shared/threat-corpus")
+CORPUS = Path(__file__).resolve().parents[2] / "shared" / "threat-corpus"
+"""The labeled rows, in a folder beside the repository."""
 REPORT = Path("docs/detector-report.md")
 SEED = 7
 WORKERS = int(os.environ.get("WORKERS", "2"))
