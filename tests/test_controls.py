@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure, MeasureKind, network_of
 from gatewright.errors import ValidationError
+from gatewright.testing import ManualClock
 
 CLOCK = ManualClock()
 

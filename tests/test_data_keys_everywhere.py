@@ -21,10 +21,10 @@ import httpx
 import pyotp
 
 import gatewright
-from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
+from gatewright.testing import ManualClock
 from gatewright.web import create_app
 
 PASSWORD = "gravel-otter-lantern-4471"

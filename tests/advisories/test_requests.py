@@ -16,7 +16,6 @@ import pytest
 from fastapi import FastAPI, Request
 
 from gatewright.auth import AccessOptions, AuthOptions, ManufacturerAuthManager
-from gatewright.clock import ManualClock
 from gatewright.errors import (
     AccountLockedError,
     DuplicateAccountError,
@@ -27,6 +26,7 @@ from gatewright.errors import (
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
+from gatewright.testing import ManualClock
 from gatewright.web import create_app, install
 from tests.auth.access import CHEAP
 from tests.support.waiting import eventually

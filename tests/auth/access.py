@@ -17,10 +17,9 @@ from gatewright.auth import (
     ManufacturerAuthManager,
     MFAEnrolment,
 )
-from gatewright.clock import ManualClock
 from gatewright.controls import Controls
-from gatewright.events import ListSink
 from gatewright.notify import MemoryNotifier
+from gatewright.testing import ListSink, ManualClock
 from tests.auth.identity import START
 
 CHEAP = Argon2Parameters(time_cost=1, memory_kib=8, parallelism=1)

@@ -10,9 +10,9 @@ import pytest
 import gatewright
 import gatewright.auth
 from gatewright.auth import ClientInfo, ManufacturerAuthManager
-from gatewright.clock import ManualClock
 from gatewright.errors import AuthenticationError, InvalidCredentialsError, MFARequiredError
 from gatewright.performance import timings
+from gatewright.testing import ManualClock
 from tests.auth.access import EMAIL, PASSWORD, world
 from tests.auth.identity import ACME, CHROME, HOME
 

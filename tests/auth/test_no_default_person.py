@@ -17,7 +17,6 @@ import pyotp
 import pytest
 
 from gatewright.auth import ClientInfo, ManufacturerAuthManager
-from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthorizationError,
     InsufficientPermissionsError,
@@ -29,6 +28,7 @@ from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.rbac import ManufacturerContext
 from gatewright.settings import Settings
+from gatewright.testing import ManualClock
 from tests.auth.authenticator import SoftAuthenticator
 
 PASSWORD = "gravel-otter-lantern-4471"

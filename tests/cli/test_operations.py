@@ -17,10 +17,10 @@ import pytest
 from gatewright.cli.bootstrap import opened
 from gatewright.cli.main import main
 from gatewright.cli.usage import bar
-from gatewright.clock import ManualClock
 from gatewright.encryption import KEY_NAMES
 from gatewright.monitoring import InclusionProof, check_inclusion_proof
 from gatewright.rbac import ManufacturerRBACManager
+from gatewright.testing import ManualClock
 from tests.cli.conftest import Command
 
 

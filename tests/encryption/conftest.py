@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.encryption import ManufacturerEncryptionManager
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.encryption.killing import ROOT
 
 __all__ = ["ROOT"]

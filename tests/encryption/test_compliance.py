@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.encryption import (
     ComplianceFinding,
     ComplianceReport,
     ManufacturerEncryptionManager,
 )
 from gatewright.errors import StorageError
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.encryption.conftest import ROOT
 from tests.encryption.test_keys import NEW_ROOT, BreaksDown
 

@@ -15,7 +15,6 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given, settings
 
-from gatewright.clock import ManualClock
 from gatewright.encryption import (
     CHUNK_BYTES,
     PREFIX_CHARACTERS,
@@ -34,6 +33,7 @@ from gatewright.errors import (
     ValidationError,
 )
 from gatewright.performance import timings
+from gatewright.testing import ManualClock
 from tests.encryption.conftest import ROOT
 from tests.encryption.test_serialization import VALUES, same
 

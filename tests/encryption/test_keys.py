@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.encryption import ManufacturerEncryptionManager, RootKey
 from gatewright.errors import (
     ConfigurationError,
@@ -20,8 +19,8 @@ from gatewright.errors import (
     KeyUnavailableError,
     StorageError,
 )
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore, StoredKeyGeneration
+from gatewright.testing import ListSink, ManualClock
 from tests.encryption.conftest import ROOT
 
 Manager = ManufacturerEncryptionManager

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.encryption import Envelope, ListSource, ManufacturerEncryptionManager, Reencryption, ReencryptionReport
 from gatewright.errors import DecryptionError, KeyUnavailableError, ValidationError
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.encryption.conftest import ROOT
 from tests.encryption.killing import filled, killed_processes, killed_tasks
 

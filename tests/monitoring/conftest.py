@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.monitoring import SecurityMonitor
 from gatewright.storage import SqliteStore
+from gatewright.testing import ManualClock
 
 ROOT = bytes(range(32))
 

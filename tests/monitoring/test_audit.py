@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import ValidationError
 from gatewright.events import SecurityEvent, event
 from gatewright.monitoring import (
@@ -24,6 +23,7 @@ from gatewright.monitoring import (
     entry_of,
 )
 from gatewright.storage import CompactMerkleTree, SqliteStore, leaf_hash
+from gatewright.testing import ManualClock
 from tests.monitoring.conftest import ROOT
 
 TOTAL = 700

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import StorageError
 from gatewright.monitoring import AuditVerification, SecurityMonitor
 from gatewright.storage import SqliteStore, available
+from gatewright.testing import ManualClock
 from tests.monitoring.conftest import ROOT, eventually
 from tests.monitoring.test_audit import altered, emitted, rebuilt
 

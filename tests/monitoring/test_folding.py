@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.events import SecurityEvent, Severity, event
 from gatewright.monitoring import MAX_SITE_NETWORKS, WINDOW_SECONDS, Folding, SecurityMonitor
+from gatewright.testing import ManualClock
 
 REFUSED = "web:request:refused"
 

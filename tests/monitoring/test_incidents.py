@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import ValidationError
 from gatewright.events import event
 from gatewright.monitoring import SecurityMonitor
 from gatewright.storage import SqliteStore
+from gatewright.testing import ManualClock
 from tests.monitoring.conftest import eventually
 
 

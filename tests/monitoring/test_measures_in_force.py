@@ -7,13 +7,13 @@ import ipaddress
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure
 from gatewright.errors import ValidationError
 from gatewright.foundation import SecurityFoundation
 from gatewright.monitoring import SecurityMonitor
 from gatewright.settings import Settings
 from gatewright.storage import SqliteStore
+from gatewright.testing import ManualClock
 from tests.monitoring.test_posture import attack
 
 

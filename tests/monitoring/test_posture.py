@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure, MeasureKind
 from gatewright.errors import ValidationError
 from gatewright.events import ListSink, event
 from gatewright.monitoring import MeasureLimits, SecurityMonitor
 from gatewright.performance import performance_monitor
 from gatewright.storage import SqliteStore
+from gatewright.testing import ManualClock
 from tests.monitoring.conftest import eventually
 
 

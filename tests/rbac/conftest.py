@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gatewright.clock import ManualClock
-from gatewright.events import ListSink
 from gatewright.rbac import ManufacturerContext, ManufacturerRBACManager
 from gatewright.storage import SqliteStore, StoredAccount, StoredManufacturer
+from gatewright.testing import ListSink, ManualClock
 
 
 @pytest.fixture

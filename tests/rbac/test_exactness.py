@@ -12,9 +12,9 @@ import pytest
 from bench.soak_quota import one_round
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from gatewright.clock import ManualClock
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage import SqliteStore
+from gatewright.testing import ManualClock
 from tests.rbac.conftest import caller
 from tests.support.redis import RedisServer, redis_session  # noqa: F401 - a fixture
 

@@ -9,9 +9,7 @@ from bench import insights
 from bench._forecast import back_test
 from bench._suggestions import back_test_suggestions, overall
 
-from gatewright.clock import ManualClock
 from gatewright.errors import InsufficientPermissionsError, ValidationError
-from gatewright.events import ListSink
 from gatewright.policy import load_policy
 from gatewright.rbac import (
     ManufacturerRBACManager,
@@ -21,6 +19,7 @@ from gatewright.rbac import (
     span,
     wanted,
 )
+from gatewright.testing import ListSink, ManualClock
 from tests.rbac.conftest import caller
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure
 from gatewright.errors import AuthorizationError
 from gatewright.policy import Policy, parse_policy
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage import RedisCache, RedisInvalidation, SqliteStore
+from gatewright.testing import ManualClock
 from tests.rbac.conftest import caller, register
 from tests.support.redis import RedisServer, redis_server  # noqa: F401 - a fixture
 from tests.support.waiting import eventually

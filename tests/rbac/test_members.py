@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import AuthorizationError, DuplicateAccountError, InsufficientPermissionsError, ValidationError
-from gatewright.events import ListSink
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.rbac.conftest import account_of, caller, register
 
 

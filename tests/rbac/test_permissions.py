@@ -8,10 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import AuthorizationError, InsufficientPermissionsError, ValidationError
-from gatewright.events import ListSink
 from gatewright.rbac import ManufacturerContext, ManufacturerPermission, ManufacturerRBACManager, ManufacturerRole
+from gatewright.testing import ListSink, ManualClock
 from tests.rbac.conftest import caller
 
 FREE = {"upload_products", "view_basic_analytics"}

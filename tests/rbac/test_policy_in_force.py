@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, ValidationError
-from gatewright.events import ListSink
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.rbac.conftest import caller, register
 from tests.support.waiting import eventually
 from tests.test_policy import TEXT

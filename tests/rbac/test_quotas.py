@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import QuotaExceededError, UnknownResourceError, ValidationError
-from gatewright.events import ListSink
 from gatewright.policy import load_policy, parse_policy
 from gatewright.rbac import ManufacturerRBACManager
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.rbac.conftest import caller, register
 from tests.support.waiting import eventually
 from tests.test_policy import TEXT

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from gatewright.errors import StoreUnavailableError
-from gatewright.events import ListSink
 from gatewright.storage import PUBLISH, Changes, Rate, RedisCache, RedisInvalidation
+from gatewright.testing import ListSink
 from tests.support.redis import RedisServer, redis_server  # noqa: F401 - a fixture
 from tests.support.waiting import eventually as until
 

@@ -10,10 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from gatewright.auth import ClientInfo
-from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
+from gatewright.testing import ManualClock
 from gatewright.web import create_app
 
 PASSWORD = "gravel-otter-lantern-4471"

@@ -10,12 +10,11 @@ import httpx
 import pytest
 
 from gatewright.auth import ClientInfo
-from gatewright.clock import ManualClock
 from gatewright.controls import Measure
 from gatewright.errors import ConfigurationError, InvalidCredentialsError, RateLimitExceededError
-from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
 from gatewright.settings import Settings
+from gatewright.testing import ListSink, ManualClock
 from gatewright.web import GatewrightMiddleware, PathRules, RouteRule
 from tests.web.conftest import PASSWORD
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
+from gatewright.testing import ManualClock
 from gatewright.web import GatewrightMiddleware, PathRules, Problem, RouteRule, receive_within
 from tests.web.conftest import Join
 

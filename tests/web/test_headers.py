@@ -14,8 +14,8 @@ import httpx
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
+from gatewright.testing import ListSink
 from gatewright.web import MAX_REMEMBERED, MEMORY, HeaderReader
 from tests.web.echo import SCRIPT, SQL, code_of, echo
 

@@ -10,10 +10,10 @@ import pytest
 from fastapi import Depends, FastAPI
 from msgspec.structs import replace
 
-from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
 from gatewright.policy import ActionRate
 from gatewright.rbac import ManufacturerContext
+from gatewright.testing import ListSink
 from gatewright.web import GatewrightMiddleware, PathRules, RouterRules, RouteRule, install, requires
 from tests.web.conftest import Join
 

@@ -17,10 +17,10 @@ from starlette.routing import Host, Match, Mount, Route
 
 from gatewright.controls import Measure
 from gatewright.errors import ConfigurationError
-from gatewright.events import ListSink
 from gatewright.foundation import SecurityFoundation
 from gatewright.inspection_policy import InspectionPolicy, RouteInspection
 from gatewright.rbac import ManufacturerContext
+from gatewright.testing import ListSink
 from gatewright.web import GatewrightMiddleware, PathRules, RouterRules, RouteRule, install, open_to_all, requires
 from tests.web.conftest import Join
 

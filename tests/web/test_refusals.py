@@ -14,11 +14,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from gatewright.auth import new_key
-from gatewright.clock import ManualClock
 from gatewright.foundation import SecurityFoundation
 from gatewright.notify import MemoryNotifier
 from gatewright.settings import Settings
 from gatewright.storage import Rate, SqliteStore, StoredApiKey, StoredSession, ThrottleResult
+from gatewright.testing import ManualClock
 from gatewright.web import AT_ONCE, GatewrightMiddleware, PathRules, RouteRule, requires
 from tests.web.conftest import Join
 

@@ -14,7 +14,6 @@ from fastapi import Depends, FastAPI
 from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
-from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError
 from gatewright.events import ListSink, SecurityEvent
 from gatewright.foundation import SecurityFoundation
@@ -22,6 +21,7 @@ from gatewright.inspection_policy import DetectionPolicy, Exclusion, InspectionP
 from gatewright.notify import MemoryNotifier
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
+from gatewright.testing import ManualClock
 from gatewright.threats import MAX_DEPTH, MAX_FINDINGS, MAX_TEXTS, Walk
 from gatewright.web import (
     MANY,

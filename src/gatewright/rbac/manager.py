@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 from gatewright import event_kinds
 from gatewright.clock import Clock, SystemClock
@@ -35,7 +35,7 @@ from gatewright.rbac.records import (
     UsageResult,
     tier_name,
 )
-from gatewright.references import manufacturer_id_of
+from gatewright.references import PermissionRef, ResourceRef, TenantRef, TierRef, manufacturer_id_of
 from gatewright.storage.changes import ALL
 from gatewright.storage.protocol import Store
 from gatewright.storage.sqlite.store import SqliteStore
@@ -167,14 +167,14 @@ class ManufacturerRBACManager:
         """
         return await self._entitlements.resolve(context)
 
-    async def explain(self, manufacturer: Any, subject: Any) -> Explanation:
+    async def explain(self, manufacturer: TenantRef, subject: PermissionRef | ResourceRef) -> Explanation:
         """Explain why a manufacturer (or the person in a context) may or may not use a permission or resource."""
         return await explain(self._entitlements, self._permissions, self._quotas, manufacturer, subject)
 
     # --- permissions --------------------------------------------------------------------------------------------
 
     @performance_monitor(0.005)
-    async def has_permission(self, manufacturer: Any, permission: Any) -> bool:
+    async def has_permission(self, manufacturer: TenantRef, permission: PermissionRef) -> bool:
         """Whether ``manufacturer`` (an id or a context) has a permission. An unknown permission is never granted."""
         # Straight to the memory: one more call would be a tenth of the whole.
         entitlements = self._entitlements
@@ -183,23 +183,25 @@ class ManufacturerRBACManager:
             mask = await entitlements.mask_of(manufacturer)
         return mask & entitlements.compiled.bit(permission) != 0
 
-    async def has_permissions(self, manufacturer: Any, permissions: Iterable[Any]) -> dict[str, bool]:
+    async def has_permissions(self, manufacturer: TenantRef, permissions: Iterable[PermissionRef]) -> dict[str, bool]:
         """Check several permissions; returns the results by name."""
         return await self._permissions.has_each(manufacturer, permissions)
 
-    async def check_permission_detailed(self, manufacturer: Any, permission: Any) -> PermissionResult:
+    async def check_permission_detailed(self, manufacturer: TenantRef, permission: PermissionRef) -> PermissionResult:
         """Check a permission; the result has the reason and the lowest tier that grants it."""
         return await self._permissions.check(manufacturer, permission)
 
-    async def enforce_permission(self, manufacturer: Any, permission: Any, operation_context: str = "") -> None:
+    async def enforce_permission(
+        self, manufacturer: TenantRef, permission: PermissionRef, operation_context: str = ""
+    ) -> None:
         """Require a permission; raises InsufficientPermissionsError and records the violation otherwise."""
         await self._permissions.enforce(manufacturer, permission, operation_context)
 
-    async def permissions_of(self, manufacturer: Any) -> list[str]:
+    async def permissions_of(self, manufacturer: TenantRef) -> list[str]:
         """The policy's permissions that a manufacturer, and the person in its context, has now."""
         return await self._permissions.names(manufacturer)
 
-    async def access_of(self, manufacturer: Any) -> list[str]:
+    async def access_of(self, manufacturer: TenantRef) -> list[str]:
         """The permissions of Gatewright's own calls (``members:manage`` …) that the person in a context has now.
 
         They come from the stored role of ``account_id`` alone: a context without a person, and whatever roles a
@@ -207,7 +209,7 @@ class ManufacturerRBACManager:
         """
         return await self._permissions.access_names(manufacturer)
 
-    async def role_of(self, manufacturer: Any) -> str | None:
+    async def role_of(self, manufacturer: TenantRef) -> str | None:
         """The stored role of the person in a context; None for a caller that is not a person, or is disabled."""
         account = getattr(manufacturer, "account_id", None)
         entitled = await self._entitlements.of(manufacturer)
@@ -220,7 +222,7 @@ class ManufacturerRBACManager:
     async def grant_permission(
         self,
         manufacturer_id: str,
-        permission: Any,
+        permission: PermissionRef,
         *,
         until: datetime | timedelta,
         reason: str,
@@ -234,7 +236,7 @@ class ManufacturerRBACManager:
     async def restrict_permission(
         self,
         manufacturer_id: str,
-        permission: Any,
+        permission: PermissionRef,
         *,
         until: datetime | timedelta | None = None,
         reason: str,
@@ -245,7 +247,9 @@ class ManufacturerRBACManager:
             manufacturer_id, permission, until=until, reason=reason, author=author, effect="restrict"
         )
 
-    async def revoke_grant(self, grant: Any, permission: Any = None, *, author: str | None = None) -> bool:
+    async def revoke_grant(
+        self, grant: Any, permission: PermissionRef | None = None, *, author: str | None = None
+    ) -> bool:
         """Revoke a grant or restriction. True if it existed.
 
         Args:
@@ -254,18 +258,18 @@ class ManufacturerRBACManager:
         """
         return await self._permissions.revoke(grant, permission, author=author)
 
-    async def list_grants(self, manufacturer_id: Any) -> list[StoredGrant]:
+    async def list_grants(self, manufacturer_id: TenantRef) -> list[StoredGrant]:
         """Grants and restrictions in force, oldest first."""
         return await self._permissions.grants(manufacturer_id)
 
     # --- tiers --------------------------------------------------------------------------------------------------
 
-    async def tier_of(self, manufacturer: Any) -> str:
+    async def tier_of(self, manufacturer: TenantRef) -> str:
         """The tier in force: the stored tier if there is one."""
         entitled = await self._entitlements.of(manufacturer)
         return entitled.tier or self._compiled.tier(getattr(manufacturer, "tier", ""))
 
-    async def update_manufacturer_tier(self, manufacturer_id: str, new_tier: Any, *, reason: str) -> str:
+    async def update_manufacturer_tier(self, manufacturer_id: str, new_tier: TierRef, *, reason: str) -> str:
         """Change the tier, effective immediately here and within a second elsewhere. Usage is kept.
 
         Returns:
@@ -297,7 +301,7 @@ class ManufacturerRBACManager:
         )
         return tier
 
-    def usage_limits(self, tier: Any) -> UsageLimits:
+    def usage_limits(self, tier: TierRef) -> UsageLimits:
         """The monthly limits of a tier."""
         limits = self._compiled.limits[self._compiled.tier(tier)]
         return UsageLimits(
@@ -310,42 +314,52 @@ class ManufacturerRBACManager:
     # --- quotas -------------------------------------------------------------------------------------------------
 
     @performance_monitor(0.01)
-    async def check_usage_limit(self, manufacturer: Any, resource: Any, increment: int = 0) -> UsageResult:
+    async def check_usage_limit(
+        self, manufacturer: TenantRef, resource: ResourceRef, increment: int = 0
+    ) -> UsageResult:
         """Take ``increment`` units, all or nothing, atomically across processes; 0 only checks."""
         return await self._quotas.check(manufacturer, resource, increment)
 
-    async def take_usage(self, manufacturer: Any, amounts: Mapping[Any, int]) -> list[UsageResult]:
+    async def take_usage(self, manufacturer: TenantRef, amounts: Mapping[Any, int]) -> list[UsageResult]:
         """Take several resources, all of them or none."""
         return await self._quotas.take(manufacturer, amounts)
 
     async def enforce_usage_limit(
-        self, manufacturer: Any, resource: Any, increment: int = 1, operation_context: str = ""
+        self, manufacturer: TenantRef, resource: ResourceRef, increment: int = 1, operation_context: str = ""
     ) -> UsageResult:
         """As ``check_usage_limit``; raises QuotaExceededError if refused."""
         return await self._quotas.enforce(manufacturer, resource, increment, operation_context)
 
     async def enforce_usage_limits(
-        self, manufacturer: Any, amounts: Mapping[Any, int], operation_context: str = ""
+        self, manufacturer: TenantRef, amounts: Mapping[Any, int], operation_context: str = ""
     ) -> list[UsageResult]:
         """Take several resources, all of them or none; raises QuotaExceededError if one is refused."""
         return await self._quotas.enforce_all(manufacturer, amounts, operation_context)
 
-    async def increment_usage(self, manufacturer_id: Any, resource: Any, amount: int = 1) -> int:
+    async def increment_usage(self, manufacturer_id: TenantRef, resource: ResourceRef, amount: int = 1) -> int:
         """Count units that were already used; returns the usage after it."""
         return await self._quotas.add(manufacturer_id, resource, amount)
 
-    async def get_current_usage(self, manufacturer_id: Any, resource: Any = None) -> Any:
+    @overload
+    async def get_current_usage(self, manufacturer_id: TenantRef, resource: ResourceRef) -> int: ...
+
+    @overload
+    async def get_current_usage(self, manufacturer_id: TenantRef, resource: None = None) -> dict[str, int]: ...
+
+    async def get_current_usage(
+        self, manufacturer_id: TenantRef, resource: ResourceRef | None = None
+    ) -> int | dict[str, int]:
         """Usage of one resource in this cycle, or of all by name."""
         if resource is not None:
             return await self._quotas.current(manufacturer_id, resource)
         return {result.resource: result.current for result in await self._quotas.overview(manufacturer_id)}
 
-    async def get_usage_overview(self, manufacturer: Any) -> list[UsageResult]:
+    async def get_usage_overview(self, manufacturer: TenantRef) -> list[UsageResult]:
         """All quotas of a manufacturer with their usage."""
         return await self._quotas.overview(manufacturer)
 
     async def refund_usage(
-        self, manufacturer_id: Any, resource: Any, amount: int = 1, *, taken_at: datetime | None = None
+        self, manufacturer_id: TenantRef, resource: ResourceRef, amount: int = 1, *, taken_at: datetime | None = None
     ) -> int:
         """Refund units; returns the usage of the cycle they were taken in.
 
@@ -369,15 +383,15 @@ class ManufacturerRBACManager:
 
     # --- insights -----------------------------------------------------------------------------------------------
 
-    async def get_usage_analytics(self, manufacturer_id: Any) -> UsageAnalytics:
+    async def get_usage_analytics(self, manufacturer_id: TenantRef) -> UsageAnalytics:
         """Totals, trend, seasonality, anomalies, and when each quota will be used up, with an interval."""
         return await self._suggestions.analytics(manufacturer_id)
 
-    async def suggest_tier(self, manufacturer_id: Any) -> TierSuggestion:
+    async def suggest_tier(self, manufacturer_id: TenantRef) -> TierSuggestion:
         """Suggest the tier that fits usage and refusals, with the evidence and the cost of waiting."""
         return await self._suggestions.tier(manufacturer_id)
 
-    async def suggest_permissions(self, manufacturer_id: Any) -> list[PermissionSuggestion]:
+    async def suggest_permissions(self, manufacturer_id: TenantRef) -> list[PermissionSuggestion]:
         """Suggest permissions that are denied repeatedly (needed) or long unused (least privilege)."""
         return await self._suggestions.permissions(manufacturer_id)
 

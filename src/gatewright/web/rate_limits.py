@@ -80,9 +80,10 @@ class RateLimiter:
     async def _may_lift(self, state: RequestState, rule: RouteRule) -> bool:
         """Whether this is a call of the staff with a second factor that is not old: an admin who was blocked with the
         network can lift the block. Signing in and showing a factor stay blocked, or others there could guess."""
-        if not rule.recent_mfa or rule.permission not in PLATFORM_ACCESS or state.session_id is None:
+        caller, permission = state.caller, rule.permission
+        if not rule.recent_mfa or caller is None or permission is None or state.session_id is None:
             return False
-        if not await self._rbac.has_permission(state.caller, rule.permission):
+        if permission not in PLATFORM_ACCESS or not await self._rbac.has_permission(caller, permission):
             return False
         try:
             await self._auth.require_recent_mfa(state.session_id, max_age=self._recent_mfa)

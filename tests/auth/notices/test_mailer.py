@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from gatewright.auth import WAITING, Mailer
-from gatewright.events import ListSink
 from gatewright.notify import MemoryNotifier, Message, NotificationError
+from gatewright.testing import ListSink
 from tests.auth.access import EMAIL, world
 
 

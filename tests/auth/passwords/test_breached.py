@@ -11,7 +11,7 @@ import pytest
 
 from gatewright.auth import AccessOptions, BreachedPasswords
 from gatewright.errors import ConfigurationError, ValidationError
-from gatewright.events import ListSink
+from gatewright.testing import ListSink
 from tests.auth.access import CHEAP, OWNER, world
 
 LEAKED = "marmalade otter lantern"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.auth import AccessOptions, AuthOptions, ClientInfo, ManufacturerAuthManager
-from gatewright.clock import ManualClock
 from gatewright.errors import SecurityError
 from gatewright.storage import SqliteStore
+from gatewright.testing import ManualClock
 from tests.auth.access import CHEAP, PASSWORD
 from tests.auth.identity import CHROME, SECRET, START
 

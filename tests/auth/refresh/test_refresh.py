@@ -13,7 +13,6 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gatewright.auth import AuthOptions, AuthResult, ClientInfo, ManufacturerAuthManager, SessionRules
-from gatewright.clock import ManualClock
 from gatewright.errors import (
     InvalidTokenError,
     MFARequiredError,
@@ -22,8 +21,8 @@ from gatewright.errors import (
     TokenExpiredError,
     TokenRevokedError,
 )
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.auth.identity import CHROME, ELSEWHERE, HOME, NEIGHBOUR, SECRET, START, known_account, sign_in
 
 

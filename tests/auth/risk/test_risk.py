@@ -24,9 +24,8 @@ from gatewright.auth import (
     same_client_key,
     travel_speed,
 )
-from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, MFARequiredError, SessionHijackError
-from gatewright.events import ListSink
+from gatewright.testing import ListSink, ManualClock
 from tests.auth.identity import (
     ACME,
     CHROME,

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from gatewright.auth import AuthOptions, ClientInfo, ManufacturerAuthManager, SessionCache, SessionRules
-from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -18,10 +17,10 @@ from gatewright.errors import (
     TokenRevokedError,
     ValidationError,
 )
-from gatewright.events import ListSink
 from gatewright.policy import load_policy
 from gatewright.settings import Settings
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.auth.identity import ACME, CHROME, HOME, SECRET, START, known_account, sign_in
 from tests.support.waiting import eventually
 

@@ -10,9 +10,9 @@ import pyotp
 import pytest
 
 from gatewright.auth import AccessOptions, AuthOptions, ManufacturerAuthManager
-from gatewright.clock import ManualClock
 from gatewright.errors import AccountLockedError, InvalidCredentialsError, RateLimitExceededError
 from gatewright.storage import SqliteStore
+from gatewright.testing import ManualClock
 from tests.auth.access import CHEAP, EMAIL, OWNER, PASSWORD
 from tests.auth.identity import CHROME, HOME, SECRET, START
 from tests.auth.mfa.test_devices import on

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gatewright.auth import ExternalIssuer, KeySet, ManufacturerAuthManager, load_key
-from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, InvalidTokenError, TokenExpiredError, TokenRevokedError
+from gatewright.testing import ManualClock
 from tests.auth.identity import ACME, SECRET, START
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from gatewright.auth import AuthOptions, HmacKey, ManufacturerAuthManager, check_algorithm, generate, restore
-from gatewright.clock import ManualClock
 from gatewright.errors import ConfigurationError, InvalidTokenError, KeyUnavailableError, TokenExpiredError
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from tests.auth.identity import ACME, SECRET, START
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gatewright.auth import ManufacturerAuthManager
-from gatewright.clock import ManualClock
 from gatewright.errors import (
     AccountLockedError,
     AuthenticationError,
@@ -17,6 +16,7 @@ from gatewright.errors import (
     RefreshTokenReuseError,
     TokenExpiredError,
 )
+from gatewright.testing import ManualClock
 from tests.auth.access import EMAIL, PASSWORD, world
 from tests.auth.identity import ACME, HOME, SECRET, START, sign_in
 

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gatewright.auth import AuthOptions, ManufacturerAuthManager, decode_segment, encode_segment, parse, read_object
-from gatewright.clock import ManualClock
 from gatewright.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -27,8 +26,8 @@ from gatewright.errors import (
     TokenRevokedError,
     ValidationError,
 )
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore, StoredManufacturer
+from gatewright.testing import ListSink, ManualClock
 from tests.auth.identity import ACME, HOME, SECRET, START, known_account, sign_in
 from tests.support.waiting import eventually
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.errors import RateLimitExceededError, StoreUnavailableError, ValidationError
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore
+from gatewright.testing import ListSink, ManualClock
 from gatewright.threats import DOUBTED, STATEMENTS_A_DAY, Learner, ModelVersion, ReferenceRow, has_attack_syntax
 from gatewright.threats.learning import candidate
 from tests.threats.learning.small import SmallDetector, as_text

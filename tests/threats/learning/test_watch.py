@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from gatewright.events import ListSink
 from gatewright.inspection_policy import WatchPolicy
+from gatewright.testing import ListSink
 from gatewright.threats import (
     BANDS,
     CLEAN,

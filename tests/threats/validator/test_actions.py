@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure
 from gatewright.errors import ValidationError
-from gatewright.events import ListSink
+from gatewright.testing import ListSink, ManualClock
 from gatewright.threats import ManufacturerSecurityValidator
 
 

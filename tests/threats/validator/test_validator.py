@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from gatewright.clock import ManualClock
 from gatewright.controls import Controls, Measure
 from gatewright.errors import ConfigurationError, UnknownThreatTypeError, ValidationError
-from gatewright.events import ListSink
 from gatewright.storage import SqliteStore, StoredAccount, StoredManufacturer
+from gatewright.testing import ListSink, ManualClock
 from gatewright.threats import KNOWN_NAMES_AGE, DetectionEngine, ManufacturerSecurityValidator, ThreatType
 from tests.support.rules import OWN_RULE
 from tests.support.waiting import eventually
