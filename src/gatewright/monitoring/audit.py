@@ -296,7 +296,7 @@ class AuditLog:
             lines.append(f"checkpoint passed to verify: {passed[0].size:,} entries")
         if anchor:
             lines.append(f"anchor {self._anchor.path if self._anchor else ''}")
-        lines.append(f"checkpoints compared, including those in the store: {result.checked_checkpoints:,}")
+        lines.append(f"{result.checked_checkpoints:,} checkpoints in all, including those in the store")
         return tuple(lines)
 
 
