@@ -123,7 +123,7 @@ def refuse_overwriting(read: Iterable[Path], *written: Path | None) -> None:
     for path in written:
         if path is not None:
             if path.resolve() in taken:
-                raise ValidationError(f"{path} is used for two outputs and would be overwritten. Choose another file.")
+                raise ValidationError(f"{path} is given twice and would be overwritten. Choose another file.")
             taken.add(path.resolve())
 
 
