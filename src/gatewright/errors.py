@@ -172,7 +172,7 @@ class AuthorizationError(SecurityError):
     default_code = "FORBIDDEN"
     category = "authorization"
     http_status = 403
-    recommended_action = "Ask the owner of the account, or the platform, for access."
+    recommended_action = "Ask the account owner or the platform for access."
 
 
 class InsufficientPermissionsError(AuthorizationError):

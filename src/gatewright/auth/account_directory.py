@@ -96,7 +96,7 @@ class AccountDirectory:
         """
         if account_id is None and self.strict:
             raise _refused(
-                "This session was created without an account_id. Only a person can show a second factor; sign in, or"
+                "This session was created without an account_id. Only a person can present a second factor; sign in, or"
                 " pass account_id to create_session.",
                 code="ACCOUNT_ID_REQUIRED",
             )

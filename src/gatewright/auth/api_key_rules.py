@@ -98,7 +98,7 @@ class KeyPermissions:
             raise ValidationError("permissions must be a list of names.", code="INVALID_PERMISSIONS")
         names = {str(p.value) if isinstance(p, Enum) else str(p) for p in permissions}
         if not 0 < len(names) <= MAX_PERMISSIONS:
-            raise ValidationError(f"A key has 1 to {MAX_PERMISSIONS} permissions.", code="INVALID_PERMISSIONS")
+            raise ValidationError(f"A key must have 1 to {MAX_PERMISSIONS} permissions.", code="INVALID_PERMISSIONS")
         if unknown := sorted(name for name in names if name not in self._known):
             errors = [
                 FieldError(

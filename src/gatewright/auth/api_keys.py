@@ -338,7 +338,9 @@ def _bad_expiry(message: str) -> ValidationError:
 def _checked_name(name: object) -> str:
     text = bounded_text(name, MAX_NAME_LENGTH).strip()
     if not text or not text.isprintable():
-        raise ValidationError(f"A key's name has 1 to {MAX_NAME_LENGTH} printable characters.", code="INVALID_NAME")
+        raise ValidationError(
+            f"A key's name must have 1 to {MAX_NAME_LENGTH} printable characters.", code="INVALID_NAME"
+        )
     return text
 
 

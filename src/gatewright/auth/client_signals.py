@@ -135,7 +135,7 @@ class GeoIP2FastPlaces:
             import geoip2fast
         except ImportError:
             raise ConfigurationError(
-                "Location data requires geoip2fast: run `pip install geoip2fast`, or do not use it."
+                "Location data requires geoip2fast: run `pip install geoip2fast`, or turn location data off."
             ) from None
         path = Path(data_file or Path(geoip2fast.__file__).parent / "geoip2fast-asn-ipv6.dat.gz")
         if not path.is_file():

@@ -180,7 +180,7 @@ class Passwords:
         if mfa_code is None or mfa_code == "":
             raise MFARequiredError(
                 "This account has a second factor. Send its code with the new password.",
-                recommended_action="Send mfa_code: a code of your authenticator app, or a backup code.",
+                recommended_action="Send mfa_code: a code from your authenticator app, or a backup code.",
             )
         if await self._factors.prove(person, mfa_code, client=client) is None:
             raise InvalidCredentialsError("The code is invalid.", code="INVALID_MFA_CODE")

@@ -238,7 +238,7 @@ class SignIn:
                 person.account.email,
                 "Your sign-in code",
                 f"Your code is {code}. It is valid for ten minutes. If you are not signing in now, change your"
-                " password, because someone knows it.",
+                " password, because someone else knows it.",
                 kind="sign_in_code",
                 data={"code": code},
             )
@@ -316,7 +316,7 @@ def _subject(person: Person | None, client: ClientInfo | None) -> AttemptSubject
 
 def _no_challenge() -> InvalidCredentialsError:
     return InvalidCredentialsError(
-        "This sign-in has expired or is already complete.",
+        "This sign-in has expired or was already completed.",
         code="INVALID_CHALLENGE",
         recommended_action="Sign in again with email and password.",
     )
@@ -324,5 +324,5 @@ def _no_challenge() -> InvalidCredentialsError:
 
 def _wrong_code() -> InvalidCredentialsError:
     return InvalidCredentialsError(
-        "The code is invalid.", code="INVALID_MFA_CODE", recommended_action="Enter the current code of the app."
+        "The code is invalid.", code="INVALID_MFA_CODE", recommended_action="Enter the current code from the app."
     )

@@ -71,7 +71,7 @@ def check_email(name: str, value: str) -> FieldResult:
         )
     if imitates_latin(address.domain):
         result.add_warning(
-            name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it."
+            name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters from another alphabet. Check it."
         )
     return result
 

@@ -147,7 +147,9 @@ def _check_generic(name: str, number: str, country: str) -> FieldResult:
     if not (5 <= len(compact) <= 20 and compact.isascii() and compact.isalnum() and any(map(str.isdigit, compact))):
         return FieldResult.invalid(name, "INVALID_TAX_ID_FORMAT", "A tax number must have 5 to 20 letters and digits.")
     result = FieldResult(value=compact.upper())
-    result.add_warning(name, "UNVERIFIED_TAX_ID", f"Tax numbers of {country} cannot be verified. Check it manually.")
+    result.add_warning(
+        name, "UNVERIFIED_TAX_ID", f"Tax numbers from {country} cannot be verified. Check this one manually."
+    )
     return result
 
 

@@ -28,7 +28,7 @@ def check_website(name: str, value: str) -> FieldResult:
         result.add_warning(name, "SUSPICIOUS_WEBSITE", "The website is an IP address. Use the company's domain.")
     elif imitates_latin(_unicode_host(parts.hostname or "")):
         result.add_warning(
-            name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters of another alphabet. Check it."
+            name, "LOOKALIKE_DOMAIN", "The domain contains look-alike letters from another alphabet. Check it."
         )
     return result
 

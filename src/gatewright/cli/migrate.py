@@ -21,7 +21,7 @@ def migrate(
 ) -> None:
     """Run pending migrations.
 
-    The service runs them at every start. Run this command first if the start must be fast.
+    The service runs them at every start. Run this command first if startup must be fast.
     """
     settings = load_settings()
     due = pending(settings)

@@ -55,7 +55,7 @@ def scan(
     """Inspect access logs (combined format or JSON lines) and summarize what would have been blocked.
 
     Uses the detector of this installation, and the inspection modes and exclusions of its policy; those declared in
-    code are unknown here. Memory use does not depend on the size of the logs. With --state, a scan resumes where it
+    code are not considered. Memory use does not depend on the size of the logs. With --state, a scan resumes where it
     was interrupted and follows logs that have grown or been rotated, without counting anything twice. Exit code 1 if
     anything would have been blocked.
     """

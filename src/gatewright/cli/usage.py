@@ -119,7 +119,7 @@ def bar(value: float, highest: float, width: int = BAR_WIDTH) -> str:
 
 @app.command("apply")
 def apply_suggestion(suggestion_id: SuggestionId, json: Json = False) -> None:
-    """Apply a suggestion. It ends by itself, after the time that the policy allows."""
+    """Apply a suggestion. It expires after the time that the policy allows."""
     _print_result(run(_change(suggestion_id, apply=True)), json=json)
 
 

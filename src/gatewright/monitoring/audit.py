@@ -238,7 +238,7 @@ class AuditLog:
             last = bindings[-1]
             if (last.size, last.root) != (head.size, head.root) or not self._binder.verify(last):
                 raise StorageError(
-                    "The audit log was not signed: it differs from the log that this root secret last bound.",
+                    "The audit log was not signed: it differs from the log last signed with this root secret.",
                     code="AUDIT_DAMAGED",
                     recommended_action="Run `gatewright audit verify`.",
                 )

@@ -106,7 +106,7 @@ FACT_CHECKS = (
         fact="exclusions_expiring",
         good=lambda lines: not lines,
         severity=Severity.NOTICE,
-        summary="Inspection exclusions expire within two weeks. Findings are acted on from then.",
+        summary="Inspection exclusions expire within two weeks. After that, findings they exclude are acted on again.",
         advice=(
             "Review the events of kind threats:request:excluded, and decide whether the exclusions are still needed."
         ),
@@ -151,7 +151,7 @@ FACT_CHECKS = (
         fact="cache_away",
         good=lambda away: not away,
         severity=Severity.WARNING,
-        summary="The shared cache is unavailable. Each process enforces limits alone, at a quarter of the rate.",
+        summary="The shared cache is unavailable. Each process enforces limits on its own, at a quarter of the rate.",
         advice="Restore Redis. Nothing else is needed.",
     ),
     FactCheck(

@@ -160,5 +160,7 @@ def bounded_batch(items: Iterable[Any]) -> list[Any]:
         raise ValidationError("A batch must be a list of values.", code="INVALID_FIELD_TYPE")
     batch = list(islice(items, MAX_BATCH + 1))
     if len(batch) > MAX_BATCH:
-        raise ValidationError(f"A batch has at most {MAX_BATCH} items. Send several batches.", code="INPUT_TOO_LARGE")
+        raise ValidationError(
+            f"A batch may have at most {MAX_BATCH} items. Send several batches.", code="INPUT_TOO_LARGE"
+        )
     return batch

@@ -38,7 +38,7 @@ class Authenticator:
         """
         credential, key = state.fields.get(b"authorization"), state.fields.get(b"x-api-key")
         if credential is not None and key is not None:
-            raise InvalidTokenError("Two credentials are invalid. Send either Authorization or X-API-Key, not both.")
+            raise InvalidTokenError("Two credentials were sent. Send either Authorization or X-API-Key, not both.")
         if key is not None:
             await self._by_key(key.decode("latin-1"), state)
         elif credential is not None:

@@ -66,7 +66,7 @@ class RouteRule(Record, frozen=True, kw_only=True):
         for kind, mode in self.threats.items():
             if kind not in kinds or mode not in modes:
                 raise ConfigurationError(
-                    f"A route treats {kind!r} as {mode!r}; there are the threat types {', '.join(kinds)}, "
+                    f"A route treats {kind!r} as {mode!r}; the threat types are {', '.join(kinds)}, "
                     f"and the modes {', '.join(modes)}."
                 )
         if self.credentials not in CREDENTIALS:
@@ -285,7 +285,7 @@ def _merge(a: RouteRule, b: RouteRule) -> RouteRule:
     if a.permission and b.permission and a.permission != b.permission:
         raise ValueError(f"A route requires two permissions, {a.permission} and {b.permission}; declare one.")
     if {a.credentials, b.credentials} == {"session", "key"}:
-        raise ValueError("One route asks for a session and for an API key; declare one of them.")
+        raise ValueError("A route requires both a session and an API key; declare one of them.")
     return RouteRule(
         credentials=b.credentials if a.credentials == "either" else a.credentials,
         audience=a.audience or b.audience,

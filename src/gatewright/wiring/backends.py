@@ -32,7 +32,7 @@ class NetworkPlaces:
     def __init__(self, data_file: Path | None = None) -> None:
         if find_spec("geoip2fast") is None:
             raise ConfigurationError(
-                "GATEWRIGHT_PLACES=geoip2fast: geoip2fast is not installed; run `pip install geoip2fast`, or set off.",
+                "GATEWRIGHT_PLACES=geoip2fast: geoip2fast is not installed; run `pip install geoip2fast`, or use off.",
                 context={"setting": "GATEWRIGHT_PLACES"},
             )
         self._data_file = data_file

@@ -94,7 +94,7 @@ class Enrollment:
                 recommended_action="Set your phone's clock to automatic, then enter the next code.",
             )
         raise InvalidCredentialsError(
-            "The code is invalid.", code="INVALID_MFA_CODE", recommended_action="Enter the current code of the app."
+            "The code is invalid.", code="INVALID_MFA_CODE", recommended_action="Enter the current code from the app."
         )
 
     async def notify_passkey_added(self, person: Person) -> None:

@@ -236,7 +236,7 @@ class SigningKeyRing:
             raise KeyUnavailableError(
                 "The signing keys in the store were sealed under another secret key.",
                 code="SIGNING_KEYS_SEALED",
-                recommended_action="Start with the secret key with which this store was created.",
+                recommended_action="Start with the secret key that this store was created with.",
             ) from None
         if stored.algorithm == "HS256":
             return restore(stored.algorithm, stored.kid, exported)

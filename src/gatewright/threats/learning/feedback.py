@@ -81,7 +81,7 @@ def text_of(data: Any, detector: Learnable) -> str:
         raise ValidationError("The value contains no text to learn from.", code="EMPTY_FEEDBACK")
     if len(texts) > MAX_TEXTS or max(map(len, texts)) > MAX_TEXT_LENGTH:
         raise ValidationError(
-            f"Feedback must be about one value: at most {MAX_TEXTS} texts of {MAX_TEXT_LENGTH} characters.",
+            f"Feedback must be about one value: at most {MAX_TEXTS} texts of {MAX_TEXT_LENGTH} characters each.",
             code="INPUT_TOO_LARGE",
         )
     return texts[0] if len(texts) == 1 else max(texts, key=lambda text: detector.encode(text).margin)

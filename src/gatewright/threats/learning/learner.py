@@ -114,7 +114,7 @@ class Learner:
         if kept is None:
             self._sink.emit(event(event_kinds.THREATS_FEEDBACK_REFUSED, severity=Severity.WARNING, actor=actor))
             raise RateLimitExceededError(
-                f"At most {STATEMENTS_A_DAY} statements a day are taken of one actor.", retry_after=3_600
+                f"At most {STATEMENTS_A_DAY} feedback reports a day are accepted from one actor.", retry_after=3_600
             )
         self._sink.emit(
             event(

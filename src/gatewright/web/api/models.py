@@ -37,7 +37,7 @@ def _encode(value: Any) -> Any:
 Text = Annotated[str, Field(max_length=512)]
 Secret = Annotated[str, Field(max_length=4_096)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
-FactorCode = Annotated[str, Field(max_length=32, description="A code of the second factor.")]
+FactorCode = Annotated[str, Field(max_length=32, description="A code from the second factor.")]
 EmailedToken = Annotated[Secret, Field(description="The token from the email.")]
 DeviceToken = Annotated[Secret, Field(description="The token of a trusted device.")]
 ChallengeId = Annotated[Identifier, Field(description="The `challenge_id` of the call that started this flow.")]
