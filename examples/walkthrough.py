@@ -1,8 +1,8 @@
 """The whole story over HTTP, against a running `gatewright serve --demo`.
 
 Registers three manufacturers, verifies them from the demo's outbox, lets the platform's admin put two of them
-on higher tiers, signs in with MFA, uploads a catalog with attacks of every type among it, runs the free
-manufacturer into its quota, and ends with a table. Exit code 0 when everything came out as it must.
+on higher tiers, signs in with MFA, uploads a catalog with attacks of every type mixed in, uses up the free
+manufacturer's quota, and ends with a table. Exit code 0 if everything worked as expected.
 
     python examples/walkthrough.py [--url http://127.0.0.1:8000] [--data gatewright-data] [--uploads 320]
 
@@ -183,7 +183,7 @@ class Walkthrough:
 
     def enrol(self, token: str) -> Authenticator:
         """Turn the second factor on."""
-        enrolment = self.expect(200, self.client.call("enrol", "POST", "/v1/mfa/totp", {}, token=token), "enrol TOTP")
+        enrolment = self.expect(200, self.client.call("enroll", "POST", "/v1/mfa/totp", {}, token=token), "enroll TOTP")
         app = Authenticator(enrolment["secret"])
         self.expect(
             200,
@@ -216,7 +216,7 @@ class Walkthrough:
             self.blocked[threat_type] += 1
 
     def run(self) -> bool:
-        """The story; whether all came out as it must."""
+        """Run the story; True if everything worked as expected."""
         console = self.console
         console.print("[bold]1[/] register and verify three manufacturers")
         names = ("Alder Works", "Birch Instruments", "Cedar Foods")
@@ -232,7 +232,7 @@ class Walkthrough:
             body = {"tier": tier, "reason": "walkthrough: signed contract"}
             self.expect(200, self.client.call("tier", "PUT", path, body, token=admin), f"raise to {tier}")
 
-        console.print("[bold]3[/] each enrols a second factor and signs in with it")
+        console.print("[bold]3[/] enroll a second factor for each and sign in with it")
         tokens = []
         for person in people:
             app = self.enrol(self.sign_in(person["email"], person["password"]))
@@ -241,7 +241,7 @@ class Walkthrough:
         if me["tier"] != "enterprise":
             raise Failed(f"the tier should be enterprise, it is {me['tier']}")
 
-        console.print("[bold]4[/] upload a catalogue, with attacks of every type among it")
+        console.print("[bold]4[/] upload a catalog with attacks of every type mixed in")
         self.upload_all(people, tokens)
 
         console.print("[bold]5[/] run the free manufacturer into its quota")
@@ -363,7 +363,7 @@ def main() -> int:
     except Failed as failure:
         console.print(f"[red]failed:[/] {failure}", highlight=False)
         return 1
-    console.print("[green]all came out as it must[/]" if good else "[red]something did not come out as it must[/]")
+    console.print("[green]everything worked as expected[/]" if good else "[red]something did not work as expected[/]")
     return 0 if good else 1
 
 

@@ -52,4 +52,4 @@ def test_the_story_ends_well_though_the_server_is_killed_in_the_middle(tmp_path:
         story.kill()
         server.stop()
     assert story.returncode == 0, out
-    assert "all came out as it must" in out
+    assert "everything worked as expected" in out
