@@ -244,7 +244,7 @@ class Walkthrough:
         console.print("[bold]4[/] upload a catalog with attacks of every type mixed in")
         self.upload_all(people, tokens)
 
-        console.print("[bold]5[/] run the free manufacturer into its quota")
+        console.print("[bold]5[/] use up the free manufacturer's quota")
         self.into_quota(people[2], tokens[2])
 
         console.print("[bold]6[/] check: nothing accepted is lost, the quota holds, the audit log verifies")
